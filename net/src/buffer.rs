@@ -61,8 +61,8 @@ impl Buffer {
 
     /// Free space behind the bytes, at least `bytes_min` long; follow with [`Buffer::filled`].
     ///
-    /// Moves the bytes to the front before it grows, and doubles when it grows, so that the cost of
-    /// a long queue stays linear.
+    /// Moves the bytes to the front before it grows, and grows by half at least, so that the cost
+    /// of a long queue stays linear.
     pub(crate) fn room(&mut self, bytes_min: usize) -> &mut [u8] {
         if self.data.len() - self.end < bytes_min {
             self.data.copy_within(self.start..self.end, 0);
@@ -70,7 +70,14 @@ impl Buffer {
             self.start = 0;
             let needed = self.end + bytes_min;
             if self.data.len() < needed {
-                self.data.resize(needed.max(self.data.len() * 2), 0);
+                // A short one doubles: there it saves turns, and here it would be memory.
+                let more = match self.data.len() {
+                    short if short < KEPT_BYTES => short,
+                    long => long / 2,
+                };
+                let bytes = needed.max(self.data.len() + more);
+                self.data.reserve_exact(bytes - self.data.len());
+                self.data.resize(bytes, 0);
             }
         }
         &mut self.data[self.end..]
@@ -91,19 +98,20 @@ impl Buffer {
         self.start += bytes;
         if self.is_empty() {
             self.clear();
-        } else if self.data.len() > self.kept_bytes && self.len() <= self.data.len() / 4 {
+        } else if self.data.len() > self.kept_bytes && self.len() <= self.data.len() / 2 {
             self.shrink();
         }
     }
 
-    /// Gives back half of its memory or more, and moves what waits, a quarter of it at most: so
-    /// what waits bounds the memory too, and the cost stays linear.
+    /// Gives back a third of its memory or more, and moves what waits, half of it at most: so it
+    /// holds no more than twice what waits, and the cost stays linear.
     #[cold]
     fn shrink(&mut self) {
         self.data.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
-        self.data.truncate(self.kept_bytes.max(self.end * 2));
+        self.data
+            .truncate(self.kept_bytes.max(self.end + self.end / 4));
         self.data.shrink_to_fit();
     }
 
@@ -125,6 +133,12 @@ impl Buffer {
     #[cfg(test)]
     pub(crate) const fn memory_bytes(&self) -> usize {
         self.data.capacity()
+    }
+
+    /// What waits, or the memory that it holds beyond what it keeps when empty, bytes: the longer.
+    pub(crate) fn weight(&self) -> usize {
+        let beyond = self.data.capacity().saturating_sub(self.kept_bytes);
+        beyond.max(self.len())
     }
 
     /// One read from `source`, into at least `bytes_min` of room. Returns (read, room offered).
@@ -187,6 +201,29 @@ mod tests {
         buffer.push(&[9; 1_000_000]);
         buffer.take(1_000_000);
         assert!(buffer.memory_bytes() >= 1_000_000);
+    }
+
+    /// Of a slow reader, whose queue is long and moves on.
+    #[test]
+    fn a_long_queue_holds_no_more_than_twice_what_waits() {
+        let mut buffer = Buffer::new();
+        buffer.keep(1000);
+        for step in 1..=400_usize {
+            buffer.push(&[7; 30_000]);
+            if step % 3 != 0 {
+                buffer.take(20_000);
+            }
+            let memory = buffer.memory_bytes();
+            assert!(memory <= 2 * buffer.len() + 60_000, "{memory} at {step}");
+            assert_eq!(buffer.weight(), buffer.len().max(memory - 1000));
+        }
+        while buffer.len() > 30_000 {
+            buffer.take(30_000);
+            let memory = buffer.memory_bytes();
+            assert!(memory <= 2 * buffer.len() + 1000, "{memory}");
+        }
+        buffer.take(buffer.len());
+        assert_eq!(buffer.weight(), 0, "what it keeps anyway is nobody's queue");
     }
 
     #[test]

@@ -18,6 +18,7 @@
 use crate::error::{CloseReason, SendError};
 use crate::handler::{ClientId, Handler};
 use crate::keepalive::keep_alive_client;
+use crate::limits::CLIENT_KEPT_BYTES;
 use crate::link::{Link, PendingKind, Role};
 use crate::poller::Net;
 use crate::queue::{CLASSES, Class, Outbound};
@@ -82,14 +83,14 @@ impl Net {
         self.clients_waiting_bytes > self.limits.clients_queue_bytes_max / 2
     }
 
-    /// Brings the sum over all clients up to date with what waits for one: nothing for one that is
-    /// being disconnected.
+    /// Brings the sum over all clients up to date with what waits for one, or the memory that this
+    /// takes: nothing for one that is being disconnected.
     pub(crate) fn recount(&mut self, slot: Slot) {
         let Some(link) = self.links.get_mut(slot) else {
             return;
         };
         let is_doomed = link.doomed.is_some();
-        let sealed = link.connection.sealed.len();
+        let sealed = link.connection.sealed.weight();
         if let Role::Client {
             outbound,
             counted_bytes,
@@ -99,7 +100,7 @@ impl Net {
             let waiting = if is_doomed {
                 0
             } else {
-                outbound.len() + sealed
+                outbound.weight() + sealed
             };
             self.clients_waiting_bytes = self.clients_waiting_bytes + waiting - *counted_bytes;
             *counted_bytes = waiting;
@@ -109,9 +110,11 @@ impl Net {
     /// The client that most waits for.
     fn slowest_client(&self) -> Option<Slot> {
         let waiting = |(slot, link): (Slot, &Link)| match &link.role {
-            Role::Client { counted_bytes, .. } if *counted_bytes > 0 => {
-                Some((*counted_bytes, slot))
-            }
+            Role::Client {
+                outbound,
+                counted_bytes,
+                ..
+            } if *counted_bytes > 0 => Some((outbound.len() + link.connection.sealed.len(), slot)),
             _ => None,
         };
         let most = self.links.iter().filter_map(waiting).max();
@@ -242,7 +245,7 @@ impl Net {
         };
         let role = Role::Client {
             key,
-            outbound: Outbound::default(),
+            outbound: Outbound::keeping(CLIENT_KEPT_BYTES),
             counted_bytes: 0,
         };
         link.received = now;
@@ -265,6 +268,7 @@ impl Net {
             self.limits.client_frame_bytes_max,
             self.limits.client_read_buffer_bytes,
         );
+        link.connection.keep_little(CLIENT_KEPT_BYTES);
         keep_alive_client(link.connection.stream());
         Ok(())
     }

@@ -120,6 +120,18 @@ impl Connection {
         self.sealed.keep(bytes);
     }
 
+    /// Long frames are seldom, and there are many such connections: little is kept anywhere.
+    pub(crate) const fn keep_little(&mut self, bytes: usize) {
+        self.keep(bytes);
+        self.raw.keep(bytes);
+    }
+
+    /// Memory of all its buffers, bytes.
+    #[cfg(test)]
+    pub(crate) const fn memory_bytes(&self) -> usize {
+        self.raw.memory_bytes() + self.plain.memory_bytes() + self.sealed.memory_bytes()
+    }
+
     /// Length of the whole message at the front of what was read, without its prefix.
     fn message_bytes(&self) -> Result<Option<usize>, CloseReason> {
         let Some(prefix) = self.raw.bytes().first_chunk::<MESSAGE_PREFIX_BYTES>() else {
@@ -367,5 +379,26 @@ pub(crate) fn connected(stream: &TcpStream) -> Result<bool, CloseReason> {
         },
         Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
         Err(_) => Err(CloseReason::ConnectFailed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_keeps_little_gives_back_what_long_frames_took_in_each_buffer() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut connection = Connection::new(TcpStream::from_std(stream));
+        connection.keep_little(1000);
+        let Connection {
+            raw, plain, sealed, ..
+        } = &mut connection;
+        for buffer in [raw, plain, sealed] {
+            buffer.push(&[7; 200_000]);
+            buffer.take(200_000);
+        }
+        assert!(connection.memory_bytes() <= 3000);
     }
 }

@@ -36,6 +36,9 @@ pub(crate) const REKEY_MESSAGES: u64 = 1 << 20;
 pub(crate) const SEAL_AHEAD_BYTES: usize = 256 * 1024;
 /// Memory that an empty buffer of a peer keeps, bytes: blocks come all the time.
 pub(crate) const PEER_KEPT_BYTES: usize = 4 * 1024 * 1024;
+/// Memory that an empty buffer of a client keeps, bytes: there are many of them, and most of their
+/// frames are far shorter.
+pub(crate) const CLIENT_KEPT_BYTES: usize = 32 * 1024;
 /// Read buffer of a connection that has not proved who it is, bytes.
 pub(crate) const READ_BYTES_UNAUTHENTICATED: usize = 1024;
 

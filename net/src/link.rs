@@ -72,7 +72,7 @@ pub(crate) enum Role {
         /// With which it has logged in.
         key: [u8; 32],
         outbound: Outbound,
-        /// What waits for it, sealed or not, as counted in the sum over all.
+        /// What waits for it, sealed or not, or its memory, as counted in the sum over all.
         counted_bytes: usize,
     },
 }

@@ -67,7 +67,7 @@ pub(crate) struct Outbound {
 }
 
 impl Outbound {
-    /// For a remote that long frames are sent to all the time.
+    /// For a remote of whose queues each keeps so many bytes of memory when it is empty.
     pub(crate) fn keeping(bytes: usize) -> Self {
         let mut outbound = Self::default();
         for queue in &mut outbound.classes {
@@ -79,6 +79,11 @@ impl Outbound {
     /// Bytes that wait, prefixes included.
     pub(crate) fn len(&self) -> usize {
         self.classes.iter().map(Buffer::len).sum()
+    }
+
+    /// What waits, or the memory that it takes beyond what is kept, bytes: the longer, by class.
+    pub(crate) fn weight(&self) -> usize {
+        self.classes.iter().map(Buffer::weight).sum()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -340,6 +340,28 @@ fn what_waits_for_all_clients_together_is_bounded_and_the_slowest_one_goes_first
     drop(clients);
 }
 
+/// A queue takes more memory than the bytes that wait in it, as it has grown and may shrink.
+#[test]
+fn what_waits_for_all_clients_is_counted_by_the_memory_that_it_takes() {
+    let (mut validator, _raws) = eight_clients();
+    let clients: Vec<_> = validator.seen.clients.keys().copied().collect();
+    let (crowded_bytes, frame) = (1024 * 1024, [7; 12_000]);
+    let mut waiting = 0;
+    while !validator.net.clients_are_crowded() {
+        assert!(waiting < crowded_bytes - 100_000, "{waiting} bytes wait");
+        validator.net.send_client(clients[0], &frame).unwrap();
+        waiting = validator.net.client_waiting(clients[0]).unwrap();
+    }
+    assert!(waiting > crowded_bytes / 2);
+    // What each keeps anyway is no reason to tell anybody less.
+    let (mut validator, _raws) = eight_clients();
+    let clients: Vec<_> = validator.seen.clients.keys().copied().collect();
+    for client in &clients {
+        validator.net.send_client(*client, &[7; 20_000]).unwrap();
+    }
+    assert!(!validator.net.clients_are_crowded());
+}
+
 #[test]
 fn a_client_that_does_not_read_is_cut_and_others_are_served() {
     let mut validator = bind(config(0));

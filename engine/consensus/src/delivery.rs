@@ -25,7 +25,7 @@ struct Undelivered {
 pub(crate) struct Delivery {
     delivered: Height,
     delivered_id: BlockId,
-    /// Bound: the live windows above, `BACKFILL_HEADERS_MAX` below.
+    /// Bound: `UNDELIVERED_BLOCKS_MAX` from above, `BACKFILL_HEADERS_MAX` of history.
     waiting: BTreeMap<Height, Undelivered>,
     /// Heights of `waiting` whose bodies are not here.
     bodiless: BTreeSet<Height>,
@@ -73,7 +73,29 @@ impl Delivery {
             if !has_body {
                 self.bodiless.insert(header.height);
             }
+            self.drop_beyond_bound();
         }
+    }
+
+    /// Keeps the lowest blocks, which are delivered first, and the highest one, below which history
+    /// brings the rest again.
+    fn drop_beyond_bound(&mut self) {
+        if self.waiting.len() <= limits::UNDELIVERED_BLOCKS_MAX {
+            return;
+        }
+        let Some((&highest, _)) = self.waiting.last_key_value() else {
+            return;
+        };
+        if let Some((&second, _)) = self.waiting.range(..highest).next_back() {
+            self.waiting.remove(&second);
+            self.bodiless.remove(&second);
+        }
+    }
+
+    /// Whether this block waits to be delivered.
+    pub(crate) fn holds(&self, height: Height, id: BlockId) -> bool {
+        let held = self.waiting.get(&height);
+        held.is_some_and(|entry| entry.id == id)
     }
 
     /// The next block, when its parent is delivered and its body is here.
@@ -333,5 +355,107 @@ mod tests {
         delivery.note_body(Height::new(1), first.id());
         assert!(delivery.pop().is_some());
         assert!(matches!(delivery.gap(), Some(Gap::Proof(_))));
+    }
+
+    /// A chain from height 1, each block named by the one above it.
+    fn chain(count: usize) -> Vec<(BlockId, Header)> {
+        let mut below = id(0);
+        let mut blocks = Vec::new();
+        for height in 1..=count as u64 {
+            let header = header(height, below);
+            below = header.id();
+            blocks.push((below, header));
+        }
+        blocks
+    }
+
+    const MOST: usize = limits::UNDELIVERED_BLOCKS_MAX;
+
+    #[test]
+    fn what_is_final_above_a_gap_is_held_up_to_a_bound_and_the_highest_of_it() {
+        let mut delivery = fresh();
+        for height in 3..3 + 2 * MOST as u64 {
+            delivery.push(id(1), header(height, id(1)), FAST, height % 2 == 0);
+            assert!(delivery.waiting.len() <= MOST);
+        }
+        assert_eq!(delivery.waiting.len(), MOST);
+        let heights: Vec<u64> = delivery.waiting.keys().map(|at| at.number()).collect();
+        assert_eq!(heights[MOST - 2], MOST as u64 + 1, "the lowest are kept");
+        assert_eq!(
+            heights[MOST - 1],
+            2 * MOST as u64 + 2,
+            "and the highest one"
+        );
+        assert_eq!(
+            delivery.bodiless.len(),
+            MOST / 2,
+            "what goes is wanted no more"
+        );
+        assert!(delivery.holds(Height::new(3), id(1)) && !delivery.holds(Height::new(3), id(2)));
+        assert!(!delivery.holds(Height::new(MOST as u64 + 2), id(1)));
+    }
+
+    /// A chain comes highest first, and its lowest part belongs to what is kept.
+    #[test]
+    fn what_is_dropped_is_the_highest_but_one_in_whichever_order_a_chain_comes() {
+        let mut delivery = fresh();
+        let held = MOST as u64;
+        for height in 2..held {
+            delivery.push(id(1), header(height, id(1)), FAST, true);
+        }
+        for height in (held..held + 9).rev() {
+            delivery.push(id(1), header(height, id(1)), FAST, true);
+        }
+        let top: Vec<u64> = delivery.waiting.keys().map(|at| at.number()).collect();
+        assert_eq!(top[MOST - 3..], [held - 1, held, held + 8]);
+    }
+
+    /// What was not held comes as history, cut by proofs where that is too long as well.
+    #[test]
+    fn a_gap_below_more_than_is_held_closes_and_everything_is_delivered_once_in_order() {
+        let gap = limits::BACKFILL_HEADERS_MAX * 3 / 2;
+        let blocks = chain(gap + 3 * MOST / 2);
+        let mut delivery = fresh();
+        for (id, header) in &blocks[gap..] {
+            delivery.push(*id, *header, FAST, true);
+        }
+        let mut delivered = Vec::new();
+        let (mut proofs, mut bodies) = (0, 0);
+        while !delivery.is_idle() {
+            match delivery.gap() {
+                Some(Gap::History(top)) => {
+                    let top = top.height.number() as usize;
+                    let from = top.saturating_sub(limits::HEADERS_PER_ANSWER_MAX);
+                    let answer = blocks[from..top].iter().rev();
+                    let answer: Vec<Header> = answer.map(|(_, header)| *header).collect();
+                    assert!(delivery.push_history(&answer), "{top}");
+                }
+                Some(Gap::Proof(at_least)) => {
+                    proofs += 1;
+                    let (id, header) = &blocks[at_least.number() as usize - 1];
+                    delivery.set_stage(header.point(*id));
+                }
+                None => {
+                    let wanted = delivery.bodies_wanted(limits::BODIES_PER_REQUEST_MAX);
+                    bodies += wanted.len();
+                    for block in &wanted {
+                        delivery.note_body(block.height, block.id);
+                    }
+                    let before = delivered.len();
+                    while let Some((id, header, _)) = delivery.pop() {
+                        delivered.push((id, header));
+                    }
+                    assert!(delivered.len() > before, "stuck at {before}");
+                }
+            }
+            assert!(delivery.waiting.len() <= MOST + limits::BACKFILL_HEADERS_MAX);
+        }
+        assert!(delivered == blocks, "all of them, once, in order");
+        assert_eq!(
+            bodies,
+            gap + MOST / 2,
+            "what was held is not asked for again"
+        );
+        assert_eq!(proofs, 3, "both gaps were too wide");
     }
 }

@@ -122,9 +122,9 @@ pub(crate) struct Fetches {
     /// Blocks whose bodies were asked for since the chain of a parent lacks them. Bound:
     /// `PARENT_BODIES_MAX`.
     parent_bodies: BTreeSet<BlockId>,
-    /// Highest block of the last batch of bodies asked for, and its number.
-    batch_top: u64,
-    batch: u64,
+    /// The last batch of final bodies asked for, and its number. Bound: `BODIES_PER_REQUEST_MAX`.
+    batch: Vec<BlockRef>,
+    batches: u64,
     /// Whose turn it is to be asked for final blocks: the next one's when somebody has not served.
     server: u32,
 }
@@ -201,13 +201,18 @@ impl Fetches {
         }
     }
 
-    /// The mark of a batch of bodies: it changes when everything asked for last has come.
-    fn batch_mark(&mut self, lowest: u64, highest: Height) -> u64 {
-        if lowest > self.batch_top {
-            self.batch_top = highest.number();
-            self.batch = self.batch.wrapping_add(1);
-        }
-        self.batch
+    /// The mark of the next batch of bodies: it changes when nothing of the last one is wanted any
+    /// more. Heights do not tell: one batch may hold the last blocks below a gap and one above it.
+    fn batch_mark(&self, is_wanted: impl Fn(&BlockRef) -> bool) -> u64 {
+        let is_done = !self.batch.iter().any(is_wanted);
+        self.batches.wrapping_add(u64::from(is_done))
+    }
+
+    /// This batch is asked for.
+    fn note_batch(&mut self, mark: u64, blocks: &[BlockRef]) {
+        self.batches = mark;
+        self.batch.clear();
+        self.batch.extend_from_slice(blocks);
     }
 
     /// The mark of what is missing below a parent. Of bodies the same while the lowest of them is
@@ -592,19 +597,19 @@ impl Consensus {
                 let (lowest, height) = (first.height.number(), last.height);
                 // Asked again only when the whole last request has come, or when nothing of it has
                 // for a while.
-                let mark = self.fetches.batch_mark(lowest, height);
+                let is_wanted = |block: &BlockRef| self.delivery.wants_body(block.height, block.id);
+                let mark = self.fetches.batch_mark(is_wanted);
                 (Wanted::Bodies, (mark, lowest), Get::Bodies(blocks), height)
             }
         };
         let Some(due) = self.fetches.is_due(wanted, marks, now, retry) else {
             return;
         };
+        if let Get::Bodies(blocks) = &message {
+            self.fetches.note_batch(marks.0, blocks);
+        }
         // Whoever has served the last batch, and not slowly, is asked for the next one.
         self.fetches.server = self.fetches.server.wrapping_add(u32::from(due.passes));
-        if wanted == Wanted::Bodies {
-            // What is asked for in vain goes on above what had come.
-            self.fetches.batch_top = height.number();
-        }
         if let Some(to) = self.peer_with(height, due.attempt, self.fetches.server) {
             self.ask(to, Message::Get(message), effects);
         }

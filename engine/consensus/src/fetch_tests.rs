@@ -223,15 +223,28 @@ fn a_chain_that_does_not_fit_is_wanted_whole_at_once_and_then_at_intervals() {
 
 #[test]
 fn the_next_bodies_are_asked_for_when_the_last_batch_has_come_whole() {
+    let block = |height| BlockRef {
+        height: Height::new(height),
+        id: id(height as u16),
+    };
     let mut fetches = Fetches::default();
-    let mut mark = |lowest, highest| fetches.batch_mark(lowest, Height::new(highest));
-    let first = mark(1, 64);
-    assert_eq!(mark(2, 65), first, "one of it came");
-    assert_eq!(mark(64, 127), first, "the last one is missing");
-    let second = mark(65, 128);
+    let wanted_from = |lowest| move |block: &BlockRef| block.height.number() >= lowest;
+    let first = fetches.batch_mark(wanted_from(1));
+    fetches.note_batch(first, &[block(1), block(2), block(64)]);
+    assert_eq!(fetches.batch_mark(wanted_from(1)), first);
+    assert_eq!(fetches.batch_mark(wanted_from(2)), first, "one of it came");
+    let last_alone = fetches.batch_mark(wanted_from(64));
+    assert_eq!(last_alone, first, "the last one is missing");
+    let second = fetches.batch_mark(wanted_from(65));
     assert_ne!(second, first);
-    assert_eq!(mark(128, 190), second);
-    assert_ne!(mark(200, 210), second);
+    // A block far above a gap among them: what is below it is not of this batch.
+    fetches.note_batch(second, &[block(65), block(9_000)]);
+    let one_alone = fetches.batch_mark(|block| block.height.number() == 65);
+    assert_eq!(one_alone, second, "the one below the gap is missing");
+    let all_but =
+        |heights: [u64; 2]| move |block: &BlockRef| !heights.contains(&block.height.number());
+    assert_eq!(fetches.batch_mark(all_but([65, 0])), second);
+    assert_ne!(fetches.batch_mark(all_but([65, 9_000])), second);
 }
 
 /// A fresh validator, one of four.
@@ -261,6 +274,70 @@ fn fresh() -> Consensus {
     };
     let mut effects: Vec<Effect> = Vec::new();
     Consensus::new(config, restored, at(0), &mut effects)
+}
+
+/// The last request below a gap names a block above it too, with which the next one has nothing to
+/// do: it waited for a retransmission each time else, for as long as the gap was.
+#[test]
+fn r9_bodies_above_the_last_batch_are_asked_for_at_once_however_high_that_reached() {
+    let mut consensus = fresh();
+    for peer in &mut consensus.peers {
+        peer.is_up = true;
+        peer.finalized = Height::new(10_000);
+    }
+    let set = Arc::clone(&consensus.config.set);
+    let mut below = set.genesis().id;
+    let mut headers = Vec::new();
+    for height in 1..=6 {
+        let header = crate::header::Header {
+            version: crate::header::HEADER_VERSION,
+            flags: 0,
+            chain_id: [7; 32],
+            epoch: Epoch::ZERO,
+            set_hash: [0; 32],
+            window: Window::ZERO,
+            index: Index::ZERO,
+            height: Height::new(height),
+            time_ns: height,
+            parent_id: below,
+            payload_hash: [0; 32],
+            payload_bytes: 0,
+        };
+        below = header.id();
+        headers.push(header);
+    }
+    let top = crate::header::Header {
+        height: Height::new(9_000),
+        ..headers[5]
+    };
+    let path = crate::effect::FinalPath::Proof;
+    consensus.delivery.push(top.id(), top, path, false);
+    let mut asked = Vec::new();
+    // The same moment: nothing is due again.
+    for part in [0..3, 3..6] {
+        let stage = &headers[part.end - 1];
+        consensus.delivery.set_stage(stage.point(stage.id()));
+        let history: Vec<_> = headers[part].iter().rev().copied().collect();
+        assert!(consensus.delivery.push_history(&history));
+        let mut effects: Vec<Effect> = Vec::new();
+        consensus.fetch_history(at(1), &mut effects);
+        let mut heights = Vec::new();
+        for effect in effects {
+            let Effect::Send { message, .. } = effect else {
+                panic!("{effect:?}")
+            };
+            let Message::Get(Get::Bodies(blocks)) = message else {
+                panic!("{message:?}")
+            };
+            for block in blocks {
+                consensus.delivery.note_body(block.height, block.id);
+                heights.push(block.height.number());
+            }
+        }
+        asked.push(heights);
+        while consensus.delivery.pop().is_some() {}
+    }
+    assert_eq!(asked, [vec![1, 2, 3, 9_000], vec![4, 5, 6]]);
 }
 
 /// Nothing else bounds how many windows' branches are remembered.

@@ -70,6 +70,10 @@ pub const CERTIFICATES_KEPT_HEADERS_MAX: usize = 4 * CERTIFICATE_HEADERS_MAX;
 pub const SIGNED_EARLIER_MAX: usize = 8;
 /// Headers of finalized history held while a gap is closed.
 pub const BACKFILL_HEADERS_MAX: usize = 16_384;
+/// Final blocks that wait for what is missing below them; more of them are asked for again when
+/// these are delivered. A validator that is behind asks twice for what became final while it could
+/// hold no more, so they are as many as memory allows.
+pub const UNDELIVERED_BLOCKS_MAX: usize = 65_536;
 /// Records of the asker in one answer about what is held of it (R12).
 pub const HELD_RECORDS_MAX: usize = 16;
 /// Entries of the ParentReady summary in a Status.
@@ -116,6 +120,8 @@ const _: () = assert!(EVENTS_BYTES_MAX + EVENTS_TOPS_MAX * 32 + 1024 <= FRAME_BY
 const _: () = assert!(HEADERS_PER_ANSWER_MAX * HEADER_BYTES <= FRAME_BYTES_MAX / 4);
 // An idle system has its next finality long before certificates are refused.
 const _: () = assert!(WINDOWS_IDLE_MAX as usize * 4 <= WINDOWS_LIVE_MAX);
+// History below what is held never makes that go.
+const _: () = assert!(2 * BACKFILL_HEADERS_MAX <= UNDELIVERED_BLOCKS_MAX);
 // A full pipeline of one window fits the window arithmetic.
 const _: () = assert!(PIPELINE_BLOCKS <= WINDOW_SLOTS_MAX);
 const _: () = assert!(TURN_WINDOWS_DEFAULT <= TURN_WINDOWS_MAX);

@@ -525,6 +525,16 @@ impl Consensus {
         self.delivery.delivered()
     }
 
+    /// Whether this validator counts on having this block: it waits to be delivered, or stands in a
+    /// window that is held. Any other one is asked for again before it is delivered or built on.
+    #[must_use]
+    pub fn counts_on(&self, header: &Header, id: BlockId) -> bool {
+        header.height <= self.delivered()
+            || header.window >= self.proven.window
+            || self.windows.contains_key(&header.window)
+            || self.delivery.holds(header.height, id)
+    }
+
     /// Highest height that weight 2F+1 has flushed with its proof.
     #[must_use]
     pub const fn durable(&self) -> Height {

@@ -510,3 +510,33 @@ fn blocks_that_were_refused_are_remembered_up_to_a_bound() {
     let refused = &consensus.windows[&w(0)].refused;
     assert_eq!(refused.len(), usize::from(limits::BLOCKS_PER_POSITION_MAX));
 }
+
+/// Whoever keeps blocks for this validator may let the others go, and no block on which it counts.
+#[test]
+fn a_block_is_counted_on_in_a_window_that_is_held_and_while_it_waits_to_be_delivered() {
+    let set = six(8);
+    let mut consensus = running(&set);
+    let low = chain(&set, 0, genesis_header(&set), 1, 1)[0];
+    let header = |window| Header {
+        window: w(window),
+        height: Height::new(4 + window),
+        ..low
+    };
+    consensus.proven.window = w(7);
+    consensus
+        .windows
+        .entry(w(5))
+        .or_insert_with(|| WindowState::new(w(5), 6));
+    consensus.windows.remove(&w(6));
+    let (held, gone, live) = (header(5), header(6), header(7));
+    assert!(consensus.counts_on(&held, held.id()), "its window is there");
+    assert!(consensus.counts_on(&live, live.id()), "it may be built on");
+    assert!(!consensus.counts_on(&gone, gone.id()));
+    let path = FinalPath::Fast;
+    consensus.delivery.push(gone.id(), gone, path, true);
+    assert!(consensus.counts_on(&gone, gone.id()), "it waits");
+    assert!(
+        !consensus.counts_on(&gone, low.id()),
+        "another one of its height"
+    );
+}

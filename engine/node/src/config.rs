@@ -147,7 +147,7 @@ pub struct NodeLimits {
     pub pool_commands_max: usize,
     /// Bytes of these commands.
     pub pool_bytes_max: usize,
-    /// Finalized blocks that may wait for the embedding program.
+    /// Finalized blocks that may wait for the embedding program, 256 MiB of them at most.
     pub finalized_queue_max: usize,
     /// Bytes of the newest blocks of the public stream that are kept for those who read it.
     pub public_bytes_max: usize,

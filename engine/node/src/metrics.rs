@@ -385,6 +385,8 @@ numbers! {
     Counter net_bytes_out;
     /// Frames that were dropped or not taken because a queue was full.
     Counter frames_dropped;
+    /// Messages of peers that can be sent again, dropped since too much of that peer waited.
+    Counter peer_frames_dropped;
     /// Batches of signatures checked.
     Counter signature_batches;
     /// Claims whose signatures were checked.
@@ -431,6 +433,7 @@ impl Metrics {
             );
         }
         self.render_labelled(&mut text);
+        render_resident(&mut text);
         self.finality.render(
             "quorate_finality_seconds",
             "From a command's receipt here to its finality here.",
@@ -518,6 +521,7 @@ impl Metrics {
             ("peer_faults", &self.peer_faults),
             ("refused_by_peers", &self.refused_by_peers),
             ("peer_frames_malformed", &self.peer_frames_malformed),
+            ("peer_frames_dropped", &self.peer_frames_dropped),
             ("client_frames_malformed", &self.client_frames_malformed),
             ("client_signatures_bad", &self.client_signatures_bad),
             ("commands_over_rate", &self.commands_over_rate),
@@ -558,6 +562,26 @@ impl Metrics {
             fast as f64 / all as f64
         }
     }
+}
+
+/// Asks the system, so when somebody reads alone; nothing where it does not say.
+fn render_resident(text: &mut String) {
+    let Ok(statm) = std::fs::read_to_string("/proc/self/statm") else {
+        return;
+    };
+    // Pages: all, those in memory, and more.
+    let pages = statm.split_whitespace().nth(1);
+    let Some(pages) = pages.and_then(|pages| pages.parse::<u64>().ok()) else {
+        return;
+    };
+    let bytes = pages.saturating_mul(rustix::param::page_size() as u64);
+    push(
+        text,
+        format_args!(
+            "# TYPE quorate_resident_bytes gauge\n# HELP quorate_resident_bytes Memory of the \
+             process that is in RAM, pages of the log included.\nquorate_resident_bytes {bytes}\n"
+        ),
+    );
 }
 
 #[cfg(test)]
@@ -609,6 +633,11 @@ mod tests {
         assert!(text.contains("quorate_commands_rejected_total{reason=\"conflict\"} 1\n"));
         assert!(text.contains("quorate_finality_seconds_count 1\n"));
         assert!(text.contains("quorate_connections_closed_total{reason=\"silent\"} 0\n"));
+        let resident = text
+            .lines()
+            .find_map(|line| line.strip_prefix("quorate_resident_bytes "));
+        let resident: u64 = resident.and_then(|bytes| bytes.parse().ok()).unwrap();
+        assert!((1 << 20..1 << 40).contains(&resident), "{resident}");
         assert!(text.ends_with("# EOF\n"));
         let mut names: Vec<&str> = text
             .lines()

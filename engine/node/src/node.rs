@@ -226,8 +226,8 @@ impl Node {
     }
 
     /// Finalized blocks with all results and outputs, from the next one on. There is one queue:
-    /// several receivers share it. Its bound is `limits.finalized_queue_max`; a block that finds
-    /// it full is left out, which shows as a missing height.
+    /// several receivers share it. Its bounds are `limits.finalized_queue_max` and 256 MiB; a
+    /// block that finds it full is left out, which shows as a missing height.
     #[must_use]
     pub fn finalized(&self) -> Receiver<BlockResults> {
         self.is_wanted.store(true, Ordering::Release);

@@ -3,11 +3,12 @@
 //! Owns what travels between stages. The stages form cycles (order asks the journal, the journal
 //! answers order), in which bounded queues could wait for one another for ever. So the queues
 //! themselves take everything, and the bound stands at the only source of load: the net thread
-//! takes nothing more from sockets while any queue holds [`GATE_ITEMS`]. What one turn of the net
-//! takes in is bounded by its limits, so memory is bounded by the gate and one such turn. Clients'
-//! commands are bounded in bytes besides ([`Backlog`]), and refused beyond that, and so are the
-//! blocks that wait for a slow application ([`AppBacklog`]); long before that a validator votes for
-//! no more of them (protocol.md 2.9).
+//! takes nothing more from sockets while any queue holds [`GATE_ITEMS`], or bytes beyond
+//! [`STAGE_BYTES_MAX`] wait for one stage ([`StageBytes`]). What one turn of the net takes in is
+//! bounded by its limits, so memory is bounded by the gate and one such turn. Clients' commands
+//! have a bound of their own ([`Backlog`]), and are refused beyond it; so have the messages of one
+//! peer that can be sent again ([`PeerBacklog`]). Of blocks that wait for a slow application
+//! ([`AppBacklog`]) a validator votes for no more long before (protocol.md 2.9).
 //! Never: looks at what it carries.
 
 use crate::executor::FinalBlock;
@@ -41,7 +42,7 @@ pub(crate) enum ToOrder {
     /// A peer's connection was lost.
     PeerDown(ValidatorIndex),
     /// A peer's message, decoded.
-    Message(Box<Authenticated<Message>>),
+    Message(Box<WaitingMessage>),
     /// A client's commands, decoded; in a chain of signed commands their signatures are good.
     Submit(Caller, Submitted),
     /// What a peer forwarded, once its signatures are checked.
@@ -89,7 +90,7 @@ pub(crate) enum ToNet {
 #[derive(Debug)]
 pub(crate) enum ToJournal {
     /// Things to log, in order.
-    Append(Vec<JournalOp>),
+    Append(WaitingOps),
     /// A blocking call has returned.
     Done(Result<SyncDone, SyncError>),
     /// Nothing more comes.
@@ -231,27 +232,144 @@ impl Drop for Submitted {
     }
 }
 
-/// Bytes of blocks that wait for the application, from which on nothing more is taken from sockets:
-/// by their number alone they could be as many times the longest payload.
-const APP_BYTES_MAX: usize = FULL_BYTES;
+/// Bytes on their way to one stage, from which on nothing more is taken from sockets: by their
+/// number alone messages could be as many times the longest one.
+const STAGE_BYTES_MAX: usize = FULL_BYTES;
+/// What the shortest thing to log, or message, counts for besides its bytes: what holds it.
+pub(crate) const ITEM_BYTES: usize = 512;
 
-/// Counts the payloads of final blocks on their way to the application.
+/// Counts bytes on their way to one stage.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct AppBacklog(Arc<AtomicUsize>);
+pub(crate) struct StageBytes(Arc<AtomicUsize>);
 
-impl AppBacklog {
-    /// Takes a block on; it counts until it is dropped.
-    pub(crate) fn take(&self, block: FinalBlock) -> WaitingBlock {
-        self.0.fetch_add(block.payload.len(), Ordering::Relaxed);
-        WaitingBlock {
-            block,
-            backlog: self.clone(),
+impl StageBytes {
+    /// Takes bytes on; they count until what is given back is dropped.
+    pub(crate) fn take(&self, bytes: usize) -> Counted {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+        Counted {
+            bytes,
+            of: self.clone(),
         }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
     }
 
     /// How many items of a queue these bytes count for at the gate.
     pub(crate) fn depth(&self) -> usize {
-        self.0.load(Ordering::Relaxed) / (APP_BYTES_MAX / GATE_ITEMS)
+        self.bytes() / (STAGE_BYTES_MAX / GATE_ITEMS)
+    }
+}
+
+/// Bytes that count until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    bytes: usize,
+    of: StageBytes,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.of.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Bytes of one peer's messages that wait for the order stage, beyond which what it forwards and
+/// blocks that it sends again are dropped: they are sent again, and one peer alone must not close
+/// the gate, which keeps votes out. Twice what an honest one has ready to send.
+pub(crate) const PEER_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+const _: () = assert!(2 * PEER_BYTES_MAX <= STAGE_BYTES_MAX);
+
+/// Counts peers' messages on their way to the order stage: all of them, and each peer's.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PeerBacklog {
+    all: StageBytes,
+    peers: Vec<StageBytes>,
+}
+
+impl PeerBacklog {
+    pub(crate) fn new(peers: usize) -> Self {
+        Self {
+            all: StageBytes::default(),
+            peers: (0..peers).map(|_| StageBytes::default()).collect(),
+        }
+    }
+
+    /// Takes a message on, that came as so many bytes; none when this peer has too much waiting
+    /// for such a one.
+    pub(crate) fn take(
+        &self,
+        message: Authenticated<Message>,
+        frame_bytes: usize,
+    ) -> Option<WaitingMessage> {
+        let peer = self.peers.get(message.from().place())?;
+        let can_go = matches!(message.get(), Message::Forward(_) | Message::Block { .. });
+        if can_go && peer.bytes() >= PEER_BYTES_MAX {
+            return None;
+        }
+        let bytes = frame_bytes + ITEM_BYTES;
+        let _counted = [self.all.take(bytes), peer.take(bytes)];
+        Some(WaitingMessage { message, _counted })
+    }
+
+    /// How many items of a queue these bytes count for at the gate.
+    pub(crate) fn depth(&self) -> usize {
+        self.all.depth()
+    }
+}
+
+/// A peer's message on its way to the order stage.
+#[derive(Debug)]
+pub(crate) struct WaitingMessage {
+    message: Authenticated<Message>,
+    _counted: [Counted; 2],
+}
+
+impl WaitingMessage {
+    /// It has arrived.
+    pub(crate) fn into_message(self) -> Authenticated<Message> {
+        self.message
+    }
+}
+
+/// Things to log on their way to the journal.
+#[derive(Debug)]
+pub(crate) struct WaitingOps {
+    ops: Vec<JournalOp>,
+    counted: Counted,
+}
+
+impl WaitingOps {
+    pub(crate) fn new(ops: Vec<JournalOp>, backlog: &StageBytes) -> Self {
+        let bytes = ops.iter().map(|op| ITEM_BYTES + op.payload_bytes()).sum();
+        Self {
+            ops,
+            counted: backlog.take(bytes),
+        }
+    }
+
+    /// The things, and what is to be dropped when they are logged.
+    pub(crate) fn into_parts(self) -> (Vec<JournalOp>, Counted) {
+        (self.ops, self.counted)
+    }
+}
+
+/// Counts the payloads of final blocks on their way to the application.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AppBacklog(StageBytes);
+
+impl AppBacklog {
+    /// Takes a block on; it counts until it is dropped.
+    pub(crate) fn take(&self, block: FinalBlock) -> WaitingBlock {
+        let _counted = self.0.take(block.payload.len());
+        WaitingBlock { block, _counted }
+    }
+
+    /// How many items of a queue these bytes count for at the gate.
+    pub(crate) fn depth(&self) -> usize {
+        self.0.depth()
     }
 }
 
@@ -275,7 +393,7 @@ impl DiskBacklog {
 #[derive(Debug)]
 pub(crate) struct WaitingBlock {
     block: FinalBlock,
-    backlog: AppBacklog,
+    _counted: Counted,
 }
 
 impl std::ops::Deref for WaitingBlock {
@@ -283,13 +401,6 @@ impl std::ops::Deref for WaitingBlock {
 
     fn deref(&self) -> &FinalBlock {
         &self.block
-    }
-}
-
-impl Drop for WaitingBlock {
-    fn drop(&mut self) {
-        let AppBacklog(bytes) = &self.backlog;
-        bytes.fetch_sub(self.block.payload.len(), Ordering::Relaxed);
     }
 }
 
@@ -355,9 +466,85 @@ mod tests {
                 ..block.clone()
             }));
         }
-        assert_eq!(waiting.len() * payload.len(), APP_BYTES_MAX);
+        assert_eq!(waiting.len() * payload.len(), STAGE_BYTES_MAX);
         waiting.pop();
         assert!(gate.is_open());
+    }
+
+    fn gate_of(depth: impl Fn() -> usize + Send + 'static) -> Gate {
+        Gate::new(vec![Box::new(depth)])
+    }
+
+    /// A peer's message that forwards a megabyte of commands.
+    fn forward(of: u16, payload: &Arc<[u8]>) -> Authenticated<Message> {
+        let message = Message::Forward(Arc::clone(payload));
+        Authenticated::assert_authenticated(ValidatorIndex::new(of), message)
+    }
+
+    /// An order stage that stands still: of one peer no more waits than this, which keeps nobody
+    /// else out; of all together no more than that, and one turn of the net thread.
+    #[test]
+    fn what_waits_for_the_order_stage_is_bounded_in_bytes_for_a_peer_and_for_all() {
+        let backlog = PeerBacklog::new(100);
+        let counted = backlog.clone();
+        let gate = gate_of(move || counted.depth());
+        let payload: Arc<[u8]> = vec![0; 1 << 20].into();
+        let mut waiting = Vec::new();
+        for _ in 0..GATE_ITEMS / 2 {
+            waiting.extend(backlog.take(forward(7, &payload), payload.len()));
+        }
+        assert!(gate.is_open(), "one peer closes it for nobody");
+        let bytes = waiting.len() * payload.len();
+        assert!(bytes <= PEER_BYTES_MAX && bytes > PEER_BYTES_MAX - 2 * payload.len());
+        // What is not sent again is never dropped.
+        let ask = Message::FenceAsk { incarnation: 1 };
+        let ask = Authenticated::assert_authenticated(ValidatorIndex::new(7), ask);
+        waiting.extend(backlog.take(ask, 20));
+        assert_eq!(waiting.len(), bytes / payload.len() + 1);
+        for peer in (0..100).cycle() {
+            if !gate.is_open() || waiting.len() >= GATE_ITEMS {
+                break;
+            }
+            waiting.extend(backlog.take(forward(peer, &payload), payload.len()));
+        }
+        let bytes = waiting.len() * payload.len();
+        assert!(bytes <= STAGE_BYTES_MAX + payload.len(), "{bytes}");
+        assert!(!gate.is_open());
+        waiting.clear();
+        assert!(gate.is_open() && backlog.take(forward(7, &payload), 1).is_some());
+    }
+
+    /// A journal that stands still, as where the disk hangs.
+    #[test]
+    fn what_waits_for_the_journal_closes_the_gate_by_its_bytes() {
+        let backlog = StageBytes::default();
+        let counted = backlog.clone();
+        let gate = gate_of(move || counted.depth());
+        let (genesis, _) = sample_genesis(4);
+        let block = final_block(genesis.validator_set(), 1, BlockId::new([0; 32]), &[]);
+        let payload: Arc<[u8]> = vec![0; 1 << 20].into();
+        let mut waiting = Vec::new();
+        while gate.is_open() && waiting.len() < GATE_ITEMS {
+            let op = JournalOp::Block {
+                id: block.id,
+                header: block.header,
+                payload: Arc::clone(&payload),
+            };
+            waiting.push(WaitingOps::new(vec![op], &backlog));
+        }
+        let bytes = waiting.len() * payload.len();
+        assert!(bytes <= STAGE_BYTES_MAX && bytes > STAGE_BYTES_MAX - 2 * payload.len());
+        // They count until they are logged.
+        let (ops, counted) = waiting.pop().unwrap().into_parts();
+        drop(ops);
+        assert!(!gate.is_open());
+        drop(counted);
+        assert!(gate.is_open());
+        // What has no payload counts as well: one item of the queue may hold any number.
+        waiting.clear();
+        let many = vec![JournalOp::Forget(Default::default()); STAGE_BYTES_MAX / ITEM_BYTES];
+        let _many = WaitingOps::new(many, &backlog);
+        assert!(!gate.is_open());
     }
 
     #[test]

@@ -219,6 +219,15 @@ impl BlockResults {
         self.payload_bytes = bytes;
     }
 
+    /// Memory that it holds, bytes, itself included.
+    pub(crate) const fn memory_bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.commands.capacity() * size_of::<CommandResult>()
+            + self.corrections.capacity() * size_of::<Correction>()
+            + self.outputs.capacity() * size_of::<OutputEntry>()
+            + self.bytes.capacity()
+    }
+
     /// Takes note that the next command is of this lane.
     pub(crate) fn count_lane(&mut self, lane: usize) {
         if let Some(count) = self.lanes.get_mut(lane) {

@@ -318,6 +318,23 @@ impl Store {
         }
     }
 
+    /// Forgets the live blocks that are not to be kept, and names them.
+    pub(crate) fn keep_if(&mut self, is_kept: impl Fn(&BlockId, &Header) -> bool) -> Vec<BlockId> {
+        let gone = self
+            .live
+            .extract_if(|id, block| !is_kept(id, &block.header));
+        let forget = |(id, block): (BlockId, LiveBlock)| {
+            let LiveBlock { header, .. } = block;
+            self.pending.remove(&(header.window, header.index, id));
+            id
+        };
+        gone.map(forget).collect()
+    }
+
+    pub(crate) fn live_blocks(&self) -> usize {
+        self.live.len()
+    }
+
     /// Hands over every live block that is not final, lowest first, each once.
     pub fn take_pending(&mut self) -> Vec<Abandoned> {
         let pending = std::mem::take(&mut self.pending);

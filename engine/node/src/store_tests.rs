@@ -132,6 +132,37 @@ impl Fixture {
 }
 
 #[test]
+fn blocks_that_nobody_counts_on_go_and_are_taken_again() {
+    let mut fixture = fixture(0);
+    let headers: Vec<Header> = (1..=9)
+        .map(|height| header(height, BlockId::new([0; 32]), 0))
+        .collect();
+    let ids: Vec<BlockId> = headers.iter().map(|header| fixture.log(*header)).collect();
+    let mut gone = fixture
+        .store
+        .keep_if(|id, header| header.height.number() <= 3 || *id == ids[8]);
+    gone.sort_unstable();
+    let mut expected = ids[3..8].to_vec();
+    expected.sort_unstable();
+    assert_eq!(gone, expected);
+    assert_eq!(fixture.store.live_blocks(), 4);
+    let payload_of = |fixture: &Fixture, place: usize| fixture.store.payload(&ids[place]).unwrap();
+    assert!(payload_of(&fixture, 2).is_some() && payload_of(&fixture, 8).is_some());
+    assert!(payload_of(&fixture, 5).is_none());
+    // Its commands are not offered again by a later call.
+    let pending: Vec<BlockId> = fixture
+        .store
+        .take_pending()
+        .iter()
+        .map(|of| of.id)
+        .collect();
+    assert_eq!(pending.len(), 4);
+    assert!(!pending.contains(&ids[5]));
+    fixture.log(headers[5]);
+    assert_eq!(payload_of(&fixture, 5), Some(payload(6)));
+}
+
+#[test]
 fn every_finalized_block_is_found_again_after_its_window_was_forgotten() {
     let cache_bytes_max = 8 * (8 + CACHED_BYTES_BESIDES);
     let mut fixture = fixture(cache_bytes_max);

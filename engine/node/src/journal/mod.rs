@@ -67,6 +67,19 @@ pub enum JournalOp {
     Lease(Lease),
     /// Logged blocks of windows below this one are final or never will be.
     Forget(Window),
+    /// These logged blocks are logged again before they are final.
+    ForgetBlocks(Vec<BlockId>),
+}
+
+impl JournalOp {
+    /// Bytes of the payload that it holds.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        match self {
+            Self::Block { payload, .. } => payload.len(),
+            Self::Finalized(block) => block.payload.len(),
+            _ => 0,
+        }
+    }
 }
 
 /// What the journal has done.
@@ -423,6 +436,11 @@ impl Journal {
             JournalOp::Lease(lease) => self.lease_wanted = Some(*lease),
             JournalOp::Forget(window) => {
                 self.blocks.retain(|_, (of, _)| *of >= *window);
+            }
+            JournalOp::ForgetBlocks(ids) => {
+                for id in ids {
+                    self.blocks.remove(id);
+                }
             }
         }
         Ok(())

@@ -314,6 +314,25 @@ fn forgotten_windows_do_not_take_the_blocks_of_later_ones_with_them() {
     assert!(matches!(error, Err(JournalError::BlockMissing { .. })));
 }
 
+/// What is fetched again is logged again, and the mark names that place.
+#[test]
+fn forgotten_blocks_are_final_once_they_are_logged_again() {
+    let mut fixture = fixture(Durability::Async);
+    for height in [5, 6] {
+        fixture.append(0, block(height));
+    }
+    let id_of = |op: JournalOp| match op {
+        JournalOp::Block { id, .. } => id,
+        other => panic!("{other:?}"),
+    };
+    fixture.append(0, JournalOp::ForgetBlocks(vec![id_of(block(5))]));
+    assert_eq!(fixture.append(0, finalized(6)), ["mark 6", "executable 6"]);
+    let error = fixture.journal.append(0, finalized(5), &mut fixture.done);
+    assert!(matches!(error, Err(JournalError::BlockMissing { .. })));
+    fixture.append(0, block(5));
+    assert_eq!(fixture.append(0, finalized(5)), ["mark 5", "executable 5"]);
+}
+
 #[test]
 fn r11_a_lease_is_durable_when_its_file_is_and_the_newest_one_wins() {
     let mut fixture = fixture(Durability::Sync);

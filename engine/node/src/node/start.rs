@@ -22,7 +22,6 @@ use crate::profiles::{Durability, STAGES, Threading};
 use crate::pruning::Pruning;
 use crate::recovery::{self, RecoverySummary};
 use crate::replica::{Companions, Parts, Replica, ReplicaConfig};
-use crate::results::BlockResults;
 use crate::scrub::Scrub;
 use crate::shadow::{Shadow, SnapshotPolicy};
 use crate::snapshot::SnapshotFolder;
@@ -32,9 +31,10 @@ use crate::stages::exchange::ExchangeParts;
 use crate::stages::inlet::{Control, Inlet, InletReader};
 use crate::stages::journal::{SyncThread, start_preparer};
 use crate::stages::older::PeerParts;
+use crate::stages::publisher::Publisher;
 use crate::stages::scrub::{self, ScrubAsks, ScrubParts, ScrubSender};
 use crate::stages::shadow::{self, Asks, ShadowParts, ShadowSender};
-use crate::stages::shared::{Publisher, SharedLoop, SharedParts};
+use crate::stages::shared::{SharedLoop, SharedParts};
 use crate::stages::verify::{VerifyParts, VerifyWorker};
 use crate::stages::wire::{ValidatorIdentity, WireStage};
 use crate::state_machine::StateMachine;
@@ -50,7 +50,6 @@ use quorate_log::{DataFolder, LogConfig, Reader, RecordRef, Scrubber};
 use quorate_net::{Reserved, Waker};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -222,7 +221,7 @@ pub(super) fn start<S: StateMachine>(
     let metrics = first_metrics(companions.summary.snapshot, bytes_max);
     let peers = PeerParts::new(&set, config.own, shadow_sender.events());
     let public = public_stage(&mut parts, &config.limits, peers, &metrics, net.waker())?;
-    let (publisher, finalized) = publisher(config.limits.finalized_queue_max);
+    let (publisher, finalized) = Publisher::new(config.limits.finalized_queue_max);
     let (is_wanted, durable) = publisher.ends();
     let inlet = Arc::new(Inlet::new(&config.genesis, auth));
     let (asker, controls) = asker(net.waker());
@@ -268,17 +267,6 @@ pub(super) fn start<S: StateMachine>(
 fn asker(waker: Waker) -> (Asker, Receiver<Control>) {
     let (control, controls) = bounded(CONTROLS_MAX);
     (Asker::new(control, waker), controls)
-}
-
-/// Hands finalized blocks and durable heights to an embedding program.
-fn publisher(blocks_max: usize) -> (Publisher, Receiver<BlockResults>) {
-    let (sender, finalized) = bounded(blocks_max);
-    let publisher = Publisher {
-        sender,
-        is_wanted: Arc::new(AtomicBool::new(false)),
-        durable: bounded(1),
-    };
-    (publisher, finalized)
 }
 
 fn tell_start(config: &NodeConfig) {

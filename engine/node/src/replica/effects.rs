@@ -8,6 +8,7 @@ use std::sync::Arc;
 use quorate_consensus::effect::{Effect, FinalPath};
 use quorate_consensus::evidence::Evidence;
 use quorate_consensus::header::Header;
+use quorate_consensus::limits::UNDELIVERED_BLOCKS_MAX;
 use quorate_consensus::types::{BlockId, Now, ValidatorIndex, Window};
 use quorate_consensus::validators::ValidatorSet;
 
@@ -21,6 +22,9 @@ use crate::executor::FinalBlock;
 use crate::journal::JournalOp;
 use crate::store::Abandoned;
 use crate::trace::{FinalStamp, Moment};
+
+/// Blocks of live windows from which on it is looked at which of them nobody counts on.
+pub(super) const LIVE_BLOCKS_MIN: usize = 2 * UNDELIVERED_BLOCKS_MAX;
 
 impl OrderStage {
     /// Carries out what the consensus asked for, in its order.
@@ -176,15 +180,31 @@ impl OrderStage {
     /// Forgets windows that are proven and delivered.
     fn forget(&mut self, now: Now, out: &mut OrderOut) -> Result<(), OrderError> {
         let window = self.consensus.proven().window.min(self.delivered_window);
-        if window <= self.forgotten {
-            return Ok(());
+        if window > self.forgotten {
+            self.forgotten = window;
+            for block in self.store.prune(window) {
+                self.take_abandoned(now, &block)?;
+            }
+            out.journal.push(JournalOp::Forget(window));
         }
-        self.forgotten = window;
-        for block in self.store.prune(window) {
-            self.take_abandoned(now, &block)?;
-        }
-        out.journal.push(JournalOp::Forget(window));
+        self.forget_above_gap(out);
         Ok(())
+    }
+
+    /// While a gap does not close, windows above it are proven and not delivered. Of their blocks
+    /// those stay that the consensus counts on; it asks for the others again. Their commands are
+    /// not offered again: all but a few are final.
+    fn forget_above_gap(&mut self, out: &mut OrderOut) {
+        if self.store.live_blocks() < self.live_max {
+            return;
+        }
+        let consensus = &self.consensus;
+        let gone = self
+            .store
+            .keep_if(|id, header| consensus.counts_on(header, *id));
+        // PERF: all are looked at, so not before there are twice as many.
+        self.live_max = LIVE_BLOCKS_MIN.max(2 * self.store.live_blocks());
+        out.journal.push(JournalOp::ForgetBlocks(gone));
     }
 
     /// Whoever saw a command keeps it until it is final: its block may be given up, and the

@@ -20,6 +20,7 @@ use quorate_consensus::types::{BlockId, Height, Index, Now, ValidatorIndex, Wind
 use quorate_consensus::wire::{self, DecodeError};
 
 use super::checks::Check;
+use super::effects::LIVE_BLOCKS_MIN;
 use super::flight::Flight;
 use super::forward_queue::CheckedForward;
 use super::forwards::{ForwardIntake, ForwardedRun};
@@ -122,6 +123,8 @@ pub struct OrderStage {
     pub(super) delivered_window: Window,
     /// Windows below are forgotten.
     pub(super) forgotten: Window,
+    /// So many live blocks are looked at whether anybody counts on them.
+    pub(super) live_max: usize,
     /// Whether commands carry their clients' signatures.
     pub(super) is_signed: bool,
     pub(super) intake: ForwardIntake,
@@ -166,6 +169,7 @@ impl OrderStage {
             is_rebase_due: false,
             delivered_window,
             forgotten,
+            live_max: LIVE_BLOCKS_MIN,
             is_signed,
             intake,
             faulty: BTreeSet::new(),

@@ -7,6 +7,10 @@
 //! and one that arrives meanwhile waits for the end of the batch. Commands of one client stay in
 //! order, but for its cancels, which pass: one worker has them all.
 
+mod in_flight;
+
+pub(crate) use in_flight::InFlight;
+
 use super::wire::Caller;
 use crate::auth::{
     Ahead, BATCH_COMMANDS, BatchCheck, Checked, CheckedAhead, CommandAuth, KeySource, Pace,
@@ -14,14 +18,13 @@ use crate::auth::{
 use crate::lanes::{CommandVerdict, Rejection, Verdict, commands_of_block};
 use crate::parked::{Bed, Sender};
 use crate::profiles::Placement;
-use crate::queues::{NetSender, Submitted, ToNet, ToOrder};
+use crate::queues::{Counted, ITEM_BYTES, NetSender, StageBytes, Submitted, ToNet, ToOrder};
 use crate::replica::{CHECKS_PER_TURN, Check, ForwardQueue, ForwardedRun};
 use crate::state_machine::SessionId;
 use crossbeam::channel::{Receiver, TryRecvError};
-use parking_lot::{Condvar, Mutex};
 use quorate_consensus::payload::{CommandView, Commands, Lane, parse_entries};
 use quorate_consensus::types::BlockId;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -74,38 +77,6 @@ fn bad_of(
     }
 }
 
-/// The blocks whose signatures workers are checking.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct InFlight(Arc<(Mutex<HashMap<BlockId, usize>>, Condvar)>);
-
-impl InFlight {
-    fn begin(&self, id: BlockId, parts: usize) {
-        *self.0.0.lock().entry(id).or_insert(0) += parts;
-    }
-
-    fn end(&self, id: &BlockId) {
-        let (parts, ended) = &*self.0;
-        let mut parts = parts.lock();
-        let left = parts.get_mut(id).map(|left| {
-            *left = left.saturating_sub(1);
-            *left
-        });
-        if left == Some(0) {
-            parts.remove(id);
-            ended.notify_all();
-        }
-    }
-
-    /// Waits until no worker checks this block; at once when none does.
-    pub(crate) fn wait(&self, id: &BlockId) {
-        let (parts, ended) = &*self.0;
-        let mut parts = parts.lock();
-        while parts.contains_key(id) {
-            ended.wait(&mut parts);
-        }
-    }
-}
-
 /// One worker's part of a block. However it ends, whoever waits for the block goes on.
 #[derive(Debug)]
 struct BlockPart {
@@ -114,6 +85,8 @@ struct BlockPart {
     part: usize,
     parts: usize,
     in_flight: InFlight,
+    /// Counts the payload until the last part is done.
+    _counted: Arc<Counted>,
 }
 
 impl BlockPart {
@@ -145,6 +118,8 @@ enum Job {
 pub(crate) struct CheckSender {
     workers: Vec<JobSender>,
     in_flight: InFlight,
+    /// Blocks that wait for their signatures.
+    bytes: StageBytes,
 }
 
 /// One worker's queues: its parts of blocks, which nothing that clients send stands before; what
@@ -215,6 +190,7 @@ impl CheckSender {
             Check::Block { id, payload } => {
                 let parts = self.workers.len();
                 self.in_flight.begin(id, parts);
+                let counted = Arc::new(self.bytes.take(ITEM_BYTES + payload.len()));
                 for (part, worker) in self.workers.iter().enumerate() {
                     let (payload, in_flight) = (Arc::clone(&payload), self.in_flight.clone());
                     let part_of = BlockPart {
@@ -223,6 +199,7 @@ impl CheckSender {
                         part,
                         parts,
                         in_flight,
+                        _counted: Arc::clone(&counted),
                     };
                     // Without a worker it is dropped, which ends what waits for it.
                     drop(worker.blocks.send(Job::Block(part_of)));
@@ -236,10 +213,11 @@ impl CheckSender {
         self.workers.get(worker)
     }
 
-    /// Jobs that wait for the workers, but for what peers forward.
+    /// Jobs that wait for the workers, by their number or their bytes, but for what peers forward.
     pub(crate) fn depth(&self) -> usize {
         let of = |worker: &JobSender| worker.blocks.len() + worker.urgent.len() + worker.jobs.len();
-        self.workers.iter().map(of).max().unwrap_or(0)
+        let most = self.workers.iter().map(of).max().unwrap_or(0);
+        most.max(self.bytes.depth())
     }
 
     /// For whoever must wait for a block.
@@ -282,8 +260,12 @@ impl CheckWorkers {
             workers.push(sender);
             threads.push(thread);
         }
-        let in_flight = InFlight::default();
-        Ok((Self { threads }, CheckSender { workers, in_flight }))
+        let sender = CheckSender {
+            workers,
+            in_flight: InFlight::default(),
+            bytes: StageBytes::default(),
+        };
+        Ok((Self { threads }, sender))
     }
 
     /// Waits for their end.

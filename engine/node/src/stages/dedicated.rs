@@ -11,21 +11,23 @@ use super::door::Room;
 use super::inlet::{Control, Inlet, InletReader};
 use super::journal::{JournalThread, SyncThread};
 use super::order::OrderThread;
+use super::publisher::Publisher;
 use super::scrub::ScrubSender;
 use super::shadow::ShadowSender;
-use super::shared::{Publisher, count_block, note_event};
+use super::shared::{count_block, note_event};
 use super::verify::{VerifyParts, VerifyWorker};
 use super::wire::{Caller, Inward, Replies, WireStage};
 use crate::client_wire::ClientFrame;
 use crate::drift::Recorder;
+use crate::executor::Executor;
 use crate::journal::SyncWorker;
 use crate::metrics::Metrics;
 use crate::node::NodeFailure;
 use crate::parked::{Receiver, Sender, unbounded};
 use crate::profiles::{Idle, Placement};
 use crate::queues::{
-    AppBacklog, Backlog, DiskBacklog, Gate, NetSender, StatusReply, ToApp, ToJournal, ToNet,
-    ToOrder,
+    AppBacklog, Backlog, DiskBacklog, Gate, NetSender, PeerBacklog, StageBytes, StatusReply, ToApp,
+    ToJournal, ToNet, ToOrder,
 };
 use crate::replica::{OrderStage, Parts};
 use crate::state_machine::StateMachine;
@@ -145,35 +147,30 @@ impl Dedicated {
     /// The system refuses a thread; those that run end when this returns.
     pub(crate) fn start<S: StateMachine>(all: DedicatedParts<S>) -> std::io::Result<Self> {
         let (metrics, placement, clock) = (all.metrics, all.placement, all.clock);
-        let (order, journal, executor) = (all.parts.order, all.parts.journal, all.parts.executor);
         let ((to_order, order_items), (to_journal, journal_items)) = (unbounded(), unbounded());
-        let (halt, blocks, disk): (Halt, AppBacklog, DiskBacklog) = Default::default();
+        let (halt, backlogs) = (Halt::default(), Backlogs::new(all.verify.set.len()));
         let ((to_app, app_items), (to_net, net_items)) = (unbounded(), channel::unbounded());
-        let (net_sender, order_sender) = (NetSender::new(to_net, all.waker), to_order.clone());
-        let auth = executor.auth();
+        let net_sender = NetSender::new(to_net, all.waker);
+        let auth = all.parts.executor.auth();
         let (check, checks) = CheckWorkers::start(auth, &placement, &to_order, &net_sender)?;
         let client_checks = auth.is_signed().then(|| checks.clone());
-        let depths = depths(&to_order, (&to_journal, &disk), (&to_app, &blocks), &checks);
+        let depths = depths((&to_order, &to_journal, &to_app), &backlogs, &checks);
         let sync = start_sync(all.sync, &metrics, to_journal.clone())?;
-        let (journal, threads) = ((journal, journal_items, disk), (clock, &placement, &halt));
-        let journal = journal_thread(journal, &to_order, (&to_app, &blocks), sync, threads);
-        let app = AppThread {
-            executor,
-            items: app_items,
-            order: to_order.clone(),
-            net: net_sender.clone(),
-            checking: checks.in_flight().clone(),
-            placement: placement.clone(),
-            metrics: Arc::clone(&metrics),
-            recorder: all.recorder,
-            halt: halt.clone(),
-        };
+        let (journal, threads) = (
+            (all.parts.journal, journal_items),
+            (clock, &placement, &halt),
+        );
+        let journal = journal_thread(journal, (&to_order, &to_app), &backlogs, sync, threads);
+        let ways = (app_items, &to_order, &net_sender);
+        let around = (&placement, &metrics, &halt);
+        let app = app_thread((all.parts.executor, all.recorder), ways, &checks, around);
         let order = OrderThread {
             own: all.own,
-            stage: order,
+            stage: all.parts.order,
             items: order_items,
             net: net_sender.clone(),
             journal: to_journal,
+            journal_bytes: backlogs.ops,
             app: to_app.clone(),
             verify: start_verify(all.verify, to_order.clone())?,
             checks,
@@ -187,11 +184,12 @@ impl Dedicated {
             trace: all.wire.trace().clone(),
             wire: all.wire,
             items: net_items,
-            order: to_order,
+            order: to_order.clone(),
             app: to_app,
             checks: client_checks,
             gate: Gate::new(depths),
             backlog: Backlog::default(),
+            peers: backlogs.peers,
             inlet: all.inlet,
             control: all.control,
             placement,
@@ -209,7 +207,7 @@ impl Dedicated {
             net: spawn("quorate-net", &halt, move || net.run())?,
             check,
             net_sender,
-            order_sender,
+            order_sender: to_order,
             halt,
         })
     }
@@ -245,9 +243,9 @@ fn start_sync(
 }
 
 fn journal_thread(
-    (journal, items, disk): (crate::journal::Journal, Receiver<ToJournal>, DiskBacklog),
-    order: &Sender<ToOrder>,
-    (app, app_backlog): (&Sender<ToApp>, &AppBacklog),
+    (journal, items): (crate::journal::Journal, Receiver<ToJournal>),
+    (order, app): (&Sender<ToOrder>, &Sender<ToApp>),
+    backlogs: &Backlogs,
     sync: SyncThread,
     (clock, placement, halt): (Clock, &Placement, &Halt),
 ) -> JournalThread {
@@ -256,11 +254,30 @@ fn journal_thread(
         items,
         order: order.clone(),
         app: app.clone(),
-        app_backlog: app_backlog.clone(),
-        disk,
+        app_backlog: backlogs.blocks.clone(),
+        disk: backlogs.disk.clone(),
         sync,
         clock,
         placement: placement.clone(),
+        halt: halt.clone(),
+    }
+}
+
+fn app_thread<S: StateMachine>(
+    (executor, recorder): (Executor<S>, Recorder),
+    (items, order, net): (Receiver<ToApp>, &Sender<ToOrder>, &NetSender),
+    checks: &CheckSender,
+    (placement, metrics, halt): (&Placement, &Arc<Metrics>, &Halt),
+) -> AppThread<S> {
+    AppThread {
+        executor,
+        items,
+        order: order.clone(),
+        net: net.clone(),
+        checking: checks.in_flight().clone(),
+        placement: placement.clone(),
+        metrics: Arc::clone(metrics),
+        recorder,
         halt: halt.clone(),
     }
 }
@@ -271,20 +288,45 @@ fn start_verify(parts: VerifyParts, order: Sender<ToOrder>) -> std::io::Result<V
     })
 }
 
+/// What waits between the threads, where its number does not bound it.
+struct Backlogs {
+    peers: PeerBacklog,
+    ops: StageBytes,
+    blocks: AppBacklog,
+    disk: DiskBacklog,
+}
+
+impl Backlogs {
+    fn new(validators: usize) -> Self {
+        Self {
+            peers: PeerBacklog::new(validators),
+            ops: StageBytes::default(),
+            blocks: AppBacklog::default(),
+            disk: DiskBacklog::default(),
+        }
+    }
+}
+
 /// What the gate looks at.
 fn depths(
-    order: &Sender<ToOrder>,
-    (journal, disk): (&Sender<ToJournal>, &DiskBacklog),
-    (app, app_backlog): (&Sender<ToApp>, &AppBacklog),
+    (order, journal, app): (&Sender<ToOrder>, &Sender<ToJournal>, &Sender<ToApp>),
+    backlogs: &Backlogs,
     checks: &CheckSender,
 ) -> Vec<Box<dyn Fn() -> usize + Send>> {
-    let (checks, app_bytes, disk) = (checks.clone(), app_backlog.clone(), disk.clone());
-    // Forwarded commands have a bound of their own: one peer's must not keep everybody's votes out.
-    let checks = Box::new(move || checks.depth());
-    let app_bytes = Box::new(move || app_bytes.depth());
-    let (order, journal, app) = (depth(order), depth(journal), depth(app));
-    let disk = Box::new(move || disk.depth());
-    vec![order, journal, disk, app, app_bytes, checks]
+    let (checks, peers, ops) = (checks.clone(), backlogs.peers.clone(), backlogs.ops.clone());
+    let (blocks, disk) = (backlogs.blocks.clone(), backlogs.disk.clone());
+    vec![
+        depth(order),
+        depth(journal),
+        depth(app),
+        Box::new(move || peers.depth()),
+        Box::new(move || ops.depth()),
+        Box::new(move || blocks.depth()),
+        Box::new(move || disk.depth()),
+        // Forwarded commands have a bound of their own: one peer's must not keep everybody's votes
+        // out.
+        Box::new(move || checks.depth()),
+    ]
 }
 
 fn depth<T: Send + 'static>(sender: &Sender<T>) -> Box<dyn Fn() -> usize + Send> {
@@ -356,6 +398,7 @@ struct NetThread {
     checks: Option<CheckSender>,
     gate: Gate,
     backlog: Backlog,
+    peers: PeerBacklog,
     inlet: Arc<Inlet>,
     control: channel::Receiver<Control>,
     placement: Placement,
@@ -410,6 +453,7 @@ impl NetThread {
         };
         let mut outward = Outward {
             backlog: &self.backlog,
+            peers: &self.peers,
             order: &self.order,
             app: &self.app,
             checks: self.checks.as_ref(),
@@ -497,6 +541,7 @@ impl NetThread {
 /// The other threads as the wire stage sees them.
 struct Outward<'t> {
     backlog: &'t Backlog,
+    peers: &'t PeerBacklog,
     order: &'t Sender<ToOrder>,
     app: &'t Sender<ToApp>,
     checks: Option<&'t CheckSender>,
@@ -524,7 +569,10 @@ impl Inward for Outward<'_> {
                 self.trace.received(at_ns, peer, &message);
                 // The frame came over the channel of this peer.
                 let message = Authenticated::assert_authenticated(peer, message);
-                drop(self.order.send(ToOrder::Message(Box::new(message))));
+                match self.peers.take(message, frame.len()) {
+                    Some(message) => drop(self.order.send(ToOrder::Message(Box::new(message)))),
+                    None => self.metrics.peer_frames_dropped.add(1),
+                }
                 true
             }
             Err(error) => {

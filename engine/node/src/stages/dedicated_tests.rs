@@ -5,9 +5,11 @@ use crate::genesis::Genesis;
 use crate::journal::Journaled;
 use crate::keys::KeyPair;
 use crate::profiles::{PlacementFacts, Profile, Threads};
+use crate::queues::PEER_BYTES_MAX;
 use crate::replica::OrderOut;
 use crate::state_machine::SessionId;
 use crate::testing::{Member, signed_auth};
+use quorate_consensus::message::Message;
 use quorate_consensus::payload::{parse_entries, session_of_key};
 use quorate_consensus::signing::ValidatorKey;
 use quorate_consensus::types::Now;
@@ -96,6 +98,7 @@ fn stages(member: Member) -> Stages {
         items,
         net,
         journal: to_journal,
+        journal_bytes: StageBytes::default(),
         app: unbounded().0,
         verify: VerifyWorker::start(verify, |_| ()).unwrap(),
         checks: checks.clone(),
@@ -138,6 +141,7 @@ impl Stages {
         };
         let mut outward = Outward {
             backlog: &Backlog::default(),
+            peers: &PeerBacklog::default(),
             order: &unbounded().0,
             app: &unbounded().0,
             checks: Some(&self.checks),
@@ -155,6 +159,7 @@ impl Stages {
         let (now, mut done, mut syncs) = (self.now, Vec::new(), Vec::new());
         self.order.settle(now, &mut out, &mut jobs).unwrap();
         while let Ok(ToJournal::Append(ops)) = self.ops.try_recv() {
+            let (ops, _counted) = ops.into_parts();
             self.journal
                 .append_all(now.mono_ns, ops, &mut done)
                 .unwrap();
@@ -214,4 +219,47 @@ fn what_is_told_of_finality_counts_from_the_frame_and_not_from_the_order_stage()
     } = stages;
     drop((order, checks));
     workers.join();
+}
+
+/// The order thread stands still, and one peer sends whatever it wants.
+#[test]
+fn a_peer_that_forwards_without_end_fills_no_queue_and_its_other_messages_pass() {
+    let (order, items) = unbounded();
+    let (peers, metrics) = (PeerBacklog::new(4), Metrics::default());
+    let mut outward = Outward {
+        backlog: &Backlog::default(),
+        peers: &peers,
+        order: &order,
+        app: &unbounded().0,
+        checks: None,
+        metrics: &metrics,
+        trace: &Trace::default(),
+        clock: Clock::new(),
+        received_ns: None,
+    };
+    let frame_of = |message: &Message| {
+        let mut frame = Vec::new();
+        wire::encode(message, &mut frame);
+        frame
+    };
+    let payload: Arc<[u8]> = vec![0; 1 << 20].into();
+    let forward = frame_of(&Message::Forward(payload));
+    let peer = ValidatorIndex::new(2);
+    let sent = 2 * PEER_BYTES_MAX / forward.len();
+    for _ in 0..sent {
+        assert!(outward.peer_frame(peer, &forward), "that is no fault");
+    }
+    let taken = order.len();
+    assert!(
+        taken * forward.len() <= PEER_BYTES_MAX + forward.len(),
+        "{taken}"
+    );
+    assert_eq!(metrics.peer_frames_dropped.read(), (sent - taken) as u64);
+    let ask = frame_of(&Message::FenceAsk { incarnation: 1 });
+    assert!(outward.peer_frame(peer, &ask) && outward.peer_frame(ValidatorIndex::new(1), &forward));
+    assert_eq!(order.len(), taken + 2);
+    // What the thread takes makes room.
+    drop(items.recv());
+    assert!(outward.peer_frame(peer, &forward));
+    assert_eq!(order.len(), taken + 2);
 }

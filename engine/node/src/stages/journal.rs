@@ -199,6 +199,7 @@ impl JournalThread {
             while let Received::Item(item) = received {
                 match item {
                     ToJournal::Append(ops) => {
+                        let (ops, _counted) = ops.into_parts();
                         self.journal
                             .append_all(now.mono_ns, ops, &mut done)
                             .map_err(ReplicaError::from)?;
@@ -252,7 +253,7 @@ mod tests {
     use super::*;
     use crate::journal::{JournalOp, JournalStart};
     use crate::profiles::{Idle, Profile, Threading};
-    use crate::queues::Gate;
+    use crate::queues::{Gate, StageBytes, WaitingOps};
     use quorate_consensus::machine::Durability;
     use quorate_consensus::record::{OwnRecord, Record};
     use quorate_consensus::restart;
@@ -395,8 +396,13 @@ mod tests {
         };
         memory.refuse_writes(Some(ErrorKind::StorageFull));
         let thread = std::thread::spawn(move || journal.run().map(drop));
-        assert!(to_journal.send(ToJournal::Append(vec![record(1)])).is_ok());
-        let many = (2..40_000).map(record).collect();
+        let bytes = StageBytes::default();
+        assert!(
+            to_journal
+                .send(ToJournal::Append(WaitingOps::new(vec![record(1)], &bytes)))
+                .is_ok()
+        );
+        let many = WaitingOps::new((2..40_000).map(record).collect(), &bytes);
         assert!(to_journal.send(ToJournal::Append(many)).is_ok());
         let gate = Gate::new(vec![Box::new({
             let disk = disk.clone();

@@ -16,6 +16,7 @@
 //!   that join).
 //! - `shared`: one thread that runs wire, order, journal and app in turn (where validators share
 //!   cores with `courtesy`: the core given up, and `patience`: votes read together).
+//! - `publisher`: finalized blocks for the embedding program.
 //! - `dedicated`: a thread each for wire, `order`, `journal` and `app`, joined by queues.
 
 pub(crate) mod app;
@@ -34,6 +35,7 @@ pub(crate) mod older;
 pub(crate) mod order;
 pub(crate) mod patience;
 pub(crate) mod public;
+pub(crate) mod publisher;
 mod questions;
 mod refusals;
 pub(crate) mod scrub;

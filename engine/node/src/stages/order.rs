@@ -14,7 +14,9 @@ use crate::metrics::Metrics;
 use crate::node::NodeFailure;
 use crate::parked::{Receiver, Sender};
 use crate::profiles::{Idle, Placement};
-use crate::queues::{NetSender, StatusReply, ToApp, ToJournal, ToNet, ToOrder};
+use crate::queues::{
+    NetSender, StageBytes, StatusReply, ToApp, ToJournal, ToNet, ToOrder, WaitingOps,
+};
 use crate::replica::{Event, Job, OrderOut, OrderStage, ReplicaError};
 use crate::roots::StateRoot;
 use crate::status::{NodeStatus, StatusFacts};
@@ -38,6 +40,7 @@ pub(crate) struct OrderThread {
     pub(crate) items: Receiver<ToOrder>,
     pub(crate) net: NetSender,
     pub(crate) journal: Sender<ToJournal>,
+    pub(crate) journal_bytes: StageBytes,
     pub(crate) app: Sender<ToApp>,
     pub(crate) verify: VerifyWorker,
     pub(crate) checks: CheckSender,
@@ -127,8 +130,9 @@ impl OrderThread {
                 self.stage.input(now, Input::PeerDown(peer));
             }
             ToOrder::Message(message) => {
+                let message = message.into_message();
                 let from = message.from();
-                let disposition = self.stage.input(now, Input::Message(*message));
+                let disposition = self.stage.input(now, Input::Message(message));
                 if let Disposition::Fault(fault) = disposition {
                     tracing::warn!(peer = from.number(), ?fault, "a peer is at fault");
                     self.net.send(ToNet::Events(vec![Event::PeerFault(from)]));
@@ -224,7 +228,7 @@ impl OrderThread {
     /// what is not on its way to the log.
     fn hand_over(&self, out: &mut OrderOut, jobs: &mut Vec<Job>) {
         if !out.journal.is_empty() {
-            let ops = std::mem::take(&mut out.journal);
+            let ops = WaitingOps::new(std::mem::take(&mut out.journal), &self.journal_bytes);
             if self.journal.send(ToJournal::Append(ops)).is_err() {
                 // Without a journal nothing may leave.
                 self.halt.set();

@@ -14,6 +14,7 @@ use super::door::Room;
 use super::inlet::{Control, InletReader, SessionAt};
 use super::journal::SyncThread;
 use super::patience::Patience;
+use super::publisher::Publisher;
 use super::questions::answer_of;
 use super::scrub::{ScrubSender, ToScrub};
 use super::shadow::ShadowSender;
@@ -30,12 +31,11 @@ use crate::replica::{Event, FrameOutcome, Job, Outbox, Replica};
 use crate::results::BlockResults;
 use crate::state_machine::StateMachine;
 use crate::status::{NodeStatus, StatusFacts};
-use crossbeam::channel::{Receiver, Sender, TrySendError};
+use crossbeam::channel::Receiver;
 use quorate_consensus::effect::{Alarm, FinalPath};
 use quorate_consensus::input::Input;
-use quorate_consensus::types::{Height, Now, ValidatorIndex};
+use quorate_consensus::types::{Now, ValidatorIndex};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Longest sleep: the consensus asks to be looked at far more often.
@@ -63,23 +63,6 @@ pub(crate) struct SharedParts<S> {
     pub(crate) shadow: ShadowSender,
     pub(crate) scrub: ScrubSender,
     pub(crate) recorder: Recorder,
-}
-
-/// Where finalized blocks go inside the embedding process.
-#[derive(Clone, Debug)]
-pub(crate) struct Publisher {
-    pub(crate) sender: Sender<BlockResults>,
-    /// Set when somebody asked for them; before that they are not kept.
-    pub(crate) is_wanted: Arc<AtomicBool>,
-    /// The newest durable height that nobody has taken, and its other end, to make room.
-    pub(crate) durable: (Sender<u64>, Receiver<u64>),
-}
-
-impl Publisher {
-    /// What says that somebody asks for blocks, and where durable heights come out.
-    pub(crate) fn ends(&self) -> (Arc<AtomicBool>, Receiver<u64>) {
-        (Arc::clone(&self.is_wanted), self.durable.1.clone())
-    }
 }
 
 /// The loop.
@@ -442,32 +425,6 @@ fn take_verified<S: StateMachine>(replica: &mut Replica<S>, now: Now, inputs: Ve
         replica.input(now, input);
     }
     1
-}
-
-impl Publisher {
-    /// Says how far finality is durable. Heights only rise, so the newest stands for those that
-    /// nobody has taken.
-    fn publish_durable(&self, height: Height) {
-        let (sender, waiting) = &self.durable;
-        if let Err(TrySendError::Full(height)) = sender.try_send(height.number()) {
-            waiting.try_recv().ok();
-            sender.try_send(height).ok();
-        }
-    }
-
-    /// Gives finalized blocks to the embedding process, if it wants them. What does not fit is
-    /// counted and dropped: heights have no gaps, so whoever reads sees that one is missing.
-    pub(crate) fn publish(&self, metrics: &Metrics, results: &mut Vec<BlockResults>) {
-        if !self.is_wanted.load(Ordering::Acquire) || !metrics.is_serving() {
-            return;
-        }
-        for results in results.drain(..) {
-            match self.sender.try_send(results) {
-                Ok(()) | Err(TrySendError::Disconnected(_)) => {}
-                Err(TrySendError::Full(_)) => metrics.finalized_lagged.add(1),
-            }
-        }
-    }
 }
 
 /// Counts what came of a block.

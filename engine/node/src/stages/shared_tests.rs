@@ -17,11 +17,12 @@ use crate::state_machine::SessionId;
 use crate::streams::PublicRing;
 use crate::testing::{Member, TemporaryFolder, signed_auth};
 use crate::trace::{Dump, Moment, Stamp, Trace};
-use crossbeam::channel::{bounded, unbounded};
+use crossbeam::channel::{Sender, bounded, unbounded};
 use quorate_consensus::payload::{parse_entries, session_of_key};
 use quorate_consensus::signing::ValidatorKey;
 use quorate_net::{ChainIds, ClientId, Limits, Net, NetConfig, Ports};
 use std::cell::RefCell;
+use std::sync::atomic::Ordering;
 
 const MS: u64 = 1_000_000;
 /// Nothing here takes so long; only a test that would hang otherwise meets it.
@@ -100,12 +101,8 @@ fn fixture(member: Member, key: KeyPair, trace: Trace) -> Fixture<impl StateMach
     let sync = SyncThread::start(companions.sync, Arc::clone(&metrics), answer).unwrap();
     let auth = Arc::clone(parts.executor.auth());
     let (control, controls) = bounded(1);
-    let (sender, blocks) = bounded(64);
-    let publisher = Publisher {
-        sender,
-        is_wanted: Arc::new(AtomicBool::new(true)),
-        durable: bounded(1),
-    };
+    let (publisher, blocks) = Publisher::new(64);
+    publisher.ends().0.store(true, Ordering::Release);
     let public = PublicStage::new(PublicRing::new(1 << 20), None);
     let net = net(&genesis, own, key);
     let facts = Arc::new(Facts::new(folder.path(), own, &genesis));

@@ -151,6 +151,7 @@ fn whoever_waits_for_a_block_goes_on_when_every_part_of_it_has_ended_however() {
         part,
         parts: 2,
         in_flight: in_flight.clone(),
+        _counted: Arc::new(StageBytes::default().take(4)),
     };
     let (sender, receiver) = unbounded();
     sender.send(Job::Block(part(0))).unwrap();
@@ -240,6 +241,7 @@ fn a_block_waits_for_one_batch_at_most_of_what_peers_have_forwarded() {
     let checks = CheckSender {
         workers: vec![sender],
         in_flight: InFlight::default(),
+        bytes: StageBytes::default(),
     };
     let run = long_run(&auth);
     for _ in 0..64 {
@@ -277,6 +279,7 @@ fn what_a_peer_forwards_leaves_the_gate_open() {
     let checks = CheckSender {
         workers: vec![sender],
         in_flight: InFlight::default(),
+        bytes: StageBytes::default(),
     };
     let gate = {
         let checks = checks.clone();
@@ -303,6 +306,7 @@ fn a_block_stands_before_every_cancel_that_waits() {
     let checks = CheckSender {
         workers: vec![sender],
         in_flight: InFlight::default(),
+        bytes: StageBytes::default(),
     };
     let key = KeyPair::from_seed(&[1; 32]);
     let sign = |unsigned: &[u8]| key.sign(&auth.message(unsigned).unwrap());
@@ -336,6 +340,7 @@ fn however_many_cancels_come_what_peers_forward_and_orders_have_batches_between_
     let checks = CheckSender {
         workers: vec![sender],
         in_flight: InFlight::default(),
+        bytes: StageBytes::default(),
     };
     let (key, peer) = (KeyPair::from_seed(&[1; 32]), KeyPair::from_seed(&[2; 32]));
     let sign = |unsigned: &[u8]| key.sign(&auth.message(unsigned).unwrap());
@@ -378,4 +383,36 @@ fn kind_of(came: ToOrder) -> char {
         ToOrder::Forwarded(_) => 'f',
         _ => '?',
     }
+}
+
+/// Blocks of a Byzantine leader come faster than their signatures are checked.
+#[test]
+fn blocks_that_wait_for_their_signatures_close_the_gate_by_their_bytes() {
+    let auth = signed_auth();
+    let ((mut first, sender, _), (mut second, other, _)) = (worker(&auth), worker(&auth));
+    let checks = CheckSender {
+        workers: vec![sender, other],
+        in_flight: InFlight::default(),
+        bytes: StageBytes::default(),
+    };
+    let payload: Arc<[u8]> = vec![0; 1 << 20].into();
+    let mut asked = 0;
+    while checks.depth() < crate::queues::GATE_ITEMS {
+        asked += 1;
+        assert!(asked <= 256, "the gate is open");
+        let id = BlockId::new([1; 32]);
+        let payload = Arc::clone(&payload);
+        checks.ask(Check::Block { id, payload });
+    }
+    assert!(
+        asked > 250,
+        "the same bytes count once however many look at them"
+    );
+    while first.turn() {}
+    assert!(
+        checks.depth() >= crate::queues::GATE_ITEMS,
+        "half of each is left"
+    );
+    while second.turn() {}
+    assert_eq!(checks.depth(), 0);
 }

@@ -1,6 +1,6 @@
 //! Clients of a validator that hangs: its connections stay up, and nothing comes of it any more.
 
-use crate::support::{Adder, Cluster, PATIENCE, patient, stop_all};
+use crate::support::{Cluster, PATIENCE, eventually, patient, stop_all};
 use quorate::client::{Client, ClientOptions, PublicClient, PublicOptions};
 use quorate::keys::KeyPair;
 use quorate::node::Node;
@@ -16,7 +16,19 @@ use std::time::{Duration, Instant};
 /// as somebody holds the gate.
 struct Hanging {
     gate: Arc<Mutex<()>>,
+    /// Commands that have come as far as that.
+    begun: Arc<AtomicUsize>,
     sum: u64,
+}
+
+impl Hanging {
+    fn behind(gate: &Arc<Mutex<()>>) -> Self {
+        Self {
+            gate: Arc::clone(gate),
+            begun: Arc::default(),
+            sum: 0,
+        }
+    }
 }
 
 impl StateMachine for Hanging {
@@ -25,6 +37,7 @@ impl StateMachine for Hanging {
     }
 
     fn apply(&mut self, _: &Context, command: &[u8], output: &mut Output) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
         drop(self.gate.lock().unwrap());
         self.sum += 1;
         output.to_public(&self.sum.to_le_bytes());
@@ -49,7 +62,9 @@ impl StateMachine for Hanging {
         Ok(())
     }
 
-    fn query(&self, _: &[u8], _: &mut Vec<u8>) {}
+    fn query(&self, question: &[u8], answer: &mut Vec<u8>) {
+        answer.extend(question.iter().take(4));
+    }
 }
 
 fn client(cluster: &Cluster, seed: u8, options: ClientOptions) -> Client {
@@ -67,8 +82,7 @@ fn whoever_only_listens_leaves_a_validator_that_hangs_and_hears_the_others() {
         cluster.threading = threading;
         let gates: Vec<Arc<Mutex<()>>> = (0..4).map(|_| Arc::default()).collect();
         let start = |(place, gate): (u16, &Arc<Mutex<()>>)| {
-            let gate = Arc::clone(gate);
-            Node::start(cluster.config(place), Hanging { gate, sum: 0 }).unwrap()
+            Node::start(cluster.config(place), Hanging::behind(gate)).unwrap()
         };
         let nodes: Vec<Node> = (0..).zip(&gates).map(start).collect();
         let key = Arc::new(KeyPair::from_seed(&[201; 32]));
@@ -115,23 +129,33 @@ fn whoever_only_listens_leaves_a_validator_that_hangs_and_hears_the_others() {
     }
 }
 
-/// Commands are sent for as long as the connection takes them, so it is full, and stays up.
+/// Commands are sent for as long as the connection takes them, so that is full of them when the
+/// question comes, and stays up: the validator hangs, and goes on then.
 #[test]
 fn a_question_behind_many_large_commands_is_answered() {
     let cluster = Cluster::new("crowded", 4, Durability::Sync);
-    let nodes: Vec<Node> = (0..4)
-        .map(|place| Node::start(cluster.config(place), Adder::default()).unwrap())
-        .collect();
+    let gate = Arc::default();
+    let hanging = Hanging::behind(&gate);
+    let begun = Arc::clone(&hanging.begun);
+    let mut nodes = vec![Node::start(cluster.config(0), hanging).unwrap()];
+    let others = (1..4).map(|place| {
+        let free = Hanging::behind(&Arc::default());
+        Node::start(cluster.config(place), free).unwrap()
+    });
+    nodes.extend(others);
     let mut client = client(&cluster, 204, patient());
-    client
-        .submit_and_wait(Lane::Order, &1_u64.to_le_bytes(), PATIENCE)
-        .unwrap();
-    let mut large = vec![0; 4096];
-    large[..8].copy_from_slice(&1_u64.to_le_bytes());
-    for _ in 0..3_000 {
+    let opened = client.submit_and_wait(Lane::Order, &[0; 16], PATIENCE);
+    opened.unwrap();
+    let (held, before) = (gate.lock().unwrap(), begun.load(Ordering::Relaxed));
+    client.submit(Lane::Order, &[0; 16]).unwrap();
+    eventually("it hangs", || begun.load(Ordering::Relaxed) > before);
+    // One by one, each a frame of its own: what is left free is less than one of them.
+    let large = vec![0; 4096];
+    for _ in 0..8_000 {
         client.submit(Lane::Order, &large).unwrap();
     }
-    let answer = client.query(b"sum?", PATIENCE / 4).unwrap();
-    assert_eq!(answer[..4], *b"sum?");
+    drop(held);
+    let answer = client.query(&[7; 60_000], PATIENCE / 4).unwrap();
+    assert_eq!(answer, [7; 4]);
     stop_all(nodes);
 }

@@ -289,7 +289,7 @@ fn r9_bodies_above_the_last_batch_are_asked_for_at_once_however_high_that_reache
     let mut below = set.genesis().id;
     let mut headers = Vec::new();
     for height in 1..=6 {
-        let header = crate::header::Header {
+        let header = Header {
             version: crate::header::HEADER_VERSION,
             flags: 0,
             chain_id: [7; 32],
@@ -306,7 +306,7 @@ fn r9_bodies_above_the_last_batch_are_asked_for_at_once_however_high_that_reache
         below = header.id();
         headers.push(header);
     }
-    let top = crate::header::Header {
+    let top = Header {
         height: Height::new(9_000),
         ..headers[5]
     };

@@ -544,7 +544,7 @@ impl Journal {
             jobs.push(SyncJob::Sync(self.writer.unsynced()));
         }
         if std::mem::take(&mut self.is_lease_refused) {
-            self.lease_due_ns = now_ns.saturating_add(backlog::RETRY_NS);
+            self.lease_due_ns = now_ns.saturating_add(RETRY_NS);
         }
         if !self.is_leasing
             && self.lease_due_ns <= now_ns

@@ -137,15 +137,23 @@ pub struct Cut {
 /// # Errors
 /// See [`OpenError`]; none of them leaves the folder worse than it was.
 pub fn open(folder: &DataFolder, config: &LogConfig, genesis: &[u8]) -> Result<Opened, OpenError> {
-    let segment_bytes = config.segment_bytes;
-    let is_in_bounds = (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&segment_bytes);
-    if !is_in_bounds || !segment_bytes.is_multiple_of(SEGMENT_BYTES_MIN) {
-        return Err(OpenError::SegmentBytes {
-            segment_bytes,
-            min: SEGMENT_BYTES_MIN,
-            max: SEGMENT_BYTES_MAX,
-        });
-    }
+    open_noting(folder, config, genesis, &mut || Ok(()))
+}
+
+/// The same; `note` is called before anything makes a watermark, or a whole log. From then on
+/// nothing tells that there was none, so only this opening knows that the end of this log cannot be
+/// told from an older end: the caller writes that down elsewhere. It is not called where opening
+/// refuses what is there.
+///
+/// # Errors
+/// As [`open`], and those of `note`: the watermark is not made then.
+pub fn open_noting<E: From<OpenError>>(
+    folder: &DataFolder,
+    config: &LogConfig,
+    genesis: &[u8],
+    note: &mut dyn FnMut() -> Result<(), E>,
+) -> Result<Opened, E> {
+    check_segment_bytes(config.segment_bytes)?;
     let claim = Claim::take(&folder.log_taken).ok_or(OpenError::AlreadyOpen)?;
     let names = folder.backend.names().map_err(OpenError::io("list", ""))?;
     for name in names.iter().filter(|name| is_left_over(name)) {
@@ -160,12 +168,25 @@ pub fn open(folder: &DataFolder, config: &LogConfig, genesis: &[u8]) -> Result<O
     let is_new = !names.iter().any(|name| segment_number(name).is_some());
     if is_new {
         refuse_lost_log(folder)?;
+        note()?;
         create(folder, config, genesis)?;
     }
     if config.distrusts_cache {
         drop_cache(folder)?;
     }
-    Loading::map_all(folder, claim)?.open(config, genesis, is_new)
+    Loading::map_all(folder, claim)?.open(config, genesis, is_new, note)
+}
+
+fn check_segment_bytes(segment_bytes: u32) -> Result<(), OpenError> {
+    let is_in_bounds = (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&segment_bytes);
+    if !is_in_bounds || !segment_bytes.is_multiple_of(SEGMENT_BYTES_MIN) {
+        return Err(OpenError::SegmentBytes {
+            segment_bytes,
+            min: SEGMENT_BYTES_MIN,
+            max: SEGMENT_BYTES_MAX,
+        });
+    }
+    Ok(())
 }
 
 /// After a failed sync the system may show pages as clean that the disk never got.
@@ -234,12 +255,13 @@ impl Loading {
         })
     }
 
-    fn open(
+    fn open<E: From<OpenError>>(
         mut self,
         config: &LogConfig,
         genesis: &[u8],
         is_new: bool,
-    ) -> Result<Opened, OpenError> {
+        note: &mut dyn FnMut() -> Result<(), E>,
+    ) -> Result<Opened, E> {
         let views = self
             .segments
             .iter()
@@ -247,10 +269,8 @@ impl Loading {
         let identity = identify(views)?;
         let expected = genesis_hash(genesis);
         if identity.genesis_hash != expected {
-            return Err(OpenError::Genesis {
-                expected,
-                found: identity.genesis_hash,
-            });
+            let found = identity.genesis_hash;
+            return Err(OpenError::Genesis { expected, found }.into());
         }
         self.find_base(&identity)?;
         self.repair_start(&identity, genesis)?;
@@ -259,14 +279,14 @@ impl Loading {
         let verdict = judge(&walk, proof);
         let mut cut = None;
         match verdict.row.action() {
-            Action::Refuse => return Err(refusal(verdict)),
+            Action::Refuse => return Err(refusal(verdict).into()),
             Action::Continue => self.drop_segments_after(&walk.end, config.segment_bytes)?,
             Action::Cut => cut = Some(self.cut(&walk, &verdict)?),
             Action::Resume => {
                 self.resume(&identity, config, &walk, &verdict)?;
                 walk = self.walk(&identity);
                 if judge(&walk, proof).row != Row::CleanEnd {
-                    return Err(refusal(verdict));
+                    return Err(refusal(verdict).into());
                 }
             }
         }
@@ -276,6 +296,9 @@ impl Loading {
             self.writable(place)?;
         }
         self.sync_all(&walk)?;
+        if proof.watermark == WatermarkRead::Unknown {
+            note()?;
+        }
         let watermark = self.open_watermark(&identity, proof.watermark, &walk.end)?;
         let clean_stop = clean_stop::compare(marker, &walk.end);
         let gaps = self.gaps(&identity);

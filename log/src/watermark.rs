@@ -151,7 +151,11 @@ impl Watermark {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::OpenError;
+    use crate::memory::MemoryBackend;
+    use crate::open::{LogConfig, open_noting};
     use crate::position::{ChainHash, LogOffset};
+    use crate::segment::SEGMENT_BYTES_MIN;
 
     fn end(index: u64) -> LogEnd {
         LogEnd {
@@ -196,5 +200,48 @@ mod tests {
         bytes[512..512 + SLOT_BYTES].copy_from_slice(&encode(&theirs, &end(6)));
         let ours = Identity::new([1; 32], [2; 32]);
         assert_eq!(decode(&ours, &bytes), WatermarkRead::Unknown);
+    }
+
+    #[test]
+    fn a_watermark_that_opening_makes_is_noted_before_and_where_it_refuses_nothing_is() {
+        let memory = MemoryBackend::new();
+        let folder = DataFolder::in_memory(&memory);
+        let config = LogConfig {
+            segment_bytes: SEGMENT_BYTES_MIN,
+            ..LogConfig::new([3; 32])
+        };
+        // Whether it was noted, and whether the log was opened.
+        let opens = |genesis: &[u8]| {
+            let mut is_noted = false;
+            let opened = open_noting(&folder, &config, genesis, &mut || {
+                let watermark = memory.file("watermark");
+                assert!(watermark.is_none_or(|bytes| bytes == [1; 1024]), "too late");
+                is_noted = true;
+                Ok::<_, OpenError>(())
+            });
+            (is_noted, opened.is_ok())
+        };
+        assert_eq!(opens(b"genesis"), (true, true), "nothing was there");
+        assert_eq!(opens(b"genesis"), (false, true));
+        memory.remove_file("watermark");
+        assert_eq!(opens(b"another"), (false, false));
+        assert_eq!(opens(b"genesis"), (true, true));
+        assert_eq!(opens(b"genesis"), (false, true), "it was said before");
+        memory.set_file("watermark", &[1; 1024]);
+        assert_eq!(opens(b"genesis"), (true, true), "nobody can read it");
+        // What cannot be noted is not hidden.
+        memory.remove_file("watermark");
+        let failing = &mut || Err(OpenError::NoLog);
+        assert!(open_noting(&folder, &config, b"genesis", failing).is_err());
+        assert_eq!(opens(b"genesis"), (true, true));
+        // A log that is lost, or is another one in part, is refused.
+        let name = "segment-0000000000";
+        let segment = memory.file(name).unwrap();
+        memory.remove_file(name);
+        assert_eq!(opens(b"genesis"), (false, false));
+        memory.set_file(name, &segment);
+        memory.set_file("segment-0000000001", &segment);
+        memory.remove_file("watermark");
+        assert_eq!(opens(b"genesis"), (false, false));
     }
 }

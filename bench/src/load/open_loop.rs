@@ -14,6 +14,10 @@ use super::source::{LoadPlan, Next, Source};
 pub const DRAIN_SECONDS: u64 = 60;
 /// The same.
 const DRAIN: Duration = Duration::from_secs(DRAIN_SECONDS);
+/// How long at most after somebody asked to stop.
+const DRAIN_STOPPED: Duration = Duration::from_secs(10);
+/// From when on it is told that results are waited for.
+const DRAIN_UNTOLD: Duration = Duration::from_secs(1);
 /// How often progress is told.
 const PROGRESS: Duration = Duration::from_millis(100);
 /// Longest time in which nothing is looked at.
@@ -32,6 +36,8 @@ pub struct Progress {
     pub counts: Counts,
     /// Commands intended so far.
     pub offered: u64,
+    /// All is sent, and results are waited for this long at most.
+    pub drains: Option<Duration>,
 }
 
 /// Whoever takes the commands.
@@ -75,7 +81,7 @@ pub(super) fn run(
         start,
     };
     open.send_all(stop, tell)?;
-    open.drain()?;
+    open.drain(stop, tell)?;
     // Last: making what was never taken takes time in which nobody would listen to results.
     if !stop.load(Ordering::Relaxed) {
         open.source.offer_rest();
@@ -111,11 +117,7 @@ impl<T: Target> OpenLoop<'_, T> {
             }
             if now >= tell_at {
                 tell_at += PROGRESS;
-                tell(&Progress {
-                    elapsed: now.saturating_duration_since(self.start),
-                    counts: self.target.counts(),
-                    offered: self.source.offered(),
-                });
+                tell(&self.progress(now, None));
             }
             let next = self.take_due(now);
             if next.is_none() && self.source.peek().is_none() {
@@ -150,14 +152,36 @@ impl<T: Target> OpenLoop<'_, T> {
         }
     }
 
+    fn progress(&self, now: Instant, drains: Option<Duration>) -> Progress {
+        Progress {
+            elapsed: now.saturating_duration_since(self.start),
+            counts: self.target.counts(),
+            offered: self.source.offered(),
+            drains,
+        }
+    }
+
     /// Waits until each command has a result or was refused: who asked to stop wants to know that,
-    /// too, since what is left is missing.
-    fn drain(&mut self) -> Result<(), LoadError> {
-        let deadline = Instant::now() + DRAIN;
+    /// too, since what is left is missing, but waits for less. Who asks to stop meanwhile does not
+    /// want to wait any more.
+    fn drain(
+        &mut self,
+        stop: &AtomicBool,
+        tell: &mut dyn FnMut(&Progress),
+    ) -> Result<(), LoadError> {
+        let was_stopped = stop.load(Ordering::Relaxed);
+        let longest = if was_stopped { DRAIN_STOPPED } else { DRAIN };
+        let begin = Instant::now();
+        let deadline = begin + longest;
+        let mut tell_at = Some(begin + DRAIN_UNTOLD);
         loop {
             let now = Instant::now();
-            if self.target.is_answered() || now >= deadline {
+            let is_cut_short = !was_stopped && stop.load(Ordering::Relaxed);
+            if self.target.is_answered() || is_cut_short || now >= deadline {
                 return Ok(());
+            }
+            if tell_at.take_if(|at| now >= *at).is_some() {
+                tell(&self.progress(now, Some(longest)));
             }
             self.target.turn(now, Some(deadline.min(now + LOOK)))?;
         }
@@ -176,6 +200,7 @@ mod tests {
         start: Instant,
         taken: u64,
         takes_at_most: u64,
+        is_answered: bool,
     }
 
     impl Target for Slow {
@@ -202,13 +227,12 @@ mod tests {
         }
 
         fn is_answered(&self) -> bool {
-            true
+            self.is_answered
         }
     }
 
-    #[test]
-    fn what_was_due_in_a_turn_that_was_too_long_is_late_and_what_found_no_room_is_unsent() {
-        let plan = LoadPlan {
+    fn plan() -> LoadPlan {
+        LoadPlan {
             flow: Flow::Opaque { size: 16 },
             rate: NonZeroU64::new(100).unwrap(),
             seconds: 1,
@@ -217,12 +241,42 @@ mod tests {
             keeps_acknowledged: false,
             routing: Routing::Flow,
             keeps_trips: false,
+        }
+    }
+
+    /// A validator that is behind has the results of its clients, and gives none of them.
+    #[test]
+    fn results_that_do_not_come_are_told_of_once_and_not_waited_for_by_who_does_not_want_to() {
+        let plan = plan();
+        let mut target = Slow {
+            start: Instant::now(),
+            taken: 0,
+            takes_at_most: u64::MAX,
+            is_answered: false,
         };
+        let (source, stop) = (Source::open(&plan).unwrap(), AtomicBool::new(false));
+        let begin = Instant::now();
+        let mut told = Vec::new();
+        let mut tell = |now: &Progress| {
+            if now.drains.is_some() {
+                told.push(now.drains);
+                stop.store(true, Ordering::Relaxed);
+            }
+        };
+        run(&plan, source, &mut target, &stop, &mut tell).unwrap();
+        assert_eq!(told, [Some(DRAIN)]);
+        assert!(begin.elapsed() < DRAIN, "it waited all the same");
+    }
+
+    #[test]
+    fn what_was_due_in_a_turn_that_was_too_long_is_late_and_what_found_no_room_is_unsent() {
+        let plan = plan();
         for (takes_at_most, taken) in [(u64::MAX, 100), (60, 60)] {
             let mut target = Slow {
                 start: Instant::now(),
                 taken: 0,
                 takes_at_most,
+                is_answered: true,
             };
             let (source, stop) = (Source::open(&plan).unwrap(), AtomicBool::new(false));
             let offered = run(&plan, source, &mut target, &stop, &mut |_| ()).unwrap();

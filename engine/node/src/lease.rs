@@ -8,7 +8,7 @@ use quorate_consensus::restart::{self, StartFacts};
 use quorate_consensus::types::Window;
 use quorate_log::{
     CleanStopRead, DataFolder, LeaseFile, LeaseRead, LogConfig, OpenError, Opened, Recovery,
-    lacks_watermark,
+    open_noting,
 };
 
 use crate::recovery::{RecoveryConfig, RecoveryError};
@@ -81,8 +81,8 @@ const fn may_lack_words(found: &Recovery) -> bool {
 }
 
 /// Opens the log under `content`, and makes that suspect when the log is. What opening finds out
-/// but once is in the lease file before, so that no crash on the way to [`plan`] forgets it; what
-/// is marked faulty is found again until something is appended.
+/// but once is in the lease file before opening hides it, so that no crash on the way to [`plan`]
+/// forgets it; what is marked faulty is found again until something is appended.
 ///
 /// # Errors
 /// What the log or the system says; the lease file then says the same as before, or more.
@@ -98,24 +98,27 @@ pub(crate) fn open_log(
         distrusts_cache: content.suspect,
         ..log.clone()
     };
-    // Without a lease file everything is lost until there is one, which says more.
-    if !content.suspect
-        && lacks_watermark(folder, genesis)?
-        && matches!(read_lease(lease_file)?, LeaseRead::Present(_))
-    {
-        content.suspect = true;
-        lease_file.replace(&content.encode())?;
-    }
-    match quorate_log::open(folder, &log, genesis) {
+    // Not before the log is accepted: a start that is refused changes no limit.
+    let mut note = || {
+        // Without a lease file everything is lost until there is one, which says more.
+        if !content.suspect && matches!(read_lease(lease_file)?, LeaseRead::Present(_)) {
+            content.suspect = true;
+            lease_file.replace(&content.encode())?;
+        }
+        Ok(())
+    };
+    match open_noting(folder, &log, genesis, &mut note) {
         Ok(opened) => {
             content.suspect |= may_lack_words(&opened.recovery);
             Ok(opened)
         }
-        Err(source @ OpenError::SyncFailed { .. }) => Err(RecoveryError::NotSynced {
-            is_noted: note_failed_sync(lease_file, content),
-            source,
-        }),
-        Err(error) => Err(error.into()),
+        Err(RecoveryError::Log(source @ OpenError::SyncFailed { .. })) => {
+            Err(RecoveryError::NotSynced {
+                is_noted: note_failed_sync(lease_file, content),
+                source,
+            })
+        }
+        Err(error) => Err(error),
     }
 }
 

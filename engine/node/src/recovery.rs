@@ -1,8 +1,8 @@
 //! From a data folder to where a run may begin (R12).
 //!
 //! Owns what a start reads, in which order, and what must be durable before the first frame: the
-//! lease is read, the log is opened and read whole, finalized blocks are executed again, the lease
-//! file is rewritten by `restart::plan`, and the clean-stop marker of the last run is removed.
+//! lease is read, the log is opened and read whole, then finalized blocks are executed again, the
+//! lease file is rewritten by `restart::plan`, and the clean-stop marker of the last run removed.
 //! A log whose lease is lost makes the run begin with R13, which finds a new one from what peers
 //! know. A folder without either is refused until an operator has said that it was lost: lost state
 //! is not empty state. Never: votes, repairs a damaged log, or makes a lease that allows anything.
@@ -32,7 +32,6 @@ use crate::journal::{
 };
 pub use crate::lease::declare_lost;
 use crate::lease::{open_log, own_lease, plan, read_lease};
-use crate::salvage::Salvage;
 use crate::snapshot::{self, Manifest, Origin, SnapshotError, SnapshotFolder};
 use crate::state_machine::StateMachine;
 use crate::store::{Store, StoreError};
@@ -512,10 +511,10 @@ impl<'a> OpenFolder<'a> {
         } = opened;
         let store = Store::new(reader.clone(), config.cache_bytes_max);
         let mut scan = Scan::new(set, store, snapshot);
-        scan.read_log(&reader, executor)?;
+        scan.read_log(&reader)?;
         let base = scan.go_on(recovery.is_unvouched)?;
-        scan.store
-            .set_salvage(Salvage::collect(&reader, scan.finalized.height));
+        scan.execute(executor)?;
+        scan.collect_salvage(&reader);
 
         let content = plan(content, &recovery, scan.said_in(), config);
         lease_file.replace(&content.encode())?;

@@ -508,6 +508,18 @@ impl Store {
         }
     }
 
+    /// The header of the block that stands at a place, for whoever needs no payload.
+    ///
+    /// # Errors
+    /// As [`read_block`](Self::read_block).
+    pub(crate) fn read_header(&self, place: RecordRef) -> Result<Header, StoreError> {
+        let record = self.reader.read(place)?;
+        match decode(record.kind(), &record)? {
+            JournalEntry::Block { header, .. } => Ok(header),
+            _ => Err(StoreError::Kind { place }),
+        }
+    }
+
     /// Live blocks, bytes of cached payloads, remembered proofs: for metrics.
     #[must_use]
     pub fn sizes(&self) -> (usize, usize, usize) {

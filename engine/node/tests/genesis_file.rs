@@ -162,6 +162,14 @@ fn the_light_reader_refuses_what_makes_no_set() {
 }
 
 #[test]
+fn what_is_no_genesis_file_at_all_is_called_so() {
+    for text in ["a proof", "{}", ""] {
+        let error = parse(text.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("no genesis file"), "{error}");
+    }
+}
+
+#[test]
 fn a_validator_is_found_by_its_key() {
     let genesis = Genesis::build(plan(4)).unwrap();
     for place in 0..4 {

@@ -19,6 +19,8 @@ use crate::output::hex;
 
 /// How long one round of questions may take.
 const ROUND: Duration = Duration::from_millis(500);
+/// Time from the beginning of one round to that of the next: each is a new connection to everybody.
+const ROUND_PAUSE: Duration = Duration::from_millis(100);
 /// Rounds that validators whose addresses take no connections are given while all others agree: one
 /// of them may be starting. Who is merely slow is waited for.
 const REFUSED_ROUNDS_MAX: usize = 4;
@@ -86,17 +88,33 @@ pub(crate) fn wait_for_equal_roots(
     height: u64,
     deadline: Instant,
 ) -> Result<Agreement, Failure> {
+    wait_while(validators, height, deadline, &mut |_| true)
+}
+
+/// The same, for as long as `goes_on` says so, which sees what still differs.
+///
+/// # Errors
+/// This machine has no sockets left.
+pub(crate) fn wait_while(
+    validators: &Validators,
+    height: u64,
+    deadline: Instant,
+    goes_on: &mut dyn FnMut(&Agreement) -> bool,
+) -> Result<Agreement, Failure> {
     let mut refused_rounds = 0;
     loop {
-        let round = (Instant::now() + ROUND).min(deadline);
+        let begin = Instant::now();
+        let round = (begin + ROUND).min(deadline);
         let answers = ask_all(validators, Question::Root, round, true)?;
         let agreement = judge_roots(&answers, height);
         refused_rounds += usize::from(is_settled_but_for_refusals(&answers, height));
         // Roots that differ at one height will not become equal.
         let is_settled = agreement.state_height.is_some() || refused_rounds >= REFUSED_ROUNDS_MAX;
-        if is_settled || Instant::now() >= deadline {
+        if is_settled || Instant::now() >= deadline || !goes_on(&agreement) {
             return Ok(agreement);
         }
+        let next = (begin + ROUND_PAUSE).min(deadline);
+        std::thread::park_timeout(next.saturating_duration_since(Instant::now()));
     }
 }
 

@@ -121,7 +121,13 @@ impl From<LoadError> for Failure {
 pub(crate) fn teller() -> impl FnMut(&Progress) {
     let mut told_seconds = 0;
     move |now| {
-        if now.elapsed.as_secs() > told_seconds {
+        if let Some(longest) = now.drains {
+            tell(now);
+            progress(&format!(
+                "all is sent; waiting for the missing results, {} s at most (Ctrl-C ends that)",
+                longest.as_secs()
+            ));
+        } else if now.elapsed.as_secs() > told_seconds {
             told_seconds = now.elapsed.as_secs();
             tell(now);
         }
@@ -242,7 +248,8 @@ pub(crate) fn complaints(outcome: &Outcome, agreement: &Agreement) -> Vec<String
     let mut found = agreement.differences.clone();
     if outcome.missing > 0 {
         found.push(format!(
-            "{} commands had no result within {DRAIN_SECONDS} s after the last send",
+            "{} commands had no result when their wait ended, {DRAIN_SECONDS} s after the last send \
+             at the latest",
             outcome.missing
         ));
     }

@@ -28,8 +28,11 @@ pub(super) fn format(bytes: &[u8], path: &Path) -> Result<(), FileError> {
     struct Format {
         format: u32,
     }
-    let Format { format } =
-        serde_json::from_slice(bytes).map_err(|error| FileError::json(path, bytes, &error))?;
+    let Format { format } = serde_json::from_slice(bytes).map_err(|error| {
+        let error = FileError::json(path, bytes, &error);
+        let problem = format!("no genesis file: {}", error.problem).into_boxed_str();
+        FileError { problem, ..error }
+    })?;
     if format == GENESIS_FORMAT {
         return Ok(());
     }

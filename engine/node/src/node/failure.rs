@@ -123,11 +123,10 @@ impl StartError {
             Self::Metrics { source, .. } => listen_code(source),
             Self::Begins { source, .. } => begins_code(source),
             Self::Folder(LockError::Held { .. }) => EXIT_TRY_AGAIN,
+            // A path that is no folder, or cannot be one, is none at the next start either.
             Self::Folder(LockError::Io { source, .. })
-            | Self::System(source)
-            | Self::Snapshot(SnapshotError::Io { source, .. }) => {
-                system_code(source, EXIT_TRY_AGAIN)
-            }
+            | Self::Snapshot(SnapshotError::Io { source, .. }) => system_code(source, 3),
+            Self::System(source) => system_code(source, EXIT_TRY_AGAIN),
             Self::Snapshot(_) => EXIT_TRY_AGAIN,
             Self::Recovery { source, .. } => recovery_code(source),
             Self::VoteState { source, .. } => match source {

@@ -17,7 +17,7 @@ fn recovery(source: RecoveryError) -> StartError {
 type Place = (&'static str, u8, fn(io::Error) -> StartError);
 
 const PLACES: [Place; 17] = [
-    ("lock", 75, |source| {
+    ("lock", 3, |source| {
         let folder = PathBuf::from("data");
         StartError::Folder(LockError::Io { folder, source })
     }),
@@ -35,7 +35,7 @@ const PLACES: [Place; 17] = [
         let address = "::1:1".to_owned();
         StartError::Metrics { address, source }
     }),
-    ("moved snapshot", 75, |source| {
+    ("moved snapshot", 3, |source| {
         StartError::Snapshot(snapshot_io(source))
     }),
     ("snapshot", 3, |source| {

@@ -1,7 +1,9 @@
 //! What the records of the log add up to: the chain, own words, and the state they lead to.
 //!
-//! Owns the order in which records may stand, and the execution of finalized blocks again. Never:
-//! writes, or decides what the lease says.
+//! Owns the order in which records may stand, and the execution of finalized blocks again, which
+//! begins when all of the log is found good: who executes cuts the archive of public events where
+//! it begins, and a start that is refused changes nothing. Never: writes, or decides what the lease
+//! says.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -17,6 +19,7 @@ use super::{RecoveryError, SnapshotBase};
 use crate::executor::{Executor, FinalBlock};
 use crate::journal::{FinalMark, JournalEntry, JournalStart, KIND_BASE, KIND_FINALIZED, decode};
 use crate::results::BlockResults;
+use crate::salvage::Salvage;
 use crate::state_machine::StateMachine;
 use crate::store::Store;
 
@@ -47,7 +50,8 @@ pub(super) struct Scan {
     proof: Option<Certificate>,
     /// Proofs of blocks that no mark has reached yet. Bound: `PROOFS_AHEAD_MAX`.
     proofs_ahead: VecDeque<(Point, Certificate)>,
-    results: BlockResults,
+    /// Where the blocks stand that are to be executed again, by rising height.
+    to_execute: Vec<RecordRef>,
     /// Blocks up to this one are in the executor's state already.
     snapshot: Option<SnapshotBase>,
     /// Where the mark of that block stands, or the base that is of it.
@@ -91,7 +95,7 @@ impl Scan {
             proven: set.genesis(),
             proof: None,
             proofs_ahead: VecDeque::new(),
-            results: BlockResults::new(),
+            to_execute: Vec::new(),
             snapshot,
             snapshot_mark: None,
             start,
@@ -162,11 +166,8 @@ impl Scan {
         Ok(())
     }
 
-    pub(super) fn read_log<S: StateMachine>(
-        &mut self,
-        reader: &Reader,
-        executor: &mut Executor<S>,
-    ) -> Result<(), RecoveryError> {
+    /// Reads all of the log, and executes none of it.
+    pub(super) fn read_log(&mut self, reader: &Reader) -> Result<(), RecoveryError> {
         for record in reader.iter() {
             let record = record?;
             if record.kind() == RecordKind::GENESIS {
@@ -181,7 +182,7 @@ impl Scan {
                     self.said_in = self.said_in.max(Some(own.window));
                     self.records.insert(own.window, own.record);
                 }
-                JournalEntry::Finalized(mark) => self.add_mark(place, &mark, executor)?,
+                JournalEntry::Finalized(mark) => self.add_mark(place, &mark)?,
                 JournalEntry::Proof { point, proof } => self.add_proof(place, point, proof),
                 JournalEntry::Base { header, root } => self.add_base(place, &header, root)?,
                 JournalEntry::Evidence(_) | JournalEntry::Answer { .. } => {}
@@ -200,12 +201,34 @@ impl Scan {
         self.store.note_block(id, place);
     }
 
-    fn add_mark<S: StateMachine>(
+    /// When all is read and found good: executes what is final above the snapshot.
+    pub(super) fn execute<S: StateMachine>(
         &mut self,
-        place: RecordRef,
-        mark: &FinalMark,
         executor: &mut Executor<S>,
     ) -> Result<(), RecoveryError> {
+        let mut results = BlockResults::new();
+        for place in std::mem::take(&mut self.to_execute) {
+            let block = self.store.read_block(place)?;
+            let block = FinalBlock {
+                id: block.header.id(),
+                header: block.header,
+                payload: block.payload,
+                path: None,
+                final_ns: 0,
+                admitted: Vec::new(),
+            };
+            executor.execute(&block, &mut results)?;
+        }
+        Ok(())
+    }
+
+    /// What is still to be had of stretches that are marked faulty.
+    pub(super) fn collect_salvage(&mut self, reader: &Reader) {
+        let salvage = Salvage::collect(reader, self.finalized.height);
+        self.store.set_salvage(salvage);
+    }
+
+    fn add_mark(&mut self, place: RecordRef, mark: &FinalMark) -> Result<(), RecoveryError> {
         let order = |what| Err(RecoveryError::Order { place, what });
         self.check_follows(place, mark)?;
         let header = mark.header;
@@ -213,37 +236,24 @@ impl Scan {
         let in_state = self.snapshot.map(|base| base.header);
         let is_in_state = in_state.is_some_and(|base| header.height <= base.height);
         // The mark of a block may stand in a kept segment, and its body in a pruned one.
-        let payload = if mark.block < self.start {
+        if mark.block < self.start {
             if !is_in_state {
                 let first = header.height.number();
                 return Err(RecoveryError::BaseMissing { first });
             }
-            None
         } else {
-            let block = self.store.read_block(mark.block)?;
-            if block.header != header {
+            let found = self.store.read_header(mark.block)?;
+            if found != header {
                 return order("a finality mark names another block");
             }
-            Some(block.payload)
-        };
+        }
         match in_state {
             Some(base) if base.height == header.height && base != header => {
                 return order("a snapshot is of another block than the log has there");
             }
             Some(base) if base.height == header.height => self.snapshot_mark = Some(place),
             Some(base) if base.height > header.height => {}
-            _ => {
-                let payload = payload.unwrap_or_default();
-                let block = FinalBlock {
-                    id,
-                    header,
-                    payload,
-                    path: None,
-                    final_ns: 0,
-                    admitted: Vec::new(),
-                };
-                executor.execute(&block, &mut self.results)?;
-            }
+            _ => self.to_execute.push(mark.block),
         }
         self.store.finalize(id, &header);
         self.store.note_mark(header.height, place);

@@ -1,15 +1,19 @@
 //! Which records may follow which: a log that no run can have written is refused, and not executed.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use quorate_consensus::machine::Durability;
 use quorate_log::{DataFolder, LeaseFile, LeaseRead, LogConfig, MemoryBackend, Opened};
+use quorate_proof::events::EventHistory;
 
 use super::*;
+use crate::archive::{ARCHIVE_BYTES_MIN, Archive, ArchiveConfig};
 use crate::journal::{KIND_BLOCK, encode_base, encode_block, encode_mark};
 use crate::recovery::{OpenFolder, RecoveryConfig, initialize, recover};
 use crate::state_machine::{Context, Output};
-use crate::testing::{final_block, sample_genesis};
+use crate::streams::{Block, PublicStream};
+use crate::testing::{TemporaryFolder, final_block, sample_genesis};
 
 const OWN: [u8; 32] = [9; 32];
 const BOOT: [u8; 16] = [1; 16];
@@ -132,6 +136,7 @@ impl Scene {
         match recover(&self.folder, &config, &self.set, &mut self.executor) {
             Ok(recovered) => Ok(recovered.restored.finalized.height.number()),
             Err(RecoveryError::Order { what, .. }) => Err(what),
+            Err(RecoveryError::BaseMissing { .. }) => Err("the state below is missing"),
             Err(error) => panic!("{error}"),
         }
     }
@@ -263,4 +268,66 @@ fn r12_a_log_without_room_to_begin_anew_leaves_no_start_suspect() {
     let recovered = recover(&folder, &config, &set, &mut executor).unwrap();
     assert_eq!(recovered.restored.finalized.height.number(), 1);
     assert!(recovered.summary.is_joined);
+}
+
+/// Every file of an archive, with its bytes.
+fn files(config: &ArchiveConfig) -> Vec<(PathBuf, Vec<u8>)> {
+    let entries = std::fs::read_dir(&config.folder).unwrap();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let read = |path: PathBuf| (path.clone(), std::fs::read(path).unwrap());
+    paths.into_iter().map(read).collect()
+}
+
+/// The archive of a run that came to height 9; nobody but it and the peers has those events.
+fn archive_of_nine_blocks(config: &ArchiveConfig) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut archive = Archive::open(config.clone()).unwrap();
+    archive.go_on_from(&EventHistory::default()).unwrap();
+    for height in 1..=9 {
+        let block = Block::from_parts(height, b"event".to_vec(), vec![5]).unwrap();
+        archive.append(height, &block).unwrap();
+    }
+    archive.sync().unwrap();
+    drop(archive);
+    files(config)
+}
+
+#[test]
+fn a_start_that_is_refused_leaves_the_archive_of_public_events_as_it_is() {
+    type Ending = fn(&mut Scene, &FinalBlock, RecordRef);
+    let base: Ending = |scene, block, _| {
+        let mut bytes = Vec::new();
+        encode_base(&block.header, &[5; 32], &mut bytes);
+        scene.log.writer.append(KIND_BASE, &[&bytes]).unwrap();
+    };
+    let astray: Ending = |scene, block, _| {
+        scene.finalize(block, None);
+    };
+    let good: Ending = |scene, block, below| {
+        scene.finalize(block, Some(below));
+    };
+    let endings = [
+        (base, Err("the state below is missing")),
+        (astray, Err("a finality mark does not name the one below")),
+        (good, Ok(2)),
+    ];
+    for (ending, expected) in endings {
+        let folder = TemporaryFolder::new("scan-archive");
+        let config = ArchiveConfig {
+            folder: folder.path().join("public"),
+            genesis_hash: [7; 32],
+            bytes_max: ARCHIVE_BYTES_MIN,
+        };
+        let before = archive_of_nine_blocks(&config);
+        let mut scene = Scene::new();
+        let archive = Archive::open(config.clone());
+        scene.executor = Executor::new(Nothing, 8, scene.set.genesis_time_ns())
+            .keeping_public(PublicStream::new(1 << 20, Some(archive)));
+        let blocks = scene.chain(&["a", "b"]);
+        let first = scene.finalize(&blocks[0], None);
+        ending(&mut scene, &blocks[1], first);
+        assert_eq!(scene.recover(), expected);
+        // What is executed again is written anew.
+        assert_eq!(files(&config) == before, expected.is_err(), "{expected:?}");
+    }
 }

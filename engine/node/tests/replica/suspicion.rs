@@ -213,6 +213,54 @@ fn r12_a_refused_start_export_or_loss_leaves_the_next_start_suspect() {
     });
 }
 
+/// The files of a log, its watermark included, or not.
+fn log_files(memory: &MemoryBackend, with_watermark: bool) -> Vec<(String, Vec<u8>)> {
+    let is_of_it =
+        |name: &String| name.starts_with("segment-") || (with_watermark && name == "watermark");
+    let names = memory.file_names().into_iter().filter(is_of_it);
+    let read = |name: String| (name.clone(), memory.file(&name).expect("a file"));
+    names.map(read).collect()
+}
+
+/// The operator has taken something away, and puts it back.
+#[test]
+fn r12_a_log_that_is_refused_leaves_the_lease_as_it_is_and_the_next_start_as_sound() {
+    let (world, memory, _) = stopped(Durability::Sync);
+    let lease = memory.file("lease");
+    let is_refused = |memory: &MemoryBackend| {
+        assert!(!start(&world, memory));
+        assert!(memory.file("lease") == lease, "the lease was changed");
+    };
+    // No segment tells which log it is.
+    let segments = log_files(&memory, false);
+    for (name, _) in &segments {
+        memory.remove_file(name);
+    }
+    is_refused(&memory);
+    // One of another validator tells another log.
+    let (first, _) = &segments[0];
+    let (_, of_another) = &log_files(&world.slots[2].memory.process_kill(), false)[0];
+    for (name, bytes) in &segments {
+        memory.set_file(name, bytes);
+    }
+    memory.set_file("segment-0000000009", &segments[0].1);
+    memory.set_file(first, of_another);
+    is_refused(&memory);
+    memory.remove_file("segment-0000000009");
+    memory.set_file(first, &segments[0].1);
+    assert!(start(&world, &memory));
+    assert_eq!(lease_of(&memory).lease.abstain_until, None);
+}
+
+#[test]
+fn r12_a_new_log_beside_an_older_lease_is_suspect_wherever_its_first_start_dies() {
+    let (world, memory, lease) = stopped(Durability::Sync);
+    for (name, _) in log_files(&memory, true) {
+        memory.remove_file(&name);
+    }
+    dies_anywhere(&world, &memory, lease, &|memory| start(&world, memory));
+}
+
 #[test]
 fn r12_a_sync_that_fails_in_a_start_leaves_the_next_start_suspect() {
     let (world, memory, lease) = stopped(Durability::Sync);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use quorate_bench::load::{Chain, run as drive};
-use quorate_bench::report::LoadReport;
+use quorate_bench::report::{Agreement, LoadReport};
 use quorate_bench::testnet::{Testnet, Workload};
 
 use crate::agreement::{self, Logs, Status};
@@ -20,6 +20,10 @@ use crate::verdict;
 
 /// How long the validators may take to reach the same height after the load.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The same after somebody asked to stop.
+const PATIENCE_STOPPED: Duration = Duration::from_secs(5);
+/// From when on it is told what is waited for.
+const UNTOLD: Duration = Duration::from_secs(1);
 /// How long the first validator may take until it answers.
 const START: Duration = Duration::from_secs(20);
 /// How long one look at starting validators takes.
@@ -49,17 +53,17 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let chain = Chain::of(testnet.genesis());
     let hgrm = Hgrm::open(options.load.hgrm.as_deref())?;
     let before = first_statuses(&testnet, &chain)?;
+    // Before the load: what cannot be told after it would be driven in vain.
+    let setting = setting(&testnet, workload, &plan, agreement::placement(&before))?;
     let interrupt = Interrupt::install()?;
     let admin = testnet.admin_key()?;
     let outcome = drive(&plan, &chain, admin, &interrupt.flag(), &mut teller())?;
     hgrm.write(&outcome.client)?;
-    let deadline = Instant::now() + PATIENCE;
-    let mut agreement = agreement::wait_for_equal_roots(&chain, outcome.height, deadline)?;
+    let mut agreement = equal_roots(&chain, outcome.height, &interrupt)?;
     agreement::compare_logs(&testnet, Logs::Live, outcome.height, &mut agreement);
     let after = agreement::statuses(&chain, Instant::now() + PATIENCE, false)?;
-    let placement = agreement::placement(&after);
     let report = LoadReport {
-        setting: setting(&testnet, workload, &plan, placement)?,
+        setting,
         measured: measured(
             &outcome,
             agreement::fast_fraction(&after),
@@ -71,6 +75,30 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let code = verdict::code(complaints.is_empty());
     let text = text(&report, &complaints);
     Ok(Report::new(&report, text)?.with_code(code))
+}
+
+/// Waits until all validators have the same state. What that waits for is said; who has asked to
+/// stop waits for a moment only, and who asks to stop meanwhile no longer.
+fn equal_roots(chain: &Chain, height: u64, interrupt: &Interrupt) -> Result<Agreement, Failure> {
+    let was_stopped = interrupt.is_set();
+    let longest = if was_stopped {
+        PATIENCE_STOPPED
+    } else {
+        PATIENCE
+    };
+    let begin = Instant::now();
+    let mut tell_at = Some(begin + UNTOLD);
+    let goes_on = &mut |now: &Agreement| {
+        if tell_at.take_if(|at| Instant::now() >= *at).is_some() {
+            progress(&format!(
+                "waiting until all validators have the same state, {} s at most (Ctrl-C ends that): {}",
+                longest.as_secs(),
+                now.differences.join("; ")
+            ));
+        }
+        was_stopped || !interrupt.is_set()
+    };
+    agreement::wait_while(chain, height, begin + longest, goes_on)
 }
 
 /// What the validators say before the load. Where none answers they may be starting: that is said,

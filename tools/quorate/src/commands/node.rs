@@ -12,6 +12,7 @@ use quorate::config::NodeConfig;
 use quorate::drift::DivergedStatus;
 use quorate::node::{DRAIN_DEFAULT, Failing, Node, NodeFailure, StartError};
 use quorate::recovery::RecoveryError;
+use quorate::snapshot::SnapshotError;
 use quorate_bench::applications::Hosted;
 use quorate_bench::cluster::Launch;
 use quorate_bench::testnet::Testnet;
@@ -276,12 +277,17 @@ impl From<StartError> for Failure {
                 Self::new(code, whole(&error)).remedy("see Recovery in docs/operations.md")
             }
             StartError::Folder(ref lock) => match std::error::Error::source(lock) {
-                Some(_) => Self::new(code, whole(&error))
-                    .remedy("see to the disk, and to the rights of that folder"),
+                Some(_) => Self::new(code, whole(&error)).remedy(
+                    "see to the disk, and to the rights of that folder and its file `lock`",
+                ),
                 None => Self::new(code, error).remedy(
                     "stop the other process, or give each validator a data folder of its own",
                 ),
             },
+            StartError::Snapshot(SnapshotError::Io { .. }) => Self::new(code, whole(&error))
+                .remedy(
+                    "see to the disk, and that `data` is a folder whose owner runs the validator",
+                ),
             StartError::Metrics { .. } | StartError::Net(_) => Self::new(code, whole(&error))
                 .remedy("correct the addresses in quorate.toml or the genesis"),
             _ => Self::new(code, whole(&error)),
@@ -333,6 +339,7 @@ impl From<NodeFailure> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quorate_log::LockError;
     use crate::plan::{ClusterOptions, DurabilityArg};
     use quorate_bench::testnet::free_base_port;
     use std::fs;
@@ -380,6 +387,33 @@ mod tests {
         assert!(told.ends_with(&denied().to_string()), "{told}");
         let failure = Failure::from(error);
         assert!(failure.to_string().contains(&told), "{failure}");
+    }
+
+    /// A path that is a file, or a folder that may not be entered.
+    #[test]
+    fn a_data_folder_that_cannot_be_one_is_corrected_and_not_tried_again() {
+        for kind in [
+            io::ErrorKind::NotADirectory,
+            io::ErrorKind::PermissionDenied,
+        ] {
+            let source = || io::Error::from(kind);
+            let errors = [
+                StartError::Snapshot(SnapshotError::Io {
+                    path: "key/diverged".into(),
+                    action: "look for the bundle of an earlier run",
+                    source: source(),
+                }),
+                StartError::Folder(LockError::Io {
+                    folder: "key/log".into(),
+                    source: source(),
+                }),
+            ];
+            for error in errors {
+                let failure = Failure::from(error);
+                assert_eq!(failure.code, Code::Configuration, "{failure}");
+                assert!(failure.to_string().contains("remedy: "), "{failure}");
+            }
+        }
     }
 
     #[test]

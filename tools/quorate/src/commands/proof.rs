@@ -171,8 +171,9 @@ fn make(applications: &Applications, options: &MakeOptions) -> Result<Report, Fa
     // What is given away is what a stranger will believe.
     let (set, out) = (chain.genesis.validator_set(), &options.out);
     let proven = verify(set, &proof).map_err(|error| {
-        Failure::new(Code::No, format!("there is no such proof: {error}"))
-            .remedy("--index and --output count from 0; quorate log show lists what a block holds")
+        Failure::new(Code::No, format!("there is no such proof: {error}")).remedy(
+            "--index and --output count from 0; name one that the block has, or another block",
+        )
     })?;
     let fields = fields_of(out, bytes.len(), proven);
     files::replace(out, &bytes)

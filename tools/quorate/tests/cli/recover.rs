@@ -74,6 +74,42 @@ fn a_log_without_its_lease_or_its_watermark_is_not_called_whole() {
 }
 
 #[test]
+fn a_folder_with_the_lease_of_another_validator_is_foreign_as_a_start_says() {
+    let folder = Folder::new("foreign-lease");
+    let dir = folder.join("net");
+    init(&dir, 4, &[]);
+    let lease = |place| data(&dir, place).join("log/lease");
+    let own = fs::read(lease(0)).unwrap();
+    fs::copy(lease(1), lease(0)).unwrap();
+    run_json(&["node", "--config", text(&config(&dir, 0))], 3);
+    for named in [
+        dir.join("validator-00"),
+        data(&dir, 0),
+        data(&dir, 0).join("log"),
+    ] {
+        let found = run_json(&["log", "verify", text(&named)], 3);
+        assert_eq!(found["faulty"][0]["kind"], "foreign", "{found}");
+        let what = found["faulty"][0]["what"].as_str().unwrap();
+        assert!(
+            what.contains(found["lease_owner"].as_str().unwrap()),
+            "{what}"
+        );
+    }
+    // A copy without its configuration: the key is one of the chain, and no more is known.
+    let copy = folder.join("copy");
+    fs::rename(data(&dir, 0), &copy).unwrap();
+    let other = run_json(&["log", "verify", text(&copy)], 0);
+    fs::write(copy.join("log/lease"), own).unwrap();
+    let own = run_json(&["log", "verify", text(&copy)], 0);
+    assert_ne!(own["lease_owner"], other["lease_owner"]);
+    // One of another chain is foreign in any case.
+    let stranger = folder.join("stranger");
+    init(&stranger, 4, &[]);
+    fs::copy(data(&stranger, 0).join("log/lease"), copy.join("log/lease")).unwrap();
+    run_json(&["log", "verify", text(&copy)], 3);
+}
+
+#[test]
 fn a_chain_in_which_nothing_was_proven_has_nothing_to_go_on_from() {
     let folder = Folder::new("nothing");
     let dir = folder.join("net");

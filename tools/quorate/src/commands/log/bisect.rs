@@ -174,6 +174,7 @@ pub(super) fn run(
     let against = beside.against.map(|path| read_against(path, &bundle));
     let against = against.transpose()?;
     let commands_from = beside.commands_from.unwrap_or_default();
+    check_range(&bundle, beside.commands_from)?;
     let trace = read_trace(path).map_err(failure_of_bundle)?;
     // Where the validator left it: data/diverged beside data/log.
     let beside = path.canonicalize().ok();
@@ -211,6 +212,17 @@ pub(super) fn run(
     replay.run(&folder, &verification)?;
     drop(replay);
     comparison.into_inner().into_report(&bundle, attested_by)
+}
+
+/// A height above the last one that is executed would tell of no command.
+fn check_range(bundle: &Bundle, commands_from: Option<u64>) -> Result<(), Failure> {
+    let (common, last) = (bundle.common_height(), bundle.own.height);
+    let Some(height) = commands_from.filter(|&height| height > last) else {
+        return Ok(());
+    };
+    let what = format!("--commands-from {height}: the bundle ends at height {last}");
+    let first = common.saturating_add(1);
+    Err(Failure::usage(what).remedy(format!("name a height from {first} to {last}")))
 }
 
 /// The output of another build for this bundle.
@@ -575,6 +587,17 @@ mod tests {
             build: Build::default(),
             processor: Processor::default(),
         }
+    }
+
+    #[test]
+    fn commands_above_the_last_height_are_asked_for_in_vain_and_refused() {
+        let bundle = bundle(&genesis(), &[]);
+        for height in [None, Some(1), Some(128)] {
+            check_range(&bundle, height).unwrap();
+        }
+        let refused = check_range(&bundle, Some(129)).unwrap_err();
+        assert_eq!(refused.code, Code::Usage);
+        assert!(refused.to_string().contains("from 1 to 128"), "{refused}");
     }
 
     #[test]

@@ -143,8 +143,11 @@ fn list(dir: &Path, out: Option<&Path>) -> Result<Report, Failure> {
 fn judge(file: &Path, genesis: &Genesis) -> Result<Report, Failure> {
     let bytes = read_bounded(file, FILE_BYTES_MAX)?;
     let all = read(&bytes, genesis)
-        .map_err(|what| Failure::new(Code::No, format!("{}: {what}", file.display())))
-        .map_err(|failure| failure.remedy("believe nothing of it"))?;
+        .map_err(|what| Failure::new(Code::Configuration, format!("{}: {what}", file.display())))
+        .map_err(|failure| {
+            failure
+                .remedy("name a file that quorate log evidence --out wrote for this chain, whole")
+        })?;
     let set = genesis.validator_set();
     let entry = |evidence: &Evidence| entry_of(set, evidence, None);
     let fields = Fields {
@@ -436,6 +439,11 @@ mod tests {
         fs::write(&out, &foreign).unwrap();
         let refused = run(&judge).unwrap_err();
         assert!(refused.to_string().contains("another chain"), "{refused}");
+        // A file that is none, as a proof that is none.
+        for bytes in [&b"notes"[..], b"", &foreign] {
+            fs::write(&out, bytes).unwrap();
+            assert_eq!(run(&judge).unwrap_err().code, Code::Configuration);
+        }
         fs::remove_dir_all(data).unwrap();
     }
 

@@ -3,14 +3,17 @@
 //! Four kinds of trouble are told apart: *torn* is what a crash leaves behind and the next start
 //! cuts off (exit code 0); *marked* was found faulty by an earlier start, which went on behind it
 //! (0); *faulty* is damage that no crash explains (5); *foreign* belongs to another log, chain or
-//! genesis (3). Each comes with what to do next. No crash takes away the files beside the log that
-//! say how far it may be believed either: without its lease or its watermark it is damaged (5). So
-//! is a pruned one without the file that keeps its genesis; what it says is judged by another copy.
+//! genesis, or is a lease of another validator (3). Each comes with what to do next. No crash takes
+//! away the files beside the log that say how far it may be believed either: without its lease or
+//! its watermark it is damaged (5). So is a pruned one without the file that keeps its genesis;
+//! what it says is judged by another copy.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use quorate::config::ConfigFile;
 use quorate::genesis::{Begins, Genesis};
+use quorate::keys::KeyPair;
 use quorate_consensus::restart;
 use quorate_log::{Action, LeaseFile, LeaseRead, Verification, verify_path};
 use serde::Serialize;
@@ -31,6 +34,9 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     genesis: Option<PathBuf>,
 }
+
+/// How the configuration of a validator is called in its folder.
+const CONFIG_FILE: &str = "quorate.toml";
 
 /// What stands beside the log of what its validator may say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -66,6 +72,8 @@ struct Fields {
     chain_id: Option<String>,
     clean_stop: bool,
     lease: Lease,
+    /// Public key of the validator that the lease was written for.
+    lease_owner: Option<String>,
     /// Whether the watermark is there and can be read.
     has_watermark: bool,
     /// Whether the genesis is there and whole: in record 0, or beside a log that was pruned.
@@ -92,11 +100,17 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         .map(|given| is_genesis_of(given, &verification));
     let (chain, has_genesis) =
         chain_of(&folder, &verification, given.filter(|_| fits == Some(true)))?;
-    let lease = lease(&folder)?;
+    let (lease, owner) = lease(&folder)?;
     let mut fields = fields(&folder, &verification, chain.as_ref(), lease);
+    fields.lease_owner = owner.as_ref().map(|owner| hex(owner));
+    let genesis = chain.as_ref().map(|chain| &chain.genesis);
+    let foreign_lease = owner.and_then(|owner| foreign_lease(&folder, owner, genesis));
+    fields.faulty.extend(foreign_lease.map(foreign));
     fields.has_genesis = has_genesis;
     if let Some(path) = options.genesis.as_deref().filter(|_| fits == Some(false)) {
-        fields.faulty.push(foreign(path));
+        let path = path.display();
+        let what = format!("the log belongs to another genesis than {path}");
+        fields.faulty.push(foreign(what));
     }
     fields.next = next(&fields, verification.row.action());
     let is_foreign = |finding: &Finding| finding.kind == Trouble::Foreign;
@@ -150,16 +164,55 @@ pub(crate) fn verify_at_rest(folder: &Path) -> Result<Verification, Failure> {
     Err(Failure::new(Code::TryAgain, what).remedy("stop the validator first"))
 }
 
-/// Looks at the lease file.
-fn lease(folder: &Path) -> Result<Lease, Failure> {
+/// Looks at the lease file: how it is, and for which key it was written.
+fn lease(folder: &Path) -> Result<(Lease, Option<[u8; 32]>), Failure> {
     let read = LeaseFile::look_at(folder).map_err(|error| {
         let what = format!("{}/lease: {error}", folder.display());
         Failure::new(Code::DiskFailed, what).remedy("look at the disk")
     })?;
     Ok(match read {
-        LeaseRead::Present(bytes) if restart::LeaseFile::decode(&bytes).is_some() => Lease::Whole,
-        LeaseRead::Missing => Lease::Missing,
-        LeaseRead::Present(_) | LeaseRead::Damaged(_) => Lease::Damaged,
+        LeaseRead::Missing => (Lease::Missing, None),
+        LeaseRead::Damaged(_) => (Lease::Damaged, None),
+        LeaseRead::Present(bytes) => match restart::LeaseFile::decode(&bytes) {
+            Some(content) => (Lease::Whole, Some(content.owner)),
+            None => (Lease::Damaged, None),
+        },
+    })
+}
+
+/// A lease of a key that is not the one which a start from this folder would be given, or that is
+/// none of the chain: a start refuses it. Own records in a log are signed by nobody, so the log
+/// itself does not tell whose it is.
+fn foreign_lease(folder: &Path, owner: [u8; 32], genesis: Option<&Genesis>) -> Option<String> {
+    let lease = format!(
+        "the lease was written for the validator with the key {}",
+        hex(&owner)
+    );
+    if let Some((path, own)) = configured_key(folder)
+        && own != owner
+    {
+        return Some(format!(
+            "{lease}; that of {} is {}",
+            path.display(),
+            hex(&own)
+        ));
+    }
+    let is_of_none = genesis.is_some_and(|genesis| genesis.index_of(&owner).is_none());
+    is_of_none.then(|| format!("{lease}, which is none of this chain"))
+}
+
+/// The public key of the validator whose configuration stands beside the data folder of a log and
+/// names it; none where there is no such file, or its key may not be read.
+fn configured_key(folder: &Path) -> Option<(PathBuf, [u8; 32])> {
+    let folder = folder.canonicalize().ok()?;
+    let above = folder.ancestors().skip(1).take(2);
+    above.map(|above| above.join(CONFIG_FILE)).find_map(|path| {
+        let config = ConfigFile::load(&path).ok()?;
+        let named = config.data.join("log").canonicalize().ok()?;
+        let key = KeyPair::load(&config.key)
+            .ok()
+            .filter(|_| named == folder)?;
+        Some((path, key.public()))
     })
 }
 
@@ -198,6 +251,7 @@ fn fields(
         chain_id: chain.map(|chain| hex(chain.genesis.chain_id())),
         clean_stop: verification.clean_stop == quorate_log::CleanStopRead::Matches,
         lease,
+        lease_owner: None,
         has_watermark: verification.has_watermark,
         has_genesis: true,
         unreadable_pages: verification.unreadable_pages,
@@ -256,12 +310,12 @@ fn next(fields: &Fields, action: Action) -> &'static str {
     }
 }
 
-fn foreign(path: &Path) -> Finding {
+fn foreign(what: String) -> Finding {
     Finding {
         segment: 0,
         offset: 0,
         height: None,
-        what: format!("the log belongs to another genesis than {}", path.display()),
+        what,
         kind: Trouble::Foreign,
     }
 }

@@ -40,6 +40,10 @@ pub trait LinkHandler {
     fn link_down(&mut self, link: LinkId, reason: CloseReason);
     /// A frame from the validator, 1 to `frame_bytes_max` bytes.
     fn link_frame(&mut self, link: LinkId, frame: &[u8]);
+    /// Something came that is no whole frame yet: a long one is on its way.
+    fn link_bytes(&mut self, link: LinkId) {
+        _ = link;
+    }
 }
 
 enum Stage {
@@ -459,6 +463,9 @@ impl ClientLinks {
             &mut self.counters,
             |frame| handler.link_frame(LinkId(slot), frame),
         )?;
+        if received.bytes > 0 && received.frames == 0 {
+            handler.link_bytes(LinkId(slot));
+        }
         if received.more {
             self.list(slot);
         }

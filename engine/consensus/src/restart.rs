@@ -535,8 +535,9 @@ impl Consensus {
         // for. Own records are ordered: one that the own `also` cannot have grown to came before,
         // and the log, which holds a later one, covers it. What came after it the own `also` can
         // always have grown to, each entry to one of its own, so nothing that the log does not
-        // cover passes for want of headers.
-        let is_earlier = !own.also_may_grow_to(held);
+        // cover passes for want of headers. One that neither can have grown to the other was said
+        // beside it, over a copy of this disk.
+        let is_earlier = !own.also_may_grow_to(held) && held.also_may_grow_to(own);
         !tip_is_known || !(is_earlier || held.also.iter().all(is_covered))
     }
 

@@ -70,50 +70,44 @@ impl Report {
     }
 }
 
-/// Whether this process has told how it ended: one object is what a program reads of it.
-static IS_TOLD: Mutex<bool> = Mutex::new(false);
+/// How this process has told that it ends: one object is what a program reads of it.
+static TOLD: Mutex<Option<Code>> = Mutex::new(None);
 /// How long a process that ends whatever hangs tries to tell so.
 const END_MAX: Duration = Duration::from_secs(3);
 
 /// Tells why this process ends and ends it, whichever of its threads hang, and also where nobody
 /// reads what it tells.
 pub(crate) fn end(failure: Failure, is_json: bool) -> ! {
-    let code = failure.code;
+    let own = failure.code;
     let (sender, told) = channel();
     let teller = std::thread::Builder::new().spawn(move || {
-        finish(Err(failure), is_json);
         // Nobody waits any more if it took too long.
-        sender.send(()).ok();
+        sender.send(finish(Err(failure), is_json)).ok();
     });
-    if teller.is_ok() {
-        told.recv_timeout(END_MAX).ok();
-    }
-    std::process::exit(i32::from(code as u8));
+    let told = teller.ok().and_then(|_| told.recv_timeout(END_MAX).ok());
+    std::process::exit(i32::from(told.unwrap_or(own) as u8));
 }
 
 /// Prints what a command gave, unless another thread has told the end of this process, and says
 /// with what code the process ends.
 pub(crate) fn finish(result: Result<Report, Failure>, is_json: bool) -> Code {
-    let mut is_told = IS_TOLD.lock().unwrap_or_else(PoisonError::into_inner);
-    if std::mem::replace(&mut *is_told, true) {
-        return match result {
-            Ok(report) => report.code,
-            Err(failure) => failure.code,
-        };
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(code) = *told {
+        return code;
     }
-    let (code, printed) = match result {
-        Ok(report) if is_json => (report.code, print(&report.json.to_string())),
-        Ok(report) => (report.code, print(report.text.trim_end())),
+    let (code, text) = match result {
+        Ok(report) if is_json => (report.code, Some(report.json.to_string())),
+        Ok(report) => (report.code, Some(report.text.trim_end().to_owned())),
         Err(failure) => {
             stderr::say_last(format!("error: {failure}\n").as_bytes());
-            let printed = if is_json {
-                print(&failure.to_json().to_string())
-            } else {
-                Ok(())
-            };
-            (failure.code, printed)
+            let json = is_json.then(|| failure.to_json().to_string());
+            (failure.code, json)
         }
     };
+    *told = Some(code);
+    // Where both go to one place the result comes last.
+    stderr::flush();
+    let printed = text.map_or(Ok(()), |text| print(&text));
     let code = match printed {
         Ok(()) => code,
         // Whoever read the output has gone; nobody is left to tell.
@@ -121,10 +115,11 @@ pub(crate) fn finish(result: Result<Report, Failure>, is_json: bool) -> Code {
         Err(error) => {
             let what = format!("error: writing to standard output: {error}\n");
             stderr::say_last(what.as_bytes());
+            stderr::flush();
             Code::TryAgain
         }
     };
-    stderr::flush();
+    *told = Some(code);
     code
 }
 
@@ -197,13 +192,13 @@ mod tests {
             end_as(&how);
         }
         let name = "a_process_that_is_ended_whatever_hangs_tells_it_as_one_object";
-        for (how, kind) in [("once", "try_again"), ("twice", "safety_stop")] {
+        for (how, kind, code) in [("once", "try_again", 75), ("twice", "safety_stop", 4)] {
             let output = std::process::Command::new(std::env::current_exe().unwrap())
                 .args([&format!("output::tests::{name}"), "--exact", "--nocapture"])
                 .env(ENDING, how)
                 .output()
                 .unwrap();
-            assert_eq!(output.status.code(), Some(75), "{how}");
+            assert_eq!(output.status.code(), Some(code), "{how}");
             let out = String::from_utf8_lossy(&output.stdout).into_owned();
             // The test harness may have begun that line.
             let objects = out.lines().filter_map(|line| line.get(line.find('{')?..));

@@ -8,16 +8,18 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::Cell;
 use std::io::{self, Write};
 use std::panic::PanicHookInfo;
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Bytes that wait, some thousands of lines: a start under `debug`, or a reader that is away for
 /// some seconds. As many again are with the writing thread.
 const WAITING_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of one write, whole lines: a pipe that others write to as well takes so many in one piece.
+const WRITE_BYTES_MAX: usize = 4096;
 /// How long a process that ends waits for what it said to be read: nobody may be reading.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
 
-static LINES: OnceLock<Lines> = OnceLock::new();
+static LINES: OnceLock<Arc<Lines>> = OnceLock::new();
 
 thread_local! {
     /// What the writing thread says of itself has room always.
@@ -29,18 +31,22 @@ thread_local! {
 /// # Errors
 /// The system gives no thread.
 pub(crate) fn start() -> io::Result<()> {
-    if LINES.set(Lines::default()).is_err() {
+    if LINES.get().is_some() {
         return Ok(());
     }
+    // Before anybody says anything to it: where there is no thread, that is still told.
+    let lines = Arc::<Lines>::default();
+    let own = Arc::clone(&lines);
     let thread = std::thread::Builder::new().name("quorate-log".to_owned());
-    thread.spawn(|| {
+    thread.spawn(move || {
         IS_WRITER.set(true);
-        while let Some(lines) = LINES.get() {
-            lines.write_next(&mut io::stderr(), |lines| {
+        loop {
+            own.write_next(&mut io::stderr(), |lines| {
                 tracing::error!(lines, "log lines were dropped: who reads them is too slow");
             });
         }
     })?;
+    LINES.get_or_init(|| lines);
     std::panic::set_hook(Box::new(tell_panic));
     Ok(())
 }
@@ -148,7 +154,7 @@ impl Lines {
         state.is_writing = true;
         drop(state);
         // Whoever read them may have gone, or that disk may be full.
-        out.write_all(&bytes).ok();
+        let dropped = dropped.saturating_add(write_lines(out, &bytes));
         if dropped > 0 {
             tell(dropped);
         }
@@ -174,6 +180,23 @@ impl Lines {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Writes whole lines, some at a time; how many came out not at all, or not whole.
+fn write_lines(out: &mut impl Write, bytes: &[u8]) -> u64 {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let piece = &rest[..rest.len().min(WRITE_BYTES_MAX)];
+        let end = match piece.iter().rposition(|byte| *byte == b'\n') {
+            Some(last) if piece.len() < rest.len() => last + 1,
+            _ => piece.len(),
+        };
+        if out.write_all(&rest[..end]).is_err() {
+            return rest.iter().filter(|byte| **byte == b'\n').count() as u64;
+        }
+        rest = &rest[end..];
+    }
+    0
 }
 
 #[cfg(test)]
@@ -234,13 +257,46 @@ mod tests {
         assert!(lines.lock().waiting.len() < WAITING_BYTES_MAX + 64);
         (0..3).for_each(|_| open.send(()).unwrap());
         assert_eq!(took.recv_timeout(FAR).unwrap(), "first\n");
-        let waited = took.recv_timeout(FAR).unwrap();
-        assert_eq!(waited.len(), 4 * long.len() + b"last words\n".len());
+        // There is room again, when all that waited is written.
+        let pieces = 4 * long.len() / WRITE_BYTES_MAX + 1;
+        (0..pieces).for_each(|_| open.send(()).unwrap());
+        let waited: Vec<String> = (0..pieces)
+            .map(|_| took.recv_timeout(FAR).unwrap())
+            .collect();
+        assert_eq!(
+            waited.concat().len(),
+            4 * long.len() + b"last words\n".len()
+        );
         assert_eq!(took.recv_timeout(FAR).unwrap(), "3 dropped\n");
-        // There is room again.
         lines.push(b"behind\n", false);
         open.send(()).unwrap();
         assert_eq!(took.recv_timeout(FAR).unwrap(), "behind\n");
+    }
+
+    /// Takes so many writes and no more.
+    struct Ending(Vec<Vec<u8>>, usize);
+
+    impl Write for Ending {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.0.len() == self.1 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.0.push(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_are_written_whole_and_those_that_are_not_taken_are_counted() {
+        let line = [[b'y'; 999].as_slice(), b"\n"].concat();
+        let all = line.repeat(10);
+        let mut out = Ending(Vec::new(), 2);
+        assert_eq!(write_lines(&mut out, &all), 2);
+        assert_eq!(out.0, [line.repeat(4), line.repeat(4)]);
     }
 
     #[test]

@@ -378,6 +378,8 @@ fn r12_branches_of_a_fallback_grow_each_by_itself_whatever_else_stands_higher() 
         with_also(&[&low[1], &high.child(&set, 9)]),
         with_also(&[&low[1], &high, &Block::first(&set, 40)]),
         with_also(&[&low[2], &high, &Block::first(&set, 40)]),
+        // Neither earlier nor later: two have spoken with this key.
+        with_also(&[&high.child(&set, 9)]),
     ];
     let all = core::iter::once((&earlier, false)).chain(later.iter().map(|one| (one, true)));
     for (sent, is_old_disk) in all {

@@ -474,6 +474,12 @@ impl<F: FnMut(PublicUpdate<'_>)> LinkHandler for Taking<'_, F> {
         }
     }
 
+    fn link_bytes(&mut self, link: LinkId) {
+        if self.reading.gateway.link() == Some(link) {
+            self.reading.silence.heard(self.reading.now);
+        }
+    }
+
     fn link_frame(&mut self, link: LinkId, frame: &[u8]) {
         if self.reading.gateway.link() != Some(link) || self.reading.leaves {
             return;

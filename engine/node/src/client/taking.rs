@@ -73,6 +73,15 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> LinkHandler for Taking<'_, F> {
         }
     }
 
+    fn link_bytes(&mut self, link: LinkId) {
+        if let Some(&LinkUse::Session(place)) = self.table.by_link.get(&link)
+            && let Some(session) = self.table.sessions.get(place)
+        {
+            let validator = session.gateway.validator();
+            self.table.heard(validator, self.now);
+        }
+    }
+
     fn link_frame(&mut self, link: LinkId, frame: &[u8]) {
         let place = match self.table.by_link.get(&link) {
             Some(&LinkUse::Session(place)) => place,

@@ -5,9 +5,11 @@
 //! where it cannot. The bound follows the time that blocks take: bytes that wait in flight make
 //! nothing final sooner. And when the next one begins: a block costs every validator the same
 //! however little is in it, so while one is in flight the next waits until that is final, until it
-//! is worth its cost, or for a time that is short beside what clients see under such a load. With
-//! nothing in flight it waits for nothing: a lone command meets no timer. Never: the pipeline's own
-//! bound, which is the consensus' and counts blocks.
+//! is worth its cost, or for a time that is short beside what clients see under such a load. Behind
+//! a block that many share it waits so too when that is final: where finality is quick, blocks would
+//! else be as many as they can be, whatever the load. With nothing in flight and no such block just
+//! before, it waits for nothing: a lone command meets no timer. Never: the pipeline's own bound,
+//! which is the consensus' and counts blocks.
 
 use quorate_consensus::machine::ProposalRoom;
 use quorate_consensus::types::{Height, Window};
@@ -231,6 +233,21 @@ mod tests {
         flight.push(3 * MS, Height::new(2), 200);
         flight.settle(3 * MS, Height::new(1), Height::new(2));
         assert_eq!(flight.hold_until_ns(400, 2 * MS), None);
+    }
+
+    #[test]
+    fn behind_a_block_that_many_share_little_waits_although_it_is_final() {
+        for (bytes, until_ns) in [(SHARED_BYTES - 1, None), (SHARED_BYTES, Some(3 * MS))] {
+            let mut flight = Flight::default();
+            flight.push(MS, Height::new(1), bytes);
+            flight.finalize(MS + MS / 5, Height::new(1));
+            assert_eq!(flight.hold_until_ns(300, 2 * MS), until_ns, "{bytes}");
+            assert_eq!(flight.hold_until_ns(ENOUGH_BYTES, 2 * MS), None);
+            // A small one behind it ends that.
+            flight.push(4 * MS, Height::new(2), 300);
+            flight.finalize(4 * MS + MS / 5, Height::new(2));
+            assert_eq!(flight.hold_until_ns(300, 2 * MS), None);
+        }
     }
 
     /// Proposes until it is full; how many bytes then are in flight.

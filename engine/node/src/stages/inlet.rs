@@ -229,7 +229,8 @@ impl InletReader {
             }
             self.end(&session, metrics, verdicts);
         }
-        self.has_more = looked_at == COMMANDS_PER_TURN;
+        // Where nothing found room, nothing does before something else happens.
+        self.has_more = looked_at == COMMANDS_PER_TURN && taken > 0;
         for session in self.busy.drain(..) {
             self.waiting.line_up(session);
         }

@@ -339,9 +339,9 @@ impl From<NodeFailure> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_log::LockError;
     use crate::plan::{ClusterOptions, DurabilityArg};
     use quorate_bench::testnet::free_base_port;
+    use quorate_log::LockError;
     use std::fs;
 
     #[test]

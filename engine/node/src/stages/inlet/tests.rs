@@ -176,3 +176,25 @@ fn many_sessions_that_find_no_room_are_tried_in_turn_some_of_them_in_each() {
     offered.dedup();
     assert_eq!(offered.len(), sessions.len(), "each had its turn");
 }
+
+/// On a full disk heartbeats find no room either, and they are cancels to the pool.
+#[test]
+fn a_turn_of_cancels_that_find_no_room_calls_for_no_other_one() {
+    let mut fixture = Fixture::new();
+    let count = u16::try_from(COMMANDS_PER_TURN).unwrap() + 10;
+    let named = |number: u16| {
+        let mut key = [0; 32];
+        key[..2].copy_from_slice(&number.to_le_bytes());
+        let at = SessionAt::Open { seq_last: 1 };
+        EmbeddedSession::new(Arc::clone(&fixture.inlet), fixture.asker.clone(), key, at)
+    };
+    let mut sessions: Vec<_> = (0..count).map(named).collect();
+    for session in &mut sessions {
+        let admission = session.submit(Lane::Cancel, b"");
+        assert!(matches!(admission, Admission::Accepted { .. }));
+    }
+    assert_eq!(fixture.take(|_, _| NO_ROOM).len(), COMMANDS_PER_TURN);
+    assert!(!fixture.reader.has_more(), "nothing that goes on by itself");
+    fixture.take(|_, _| Verdict::Accepted);
+    assert!(fixture.reader.has_more());
+}

@@ -26,8 +26,8 @@ use crate::reader::Reader;
 use crate::recovery::{Action, Proof, Row, Verdict, judge};
 use crate::scrub::Scrubber;
 use crate::segment::{
-    Gap, HeaderDamage, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SegmentHeader,
-    segment_name, segment_number,
+    Gap, HeaderDamage, SEGMENT_BYTES_DEFAULT, SegmentHeader, check_segment_bytes, segment_name,
+    segment_number,
 };
 use crate::shared::Shared;
 use crate::sync::Syncer;
@@ -38,8 +38,8 @@ use crate::writer::Writer;
 /// How a log is made. An existing log keeps its salt and the lengths of its segments.
 #[derive(Clone)]
 pub struct LogConfig {
-    /// Length of new segments: a multiple of 4096 from [`SEGMENT_BYTES_MIN`] to
-    /// [`SEGMENT_BYTES_MAX`].
+    /// Length of new segments: a multiple of 4096 from [`crate::SEGMENT_BYTES_MIN`] to
+    /// [`crate::SEGMENT_BYTES_MAX`].
     pub segment_bytes: u32,
     /// Drawn at random for every new log and kept from everybody who can put bytes into a
     /// record: it makes records that cannot be forged inside a payload.
@@ -175,18 +175,6 @@ pub fn open_noting<E: From<OpenError>>(
         drop_cache(folder)?;
     }
     Loading::map_all(folder, claim)?.open(config, genesis, is_new, note)
-}
-
-fn check_segment_bytes(segment_bytes: u32) -> Result<(), OpenError> {
-    let is_in_bounds = (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&segment_bytes);
-    if !is_in_bounds || !segment_bytes.is_multiple_of(SEGMENT_BYTES_MIN) {
-        return Err(OpenError::SegmentBytes {
-            segment_bytes,
-            min: SEGMENT_BYTES_MIN,
-            max: SEGMENT_BYTES_MAX,
-        });
-    }
-    Ok(())
 }
 
 /// After a failed sync the system may show pages as clean that the disk never got.

@@ -4,6 +4,7 @@
 //! a damaged header.
 
 use crate::bytes::{array_at, is_zero, u32_at, u64_at};
+use crate::error::OpenError;
 use crate::identity::Identity;
 use crate::position::{ChainHash, LogOffset, RecordIndex};
 use crate::record::OVERHEAD_BYTES;
@@ -177,6 +178,22 @@ pub(crate) fn segment_number(name: &str) -> Option<u32> {
     let number = digits.parse().ok()?;
     // Only the one spelling that we write: `segment-1` is somebody else's file.
     (segment_name(number) == name).then_some(number)
+}
+
+/// Whether segments may have this length.
+///
+/// # Errors
+/// They may not.
+pub(crate) fn check_segment_bytes(segment_bytes: u32) -> Result<(), OpenError> {
+    let is_in_bounds = (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&segment_bytes);
+    if !is_in_bounds || !segment_bytes.is_multiple_of(SEGMENT_BYTES_MIN) {
+        return Err(OpenError::SegmentBytes {
+            segment_bytes,
+            min: SEGMENT_BYTES_MIN,
+            max: SEGMENT_BYTES_MAX,
+        });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@
 //! is worth its cost, or for a time that is short beside what clients see under such a load. Behind
 //! a block that many share it waits so too when that is final: where finality is quick, there would
 //! else be as many blocks as there can be, whatever the load. With nothing in flight and no such
-//! block just before, it waits for nothing: a lone command meets no timer. Never: the pipeline's own
-//! bound, which is the consensus' and counts blocks.
+//! block just before, it waits for nothing: a lone command meets no timer. Never: that bound of the
+//! pipeline which is the consensus' and counts blocks.
 
 use quorate_consensus::machine::ProposalRoom;
 use quorate_consensus::types::{Height, Window};

@@ -98,6 +98,11 @@ impl Delivery {
         held.is_some_and(|entry| entry.id == id)
     }
 
+    fn holds_header(&self, header: &Header) -> bool {
+        let held = self.waiting.get(&header.height);
+        held.is_some_and(|entry| entry.header == *header)
+    }
+
     /// The next block, when its parent is delivered and its body is here.
     pub(crate) fn pop(&mut self) -> Option<(BlockId, Header, FinalPath)> {
         let first = self.waiting.first_entry()?;
@@ -154,10 +159,15 @@ impl Delivery {
         }
     }
 
-    /// Sets where to cut a wide gap, from a verified proof.
+    /// Sets where to cut a wide gap, from a verified proof. One that stands lower than was asked
+    /// for cuts off too little, and none takes the place of another: a peer that told of each block
+    /// by itself would have them fetched one by one.
     pub(crate) fn set_stage(&mut self, point: Point) {
+        let Some(Gap::Proof(at_least)) = self.gap() else {
+            return;
+        };
         let reach = self.delivered.plus(limits::BACKFILL_HEADERS_MAX as u64);
-        if point.height > self.delivered && point.height <= reach {
+        if point.height >= at_least && point.height <= reach {
             self.stage = Some(BlockRef {
                 height: point.height,
                 id: point.id,
@@ -165,11 +175,13 @@ impl Delivery {
         }
     }
 
-    /// Takes headers of history, highest first, as far as each is named by the one above it.
-    /// `true` when at least one was new.
+    /// Takes headers of history, highest first, as far as each is named by the one above it; what
+    /// is held already is passed over, since two may have answered. `true` when one was new.
     pub(crate) fn push_history(&mut self, headers: &[Header]) -> bool {
         let mut taken = false;
-        for header in headers {
+        let mut next = headers.iter().peekable();
+        while next.next_if(|header| self.holds_header(header)).is_some() {}
+        for header in next {
             let Some(Gap::History(wanted)) = self.gap() else {
                 break;
             };
@@ -333,28 +345,35 @@ mod tests {
         assert_eq!(delivery.gap(), far, "out of reach");
         delivery.set_stage(point(0, id(5)));
         assert_eq!(delivery.gap(), far, "delivered");
+        delivery.set_stage(point(most / 2 - 1, id(5)));
+        assert_eq!(delivery.gap(), far, "lower than was asked for");
         delivery.set_stage(point(most, id(5)));
         let stage = |height, id| {
             let height = Height::new(height);
             Some(Gap::History(BlockRef { height, id }))
         };
         assert_eq!(delivery.gap(), stage(most, id(5)));
+        delivery.set_stage(point(most / 2, id(4)));
+        assert_eq!(delivery.gap(), stage(most, id(5)), "it has one");
         // From the stage the history goes on downward.
-        let first = header(1, id(0));
-        let second = header(2, first.id());
+        let blocks = chain(limits::BACKFILL_HEADERS_MAX / 2);
+        let mut history: Vec<Header> = blocks.iter().map(|(_, header)| *header).collect();
+        history.reverse();
         let mut delivery = top(3 * most);
-        delivery.set_stage(point(2, second.id()));
-        assert!(delivery.push_history(&[second]));
-        assert_eq!(delivery.gap(), stage(1, first.id()));
-        assert!(!delivery.push_history(&[second]), "it is held");
+        delivery.set_stage(history[0].point(history[0].id()));
+        assert!(delivery.push_history(&history[..1]));
+        assert_eq!(delivery.gap(), stage(most / 2 - 1, history[1].id()));
+        assert!(!delivery.push_history(&history[..1]), "it is held");
+        // What another peer sent meanwhile spoils no answer.
+        assert!(delivery.push_history(&history));
+        assert_eq!(delivery.gap(), None);
         // A stage that is reached is none any more.
-        let mut delivery = top(3 * most);
-        let first = header(1, id(0));
-        delivery.set_stage(point(1, first.id()));
-        assert!(delivery.push_history(&[first]));
-        delivery.note_body(Height::new(1), first.id());
-        assert!(delivery.pop().is_some());
-        assert!(matches!(delivery.gap(), Some(Gap::Proof(_))));
+        for (id, header) in &blocks {
+            delivery.note_body(header.height, *id);
+            assert!(delivery.pop().is_some());
+        }
+        let next = Some(Gap::Proof(Height::new(most)));
+        assert_eq!(delivery.gap(), next);
     }
 
     /// A chain from height 1, each block named by the one above it.

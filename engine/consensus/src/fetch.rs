@@ -47,6 +47,32 @@ struct Branch {
     has_misfit: bool,
 }
 
+/// The heights that one question for history asks for, and how many were asked before it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stretch {
+    top: Height,
+    /// The first height that is not asked for.
+    floor: Height,
+    number: u64,
+}
+
+impl Stretch {
+    /// The stretch to ask for now that all above `top` is here: what is left of the last one, for
+    /// as long as not all of it is. An answer is one message, so whoever sends less than it was
+    /// asked for has not served, and is waited for no longer.
+    fn next(self, top: Height) -> Self {
+        if self.floor < top && top <= self.top {
+            return self;
+        }
+        let most = limits::HEADERS_PER_ANSWER_MAX as u64;
+        Self {
+            top,
+            floor: Height::new(top.number().saturating_sub(most)),
+            number: self.number.wrapping_add(1),
+        }
+    }
+}
+
 /// What is missing below a parent.
 #[derive(Debug)]
 enum Missing {
@@ -125,6 +151,8 @@ pub(crate) struct Fetches {
     /// The last batch of final bodies asked for, and its number. Bound: `BODIES_PER_REQUEST_MAX`.
     batch: Vec<BlockRef>,
     batches: u64,
+    /// The last question for history.
+    history: Stretch,
     /// Whose turn it is to be asked for final blocks: the next one's when somebody has not served.
     server: u32,
 }
@@ -582,8 +610,10 @@ impl Consensus {
         let (wanted, marks, message, height) = match self.delivery.gap() {
             Some(Gap::History(top)) => {
                 let count = u32::try_from(limits::HEADERS_PER_ANSWER_MAX).unwrap_or(u32::MAX);
+                self.fetches.history = self.fetches.history.next(top.height);
+                let mark = self.fetches.history.number;
                 let get = Get::History { top, count };
-                (Wanted::History, (top.height.number(), 0), get, top.height)
+                (Wanted::History, (mark, 0), get, top.height)
             }
             Some(Gap::Proof(at_least)) => {
                 let get = Get::Finality { at_least };

@@ -276,19 +276,11 @@ fn fresh() -> Consensus {
     Consensus::new(config, restored, at(0), &mut effects)
 }
 
-/// The last request below a gap names a block above it too, with which the next one has nothing to
-/// do: it waited for a retransmission each time else, for as long as the gap was.
-#[test]
-fn r9_bodies_above_the_last_batch_are_asked_for_at_once_however_high_that_reached() {
-    let mut consensus = fresh();
-    for peer in &mut consensus.peers {
-        peer.is_up = true;
-        peer.finalized = Height::new(10_000);
-    }
-    let set = Arc::clone(&consensus.config.set);
+/// Headers from height 1, each named by the one above it.
+fn chain(set: &ValidatorSet, count: usize) -> Vec<Header> {
     let mut below = set.genesis().id;
     let mut headers = Vec::new();
-    for height in 1..=6 {
+    for height in 1..=count as u64 {
         let header = Header {
             version: crate::header::HEADER_VERSION,
             flags: 0,
@@ -306,19 +298,37 @@ fn r9_bodies_above_the_last_batch_are_asked_for_at_once_however_high_that_reache
         below = header.id();
         headers.push(header);
     }
+    headers
+}
+
+/// The last request below a gap names a block above it too, with which the next one has nothing to
+/// do: it waited for a retransmission each time else, for as long as the gap was.
+#[test]
+fn r9_bodies_above_the_last_batch_are_asked_for_at_once_however_high_that_reached() {
+    let mut consensus = fresh();
+    for peer in &mut consensus.peers {
+        peer.is_up = true;
+        peer.finalized = Height::new(50_000);
+    }
+    let stretch = limits::BACKFILL_HEADERS_MAX / 2;
+    let headers = chain(&consensus.config.set, 2 * stretch);
     let top = Header {
-        height: Height::new(9_000),
+        height: Height::new(40_000),
         ..headers[5]
     };
     let path = crate::effect::FinalPath::Proof;
     consensus.delivery.push(top.id(), top, path, false);
     let mut asked = Vec::new();
     // The same moment: nothing is due again.
-    for part in [0..3, 3..6] {
-        let stage = &headers[part.end - 1];
+    for part in headers.chunks(stretch) {
+        let stage = &part[stretch - 1];
         consensus.delivery.set_stage(stage.point(stage.id()));
-        let history: Vec<_> = headers[part].iter().rev().copied().collect();
+        let history: Vec<_> = part.iter().rev().copied().collect();
         assert!(consensus.delivery.push_history(&history));
+        for header in &part[..stretch - 3] {
+            consensus.delivery.note_body(header.height, header.id());
+            assert!(consensus.delivery.pop().is_some());
+        }
         let mut effects: Vec<Effect> = Vec::new();
         consensus.fetch_history(at(1), &mut effects);
         let mut heights = Vec::new();
@@ -337,7 +347,8 @@ fn r9_bodies_above_the_last_batch_are_asked_for_at_once_however_high_that_reache
         asked.push(heights);
         while consensus.delivery.pop().is_some() {}
     }
-    assert_eq!(asked, [vec![1, 2, 3, 9_000], vec![4, 5, 6]]);
+    let first = vec![8_190, 8_191, 8_192, 40_000];
+    assert_eq!(asked, [first, vec![16_382, 16_383, 16_384]]);
 }
 
 /// Nothing else bounds how many windows' branches are remembered.

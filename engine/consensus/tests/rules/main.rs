@@ -17,6 +17,7 @@ mod long_branch;
 mod member;
 mod proof;
 mod r10_batches;
+mod r10_history;
 mod r10_repair;
 mod r10_requests;
 mod r11_order;

@@ -33,7 +33,7 @@ fn status_times(bench: &mut Bench, to: u16, ms: u64) -> Vec<u64> {
 }
 
 /// Lets time pass with a turn each 5 ms.
-fn pass(bench: &mut Bench, ms: u64) {
+pub(crate) fn pass(bench: &mut Bench, ms: u64) {
     for _ in 0..ms / 5 {
         bench.lapse(5);
     }
@@ -48,7 +48,7 @@ fn resent(bench: &Bench, peer: u16) -> Vec<&[BlockRef]> {
     lists.collect()
 }
 
-fn asked_of(bench: &Bench, wanted: fn(&Get) -> bool) -> Vec<ValidatorIndex> {
+pub(crate) fn asked_of(bench: &Bench, wanted: fn(&Get) -> bool) -> Vec<ValidatorIndex> {
     let asked = bench.asked().into_iter().filter(|(_, get)| wanted(get));
     asked
         .map(|(to, _)| match to {
@@ -467,37 +467,6 @@ fn r10_bodies_are_wanted_above_the_finalized_block_alone() {
     assert!(wanted.contains(&&of_next), "{wanted:?}");
 }
 
-/// Who has finalized as much is asked; after two vain attempts anybody who is here.
-#[test]
-fn r10_history_is_asked_of_others_when_nobody_says_to_have_it() {
-    let set = six(2);
-    let blocks = chain(&set, 2, 1);
-    let top = blocks[1].opening(&set, 1, 5);
-    let is_history = |get: &Get| matches!(get, Get::History { .. });
-    let mut bench = Setup::new(&set, 5).patient().run();
-    bench.input(Input::PeerDown(v(3)));
-    bench.certificates(1, vec![final_of(&set, &top, &[0, 1, 2, 3, 4])]);
-    pass(&mut bench, 15);
-    assert!(asked_of(&bench, is_history).is_empty());
-    pass(&mut bench, 3_000);
-    let mut asked = asked_of(&bench, is_history);
-    asked.sort_unstable();
-    asked.dedup();
-    assert_eq!(asked, [v(0), v(1), v(2), v(4)]);
-    // One says so: it alone is asked.
-    let status = Status {
-        finalized: top.point(),
-        ..bench.status_of(1)
-    };
-    bench.status(4, status);
-    bench.forget();
-    pass(&mut bench, 2_000);
-    let mut asked = asked_of(&bench, is_history);
-    asked.dedup();
-    assert_eq!(asked, [v(4)]);
-}
-
-/// A parent known by its certificate: its headers are asked of others who are here.
 /// Else every batch of a validator that catches up costs the patience for the same silent peer.
 #[test]
 fn r10_whoever_has_not_served_a_batch_is_not_asked_first_for_the_next() {
@@ -536,6 +505,7 @@ fn r10_whoever_has_not_served_a_batch_is_not_asked_first_for_the_next() {
     assert_eq!(bodies(&bench)[2..], [served, served]);
 }
 
+/// A parent known by its certificate: its headers are asked of others who are here.
 #[test]
 fn r10_a_parent_s_headers_are_asked_of_each_peer_that_is_here_in_turn() {
     let set = six(1);
@@ -598,37 +568,6 @@ fn r10_a_final_tip_calls_for_no_status() {
     assert_eq!(bench.finalized().len(), 1);
     bench.lapse(13);
     assert_eq!(status_times(&mut bench, 1, 25).len(), 2);
-}
-
-/// A question is twelve bytes; what it names would be read to genesis in one turn, and sent in one
-/// frame.
-#[test]
-fn r10_history_is_served_as_far_as_one_answer_goes_and_as_often_as_any_other() {
-    let set = six(64);
-    let mut bench = Bench::new(&set, 5);
-    let top = BlockRef {
-        height: Height::new(1),
-        id: Block::first(&set, 1).id,
-    };
-    let served = |bench: &Bench, peer: u16| -> Vec<u32> {
-        let served = bench.seen.iter().filter_map(|effect| match effect {
-            Effect::ServeHistory { to, count, .. } if *to == v(peer) => Some(*count),
-            _ => None,
-        });
-        served.collect()
-    };
-    let longest = u32::try_from(limits::HEADERS_PER_ANSWER_MAX).expect("a small number");
-    for count in [3, u32::MAX] {
-        bench.message(1, Message::Get(Get::History { top, count }));
-    }
-    assert_eq!(served(&bench, 1), [3, longest]);
-    let most = limits::ANSWERS_PER_PERIOD_MAX as usize;
-    for _ in 0..3 * most {
-        bench.message(2, Message::Get(Get::History { top, count: 1 }));
-    }
-    assert_eq!(served(&bench, 2).len(), most);
-    bench.message(3, Message::Get(Get::History { top, count: 1 }));
-    assert_eq!(served(&bench, 3), [1], "another's");
 }
 
 /// What is proven and not here yet is missing, although every vote for it is settled.

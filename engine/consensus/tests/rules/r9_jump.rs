@@ -419,7 +419,8 @@ fn at_height(set: &ValidatorSet, window: u64, height: u64) -> Block {
 fn r9_a_gap_too_wide_to_hold_is_cut_by_a_proof_in_the_middle_of_it() {
     let set = six(2);
     let mut bench = Bench::new(&set, 5);
-    let (top, middle) = (at_height(&set, 9, 40_000), at_height(&set, 3, 8_000));
+    let (top, middle) = (at_height(&set, 9, 40_000), at_height(&set, 3, 9_000));
+    let (low, other) = (at_height(&set, 2, 1), at_height(&set, 2, 8_192));
     let status = Status {
         finalized: top.point(),
         proven: top.point(),
@@ -435,9 +436,15 @@ fn r9_a_gap_too_wide_to_hold_is_cut_by_a_proof_in_the_middle_of_it() {
             .any(|(_, get)| matches!(get, Get::Finality { .. }))
     );
     bench.forget();
+    // Lower than was asked for: it would be fetched up to there, and no further.
+    bench.certificates(1, vec![final_of(&set, &low, &[0, 1, 2, 3, 4])]);
     bench.certificates(1, vec![final_of(&set, &middle, &[0, 1, 2, 3, 4])]);
+    bench.certificates(1, vec![final_of(&set, &other, &[0, 1, 2, 3, 4])]);
     bench.lapse(20);
     let asked = bench.asked();
+    let is_history = |get: &Get| matches!(get, Get::History { .. });
     let wanted = |get: &Get| matches!(get, Get::History { top, .. } if top.id == middle.id);
-    assert!(asked.iter().any(|(_, get)| wanted(get)), "{asked:?}");
+    let mut history = asked.iter().filter(|(_, get)| is_history(get)).peekable();
+    assert!(history.peek().is_some(), "{asked:?}");
+    assert!(history.all(|(_, get)| wanted(get)), "{asked:?}");
 }

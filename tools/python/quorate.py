@@ -101,7 +101,7 @@ class Client:
         self.seq, ended = struct.unpack("<QB", self.ask(SESSION_ASK))
         self.opens = ended or not self.seq  # With the time as its number, which the next ones go on from.
     def send(self, kind, content):
-        self.sent = struct.pack("<IHBB", 4 + len(content), 3, kind, 0) + content
+        self.sent = struct.pack("<IHBB", 4 + len(content), 4, kind, 0) + content
         self.channel.send(self.sent)
     def next(self, wanted):
         """The content of the next frame of this kind. What the validator was too busy for is sent again."""
@@ -109,7 +109,7 @@ class Client:
             while not (length := int.from_bytes(self.channel.receive(4), "little")): pass  # Keep-alives.
             frame = self.channel.receive(length)
             version, kind, _zero, self.leader = struct.unpack_from("<HBBH", frame)
-            if version != 3 or kind == REFUSED: raise ConnectionError("another version, or nobody is served here")
+            if version != 4 or kind == REFUSED: raise ConnectionError("another version, or nobody is served here")
             if kind == wanted: return frame[6:]
             runs = {VERDICTS: frame[10:], BUSY: struct.pack("<QIB", 0, 0, 1) + frame[14:]}.get(kind, b"")
             for _first, _count, verdict, detail in struct.iter_unpack("<QIBI", runs):

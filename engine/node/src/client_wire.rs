@@ -8,6 +8,7 @@
 
 mod decode;
 mod encode;
+mod private;
 mod public;
 
 pub use decode::{
@@ -19,6 +20,7 @@ pub use encode::{
     encode_session, encode_session_ask, encode_status, encode_status_ask,
 };
 
+pub use private::{Private, PrivateFrame, PrivateItem, PrivateState, encode_private_ask};
 pub use public::{
     Public, PublicAsk, PublicEvent, PublicFrame, PublicMark, PublicState, encode_public_ask,
     encode_public_mark, encode_public_stop, encode_public_subscribe,
@@ -30,7 +32,7 @@ pub use crate::results::{Mark, Outcome, Place};
 use quorate_consensus::types::ValidatorIndex;
 
 /// Version of the client protocol, in every frame.
-pub const CLIENT_WIRE_VERSION: u16 = 3;
+pub const CLIENT_WIRE_VERSION: u16 = 4;
 /// Longest question of a query, bytes.
 pub const QUESTION_BYTES_MAX: usize = 64 * 1024;
 /// Longest frame that a client sends, bytes: a full batch of commands.
@@ -54,6 +56,7 @@ mod kind {
     pub(super) const PUBLIC_SUBSCRIBE: u8 = 6;
     pub(super) const PUBLIC_ASK: u8 = 7;
     pub(super) const PUBLIC_STOP: u8 = 8;
+    pub(super) const PRIVATE_ASK: u8 = 9;
     pub(super) const VERDICTS: u8 = 129;
     pub(super) const RESULTS: u8 = 130;
     pub(super) const ANSWER: u8 = 131;
@@ -65,6 +68,7 @@ mod kind {
     pub(super) const REFUSED: u8 = 137;
     pub(super) const PUBLIC: u8 = 138;
     pub(super) const PUBLIC_MARK: u8 = 139;
+    pub(super) const PRIVATE: u8 = 140;
 }
 
 /// One finalized command, without its outputs.

@@ -153,6 +153,9 @@ pub struct NodeLimits {
     pub public_bytes_max: usize,
     /// Bytes of older blocks of it that are kept on disk before the oldest go; 0: none are.
     pub public_archive_bytes_max: u64,
+    /// Bytes of the newest blocks' private outputs that are kept for sessions that ask for them; 0:
+    /// none are.
+    pub private_bytes_max: usize,
     /// Stamps of blocks kept for `/trace`, some 56 bytes each; 0: none are made.
     pub trace_stamps: usize,
 }
@@ -236,6 +239,7 @@ impl Default for NodeLimits {
             finalized_queue_max: 4096,
             public_bytes_max: 64 * 1024 * 1024,
             public_archive_bytes_max: 16 * 1024 * 1024 * 1024,
+            private_bytes_max: 64 * 1024 * 1024,
             trace_stamps: 0,
         }
     }

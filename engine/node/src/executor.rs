@@ -16,6 +16,7 @@
 //! puts out something else is found by its root though its state be the others'.
 
 mod sections;
+mod streams;
 
 pub(crate) use sections::check_sections;
 pub use sections::{SECTIONS_MAX, SectionsError};
@@ -31,9 +32,9 @@ use quorate_consensus::types::BlockId;
 use quorate_proof::events::{EventHistory, events_leaf};
 use quorate_proof::outputs::{BlockOutputs, OutputHistory};
 
-use crate::archive::Archived;
 use crate::auth::{BatchCheck, CommandAuth};
 use crate::lanes::{Admitted, commands_of_block};
+use crate::private::PrivateRing;
 use crate::results::{BlockResults, CommandResult, Correction, Mark, Outcome, Place};
 use crate::roots::{ROOT_HEIGHTS, RootRing};
 use crate::sessions::{
@@ -112,6 +113,8 @@ pub struct Executor<S> {
     check: BatchCheck,
     /// The public stream of what is executed before anybody is served; none elsewhere.
     public: Option<PublicStream>,
+    /// The private streams of the newest blocks.
+    private: PrivateRing,
 }
 
 impl<S: StateMachine> Executor<S> {
@@ -134,6 +137,7 @@ impl<S: StateMachine> Executor<S> {
             roots: RootRing::default(),
             timeout_next_ns: None,
             public: None,
+            private: PrivateRing::default(),
         }
     }
 
@@ -156,27 +160,6 @@ impl<S: StateMachine> Executor<S> {
         self.auth = auth;
         self.note_keys();
         self
-    }
-
-    /// Keeps the public stream of what is executed from here on, for whoever
-    /// [takes](Self::take_public) it when the node serves.
-    #[must_use]
-    pub(crate) fn keeping_public(mut self, public: PublicStream) -> Self {
-        self.public = Some(public);
-        self
-    }
-
-    /// How far the archive is, if one is kept.
-    pub(crate) fn archived(&self) -> Option<Arc<Archived>> {
-        let archived = self.public.as_ref()?.archived.as_ref();
-        archived.map(Arc::clone)
-    }
-
-    /// The public stream so far; it is kept here no longer.
-    pub(crate) fn take_public(&mut self) -> Option<PublicStream> {
-        let mut public = self.public.take()?;
-        public.finish(&self.events);
-        Some(public)
     }
 
     /// What is found out about signatures.
@@ -262,6 +245,7 @@ impl<S: StateMachine> Executor<S> {
         if let Some(public) = &mut self.public {
             public.push(results);
         }
+        self.private.push(results);
         Ok(())
     }
 

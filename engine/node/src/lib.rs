@@ -20,6 +20,7 @@ pub mod topology;
 pub mod archive;
 pub(crate) mod backfill;
 pub mod executor;
+pub(crate) mod private;
 pub mod results;
 pub mod roots;
 mod salvage;

@@ -14,6 +14,7 @@
 use crate::executor::FinalBlock;
 use crate::journal::{JournalOp, Journaled, SyncDone, SyncError};
 use crate::lanes::CommandVerdict;
+use crate::private::PrivateRange;
 use crate::replica::{CheckedForward, Event, FULL_BYTES, Frames};
 use crate::results::{BlockResults, CommandResult, Correction};
 use crate::stages::door::Room;
@@ -110,6 +111,8 @@ pub(crate) enum ToApp {
     Root(ClientId, u64),
     /// A client wants the number of its session's last applied command.
     Session(Caller, u64),
+    /// A client wants a stretch of its session's private stream.
+    Private(ClientId, u64, PrivateRange),
     /// A status that lacks the state root.
     Status(Box<NodeStatus>, StatusReply),
     /// A question of the embedding process.

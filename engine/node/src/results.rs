@@ -11,8 +11,9 @@ pub use quorate_consensus::types::BlockId;
 
 use quorate_consensus::attestation::StateStatement;
 
+use crate::client_wire::RESULT_OUTPUTS_MAX;
 use crate::roots::StateRoot;
-use crate::state_machine::{Audience, Lane, Output, SessionId};
+use crate::state_machine::{Audience, Lane, OUTPUT_BYTES_MAX, Output, SessionId};
 
 /// Blocks after which the order stage hears how far execution is, at latest.
 const SETTLE_HEIGHTS: u64 = 16;
@@ -147,6 +148,27 @@ struct OutputEntry {
     command: Option<u32>,
     audience: Audience,
     end: usize,
+}
+
+/// What the result of one command takes of the outputs that it made for its own session; the rest
+/// goes into the session's stream, where nothing is lost.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OwnShare {
+    outputs: usize,
+    /// Of all that came, also those that were not taken: what is behind one of them is not either.
+    bytes: usize,
+}
+
+impl OwnShare {
+    /// Whether the result takes the next one, of this length.
+    pub(crate) const fn take(&mut self, output_bytes: usize) -> bool {
+        self.bytes = self.bytes.saturating_add(output_bytes);
+        let has_room = self.bytes <= OUTPUT_BYTES_MAX && self.outputs < RESULT_OUTPUTS_MAX;
+        if has_room {
+            self.outputs += 1;
+        }
+        has_room
+    }
 }
 
 /// Everything that came of one block. Reused: [`clear`](Self::clear) keeps the memory.

@@ -225,6 +225,7 @@ impl<S: StateMachine> Member<S> {
             },
             cache_bytes_max: plan.cache_bytes_max,
             public_bytes_max: 0,
+            private_bytes_max: 0,
             public_archive: None,
             auth: Arc::clone(&auth),
             snapshots: snapshots.clone(),

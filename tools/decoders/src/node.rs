@@ -3,12 +3,12 @@
 use crate::consensus::{certificates, commands, evidence, headers, records};
 use crate::decoder::{Cap, Decode, Decoder, Verdict};
 use quorate::client_wire::{
-    ClientFrame, ClientFrameWriter, Mark, Outcome, Place, Public, PublicAsk, PublicFrame,
-    PublicMark, PublicState, Refusal, Rejection, ResultItem, ResultsFrame, ServerFrame,
-    StreamFrame, Verdict as Admission, Verdicts, VerdictsWriter, encode_answer, encode_busy,
-    encode_public_ask, encode_public_mark, encode_public_stop, encode_public_subscribe,
-    encode_query, encode_refused, encode_root, encode_root_ask, encode_session, encode_session_ask,
-    encode_status, encode_status_ask,
+    ClientFrame, ClientFrameWriter, Mark, Outcome, Place, Private, PrivateFrame, PrivateState,
+    Public, PublicAsk, PublicFrame, PublicMark, PublicState, Refusal, Rejection, ResultItem,
+    ResultsFrame, ServerFrame, StreamFrame, Verdict as Admission, Verdicts, VerdictsWriter,
+    encode_answer, encode_busy, encode_private_ask, encode_public_ask, encode_public_mark,
+    encode_public_stop, encode_public_subscribe, encode_query, encode_refused, encode_root,
+    encode_root_ask, encode_session, encode_session_ask, encode_status, encode_status_ask,
 };
 use quorate::config::ConfigFile;
 use quorate::drift::Trace;
@@ -143,6 +143,32 @@ fn rewrite_public(leader: Option<ValidatorIndex>, public: &Public<'_>) -> Vec<u8
     frame.bytes().to_vec()
 }
 
+/// A result's output and one by a timer.
+fn private_frame() -> Vec<u8> {
+    let mut frame = PrivateFrame::new(None, 14);
+    frame.push(at(5, 2), 50, Some(7), true, b"ack");
+    frame.push(at(9, 0), 90, None, false, b"expiry");
+    frame.finish(PrivateState::Done, at(9, 4), at(3, 0), at(10, 0));
+    frame.into_bytes()
+}
+
+fn rewrite_private(leader: Option<ValidatorIndex>, private: &Private<'_>) -> Vec<u8> {
+    let mut frame = PrivateFrame::new(leader, private.id());
+    for item in private.clone() {
+        let (command, is_in_result) = (item.command, item.is_in_result);
+        frame.push(
+            item.address,
+            item.time_ns,
+            command,
+            is_in_result,
+            item.bytes,
+        );
+    }
+    let (oldest, tip) = (private.oldest(), private.tip());
+    frame.finish(private.state(), private.end(), oldest, tip);
+    frame.into_bytes()
+}
+
 fn client_frames() -> Vec<Vec<u8>> {
     vec![
         made(|bytes| submit(&commands(), bytes)),
@@ -154,6 +180,7 @@ fn client_frames() -> Vec<Vec<u8>> {
         made(|bytes| encode_public_subscribe(11, at(5, 2), bytes)),
         made(|bytes| encode_public_ask(12, at(5, 2), at(9, 0), bytes)),
         made(|bytes| encode_public_stop(13, bytes)),
+        made(|bytes| encode_private_ask(14, at(5, 2), at(9, 0), bytes)),
     ]
 }
 
@@ -173,6 +200,7 @@ fn decode_client(input: &[u8]) -> Verdict {
         ClientFrame::StatusAsk { id } => encode_status_ask(id, bytes),
         ClientFrame::RootAsk { id } => encode_root_ask(id, bytes),
         ClientFrame::SessionAsk { id } => encode_session_ask(id, bytes),
+        ClientFrame::PrivateAsk { id, from, to } => encode_private_ask(id, from, to, bytes),
         ClientFrame::Public { id, ask } => match ask {
             PublicAsk::Subscribe { from } => encode_public_subscribe(id, from, bytes),
             PublicAsk::Range { from, to } => encode_public_ask(id, from, to, bytes),
@@ -235,6 +263,7 @@ fn server_frames() -> Vec<Vec<u8>> {
         made(|bytes| encode_refused(leader, 12, Refusal::Diverged, bytes)),
         public_frame(),
         made(|bytes| encode_public_mark(leader, &public_mark(), bytes)),
+        private_frame(),
     ]
 }
 
@@ -320,6 +349,7 @@ fn decode_server(input: &[u8]) -> Verdict {
             made(|bytes| encode_refused(leader, id, reason, bytes))
         }
         ServerFrame::Public(public) => rewrite_public(leader, &public),
+        ServerFrame::Private(private) => rewrite_private(leader, &private),
         ServerFrame::PublicMark(mark) => made(|bytes| encode_public_mark(leader, &mark, bytes)),
     };
     Verdict::canonical(input, &again)

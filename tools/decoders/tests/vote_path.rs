@@ -160,6 +160,7 @@ fn member(set: &Arc<ValidatorSet>, timers: TimerConfig, place: usize, now: Now) 
         lanes: LanesConfig::new(64, 20_000_000),
         cache_bytes_max: 1024 * 1024,
         public_bytes_max: 0,
+        private_bytes_max: 0,
         public_archive: None,
         auth: Arc::new(CommandAuth::session()),
         snapshots: None,

@@ -11,6 +11,7 @@ use crate::keys::KeyPair;
 use crate::lanes::Rejection;
 use crate::sessions::SessionCommand;
 use crate::state_machine::Lane;
+use crate::streams::StreamPosition;
 use quorate_consensus::types::ValidatorIndex;
 use std::fmt;
 use std::ops::ControlFlow;
@@ -35,22 +36,40 @@ pub struct Finalized {
 /// One session that waits for its answers.
 #[derive(Debug)]
 pub struct Client {
-    clients: Clients,
-    client: ClientRef,
+    pub(super) clients: Clients,
+    pub(super) client: ClientRef,
     patience: Duration,
-    on_stream: OnStream,
+    pub(super) on_stream: OnStream,
 }
 
 /// Who is told of the session's private stream, if anybody is.
 #[derive(Default)]
-struct OnStream(Option<TellStream>);
+pub(super) struct OnStream {
+    told: Option<TellStream>,
+    /// What nobody had any more. Bound: `HOLES_MAX`.
+    pub(super) holes: Vec<(StreamPosition, StreamPosition)>,
+}
+
+/// Holes of the private stream that are kept for whoever asks.
+const HOLES_MAX: usize = 64;
 
 type TellStream = Box<dyn FnMut(Stream<'_>) + Send>;
 
 impl OnStream {
-    fn tell(&mut self, event: &ClientEvent<'_>) {
-        if let (Some(tell), ClientEvent::Stream(stream)) = (&mut self.0, event) {
-            tell(stream.clone());
+    pub(super) fn tell(&mut self, event: &ClientEvent<'_>) {
+        match event {
+            ClientEvent::Stream(stream) => {
+                if let Some(tell) = &mut self.told {
+                    tell(stream.clone());
+                }
+            }
+            ClientEvent::StreamHole { from, to } => {
+                if self.holes.len() >= HOLES_MAX {
+                    self.holes.remove(0);
+                }
+                self.holes.push((*from, *to));
+            }
+            _ => {}
         }
     }
 }
@@ -59,7 +78,7 @@ impl fmt::Debug for OnStream {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_tuple("OnStream")
-            .field(&self.0.is_some())
+            .field(&self.told.is_some())
             .finish()
     }
 }
@@ -113,10 +132,22 @@ impl Client {
     /// passed over. A client that is not called is told nothing meanwhile: between commands
     /// [`turn`](Self::turn) is what listens.
     ///
-    /// They are one validator's word, also with [`Trust::FaultStake`](super::Trust), and those of a
-    /// time without a connection are not told later: after a loss of it ask the application.
+    /// Each is told once, and none is left out: what was put out in a time without a connection is
+    /// asked for and told after the next login, at whichever validator. What none of them has any
+    /// more is a hole ([`take_stream_holes`](Self::take_stream_holes)). They are one validator's
+    /// word, also with [`Trust::FaultStake`](super::Trust).
     pub fn on_stream(&mut self, tell: impl FnMut(Stream<'_>) + Send + 'static) {
-        self.on_stream = OnStream(Some(Box::new(tell)));
+        self.tell_stream_to(None, tell);
+    }
+
+    pub(super) fn tell_stream_to(
+        &mut self,
+        from: Option<StreamPosition>,
+        tell: impl FnMut(Stream<'_>) + Send + 'static,
+    ) {
+        self.on_stream.told = Some(Box::new(tell));
+        self.clients
+            .follow_stream(self.client, from, Instant::now());
     }
 
     /// The validator at which the session is logged in.
@@ -254,7 +285,7 @@ impl Client {
 
     /// Asks until an answer comes: again after a lost connection or a busy validator, and another
     /// validator when none has come for as long as commands would wait for it.
-    fn question<T>(
+    pub(super) fn question<T>(
         &mut self,
         timeout: Duration,
         ask: impl Fn(&mut Clients, ClientRef) -> Result<u64, ClientError>,

@@ -1,7 +1,8 @@
 //! What a turn of the client side has to tell. Owns plain data, borrowed from the frames.
 
-use crate::client_wire::{Refusal, ResultView, Sections, Stream, VerdictRun};
+use crate::client_wire::{Private, Refusal, ResultView, Sections, Stream, VerdictRun};
 use crate::lanes::Rejection;
+use crate::streams::StreamPosition;
 use quorate_consensus::types::ValidatorIndex;
 
 /// What a turn has to tell.
@@ -95,9 +96,20 @@ pub enum ClientEvent<'a> {
         validator: ValidatorIndex,
     },
     /// Outputs for the session that commands of others, or timers, made in one block, and those of
-    /// an own command that its result had no room for. Told again where a session is connected
-    /// again.
+    /// an own command that its result had no room for. What a time without a connection left out is
+    /// told afterwards where the stream is followed
+    /// ([`Clients::follow_stream`](super::Clients::follow_stream)), and not at all where it is not.
     Stream(Stream<'a>),
+    /// No validator has what lies between these positions of the session's private stream any more:
+    /// ask the application how things stand.
+    StreamHole {
+        /// The first position that is wanted.
+        from: StreamPosition,
+        /// Where the stream goes on.
+        to: StreamPosition,
+    },
+    /// An answer to [`Clients::ask_private`](super::Clients::ask_private).
+    Private(Private<'a>),
     /// An answer to [`Clients::query`](super::Clients::query).
     Answer {
         /// As asked.

@@ -81,6 +81,11 @@ impl Gateway {
             .map_or(ValidatorIndex::new(0), |contact| contact.validator)
     }
 
+    /// How many validators there are to turn to.
+    pub(super) fn contacts_len(&self) -> usize {
+        self.contacts.len()
+    }
+
     /// Its address, which changes from dial to dial where there are several.
     pub(super) fn address(&self) -> Option<&str> {
         let addresses = &self.contacts.get(self.at)?.addresses;

@@ -11,8 +11,10 @@
 
 mod blocking;
 mod event;
+mod feed;
 mod gateway;
 mod identity;
+mod missed;
 mod opening;
 mod patience;
 mod pending;
@@ -31,6 +33,7 @@ pub use quorate_net::Waker;
 
 pub use blocking::{Client, Finalized};
 pub use event::ClientEvent;
+pub use missed::{PrivateOutput, PrivatePiece};
 pub use public::{PublicClient, PublicItem, PublicOptions, PublicReader, PublicUpdate};
 pub use quorum::Trust;
 pub use send_window::{COMMANDS_MAX as SEND_WINDOW_MAX, SendWindow};
@@ -88,8 +91,8 @@ pub enum ClientError {
         /// Its number.
         seq: u64,
     },
-    /// No validator that was asked has this position of the public stream any more.
-    #[error("the public stream begins at {oldest}, {position} is gone")]
+    /// No validator that was asked has this position of the stream any more.
+    #[error("the stream begins at {oldest}, {position} is gone")]
     Gone {
         /// What was wanted.
         position: StreamPosition,

@@ -28,7 +28,7 @@ impl Clients {
                 continue;
             }
             let is_stuck = session.is_stuck(now) && !self.release_overdue(place, now, on_event);
-            if is_stuck || self.table.is_silent(place, now) {
+            if is_stuck || self.table.is_silent(place, now) || self.table.is_unfed(place, now) {
                 self.table.leaving.push((place, None));
             }
         }

@@ -6,6 +6,7 @@
 
 use super::ClientError;
 use super::event::ClientEvent;
+use super::feed::Feed;
 use super::gateway::{Contact, Gateway, State, contacts};
 use super::identity::Identity;
 use super::opening::Wall;
@@ -103,6 +104,8 @@ pub(super) struct Session {
     pub(super) refusals: Refusals,
     /// Where no single validator's word is taken.
     pub(super) quorum: Option<Quorum>,
+    /// Its private stream, where that is followed.
+    pub(super) feed: Option<Feed>,
 }
 
 /// All that a turn's callbacks may touch, apart from the connections themselves.
@@ -210,6 +213,7 @@ impl Clients {
             spoke_at: now,
             refusals: Refusals::new(Arc::clone(&self.set), Arc::clone(&self.contacts)),
             quorum: None,
+            feed: None,
         });
         self.add_watchers(place, trust, now);
         self.table.next_due = now;
@@ -356,7 +360,7 @@ impl Clients {
         self.ask(client, encode_session_ask)
     }
 
-    fn ask(
+    pub(super) fn ask(
         &mut self,
         client: ClientRef,
         encode: impl FnOnce(u64, &mut Vec<u8>),
@@ -537,6 +541,7 @@ impl Clients {
                         self.table.soil(place);
                     }
                     self.run_silence(place, link, now);
+                    self.run_feed(place, now);
                 }
                 State::Down { .. } | State::Dialing { .. } => {}
             }
@@ -591,7 +596,9 @@ impl Session {
             State::Down { dial_at } => Some(dial_at),
             State::Dialing { .. } => None,
             State::Up { .. } => {
-                let all = [hold, stuck, self.heartbeat_due()];
+                let patience = self.options.patience;
+                let feed = self.feed.as_ref().and_then(|feed| feed.due(patience));
+                let all = [hold, stuck, feed, self.heartbeat_due()];
                 all.into_iter().flatten().min()
             }
         }

@@ -38,6 +38,9 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> LinkHandler for Taking<'_, F> {
             session.refused_by = None;
         }
         session.pending.rewind();
+        if let Some(feed) = &mut session.feed {
+            feed.connected(self.now);
+        }
         session.pending.restart_patience(self.now);
         let validator = session.gateway.validator();
         self.table.heard(validator, self.now);
@@ -106,7 +109,7 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> LinkHandler for Taking<'_, F> {
 }
 
 impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
-    fn tell(&mut self, place: usize, event: ClientEvent<'_>) {
+    pub(super) fn tell(&mut self, place: usize, event: ClientEvent<'_>) {
         (self.on_event)(ClientRef(place), event);
     }
 
@@ -141,7 +144,8 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
                     self.take_result(place, height, time_ns, result);
                 }
             }
-            ServerFrame::Stream(stream) => self.tell(place, ClientEvent::Stream(stream)),
+            ServerFrame::Stream(stream) => self.take_stream(place, stream),
+            ServerFrame::Private(answer) => self.take_private(place, answer),
             ServerFrame::Answer { id, answer } => {
                 self.tell(place, ClientEvent::Answer { id, answer });
             }
@@ -177,6 +181,9 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
             // A session subscribes to nothing; a reader of the public stream does.
             ServerFrame::Public(_) | ServerFrame::PublicMark(_) => {}
             ServerFrame::Busy { id, retry_after_us } => {
+                if self.take_busy_feed(place, id, retry_after_us) {
+                    return;
+                }
                 self.tell(place, ClientEvent::Busy { id, retry_after_us });
             }
             ServerFrame::Refused { id, reason } => {

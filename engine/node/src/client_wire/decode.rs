@@ -2,11 +2,12 @@
 //! before anything is done with it; nothing may stand after the content.
 
 use super::{
-    CLIENT_FRAME_BYTES_MAX, CLIENT_WIRE_VERSION, FrameError, Mark, Outcome, Place, Public,
+    CLIENT_FRAME_BYTES_MAX, CLIENT_WIRE_VERSION, FrameError, Mark, Outcome, Place, Private, Public,
     PublicAsk, PublicMark, QUESTION_BYTES_MAX, Refusal, ResultItem, SECTION_NAME_BYTES_MAX,
-    SECTIONS_MAX, SUBMIT_COMMANDS_MAX, Verdict, VerdictRun, kind, leader_from_wire,
+    SECTIONS_MAX, SUBMIT_COMMANDS_MAX, Verdict, VerdictRun, kind, leader_from_wire, private,
     refusal_from_code, rejection_from_code,
 };
+use crate::streams::StreamPosition;
 use quorate_consensus::payload::{Commands, ENTRY_BYTES_FIXED, parse_entries};
 use quorate_consensus::types::ValidatorIndex;
 
@@ -101,6 +102,15 @@ pub enum ClientFrame<'a> {
         /// Comes back in the answer.
         id: u64,
     },
+    /// A question for a stretch of the session's private stream.
+    PrivateAsk {
+        /// Comes back in the answer.
+        id: u64,
+        /// Where to begin.
+        from: StreamPosition,
+        /// Where to end; not before `from`.
+        to: StreamPosition,
+    },
     /// Something about the public stream.
     Public {
         /// Comes back in everything that comes of it.
@@ -146,6 +156,10 @@ impl<'a> ClientFrame<'a> {
             kind @ (kind::PUBLIC_SUBSCRIBE | kind::PUBLIC_ASK | kind::PUBLIC_STOP) => {
                 let (id, ask) = (reader.u64()?, PublicAsk::decode(kind, reader)?);
                 Ok(Self::Public { id, ask })
+            }
+            kind::PRIVATE_ASK => {
+                let (id, (from, to)) = (reader.u64()?, private::decode_ask(reader)?);
+                Ok(Self::PrivateAsk { id, from, to })
             }
             other => Err(FrameError::Kind(other)),
         }
@@ -241,6 +255,8 @@ pub enum ServerFrame<'a> {
     Public(Public<'a>),
     /// Where a subscription or a range of the public stream stands.
     PublicMark(PublicMark),
+    /// A stretch of the session's private stream.
+    Private(Private<'a>),
 }
 
 impl<'a> ServerFrame<'a> {
@@ -301,6 +317,7 @@ impl<'a> ServerFrame<'a> {
             }
             kind::PUBLIC => Self::Public(Public::decode(reader)?),
             kind::PUBLIC_MARK => Self::PublicMark(PublicMark::decode(reader)?),
+            kind::PRIVATE => Self::Private(Private::decode(reader)?),
             other => return Err(FrameError::Kind(other)),
         };
         Ok((leader, content))

@@ -60,14 +60,14 @@ impl PublicAsk {
     }
 }
 
-fn position(reader: &mut Reader<'_>) -> Result<StreamPosition, FrameError> {
+pub(super) fn position(reader: &mut Reader<'_>) -> Result<StreamPosition, FrameError> {
     Ok(StreamPosition {
         height: reader.u64()?,
         index: reader.u32()?,
     })
 }
 
-fn push_position(position: StreamPosition, bytes: &mut Vec<u8>) {
+pub(super) fn push_position(position: StreamPosition, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(&position.height.to_le_bytes());
     bytes.extend_from_slice(&position.index.to_le_bytes());
 }

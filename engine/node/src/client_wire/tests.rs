@@ -58,6 +58,18 @@ fn public() -> PublicFrame {
     frame
 }
 
+/// A result's output, one of the stream and one by a timer, up to (9, 4); or none of them.
+fn private(state: PrivateState) -> Vec<u8> {
+    let mut frame = PrivateFrame::new(leader(), 14);
+    if state == PrivateState::Done {
+        frame.push(at(5, 2), 50, Some(7), true, b"ack");
+        frame.push(at(5, 9), 50, Some(8), false, b"");
+        frame.push(at(9, 0), 90, None, false, b"expiry");
+    }
+    frame.finish(state, at(9, 4), at(3, 0), at(10, 0));
+    frame.into_bytes()
+}
+
 /// Every kind of client frame.
 fn client_frames() -> Vec<Vec<u8>> {
     let mut frames = vec![submit(&[entry(1, b"a"), entry(2, b""), entry(3, b"ccc")])];
@@ -73,6 +85,7 @@ fn client_frames() -> Vec<Vec<u8>> {
     add(&|bytes| encode_public_subscribe(11, at(5, 2), bytes));
     add(&|bytes| encode_public_ask(12, at(5, 2), at(9, 0), bytes));
     add(&|bytes| encode_public_stop(13, bytes));
+    add(&|bytes| encode_private_ask(14, at(5, 2), at(9, 0), bytes));
     frames
 }
 
@@ -141,6 +154,8 @@ fn server_frames() -> Vec<Vec<u8>> {
         tip: at(77, 0),
     };
     add(&|bytes| encode_public_mark(leader(), &mark, bytes));
+    add(&|bytes| bytes.extend_from_slice(&private(PrivateState::Done)));
+    add(&|bytes| bytes.extend_from_slice(&private(PrivateState::Gone)));
     frames
 }
 
@@ -160,6 +175,7 @@ fn rewrite_client(frame: &ClientFrame<'_>) -> Vec<u8> {
         ClientFrame::StatusAsk { id } => encode_status_ask(*id, &mut bytes),
         ClientFrame::RootAsk { id } => encode_root_ask(*id, &mut bytes),
         ClientFrame::SessionAsk { id } => encode_session_ask(*id, &mut bytes),
+        ClientFrame::PrivateAsk { id, from, to } => encode_private_ask(*id, *from, *to, &mut bytes),
         ClientFrame::Public { id, ask } => match *ask {
             PublicAsk::Subscribe { from } => encode_public_subscribe(*id, from, &mut bytes),
             PublicAsk::Range { from, to } => encode_public_ask(*id, from, to, &mut bytes),
@@ -182,6 +198,23 @@ fn rewrite_public(leader: Option<ValidatorIndex>, public: &Public<'_>) -> Vec<u8
     }
     frame.finish(public.end());
     frame.bytes().to_vec()
+}
+
+fn rewrite_private(leader: Option<ValidatorIndex>, private: &Private<'_>) -> Vec<u8> {
+    let mut frame = PrivateFrame::new(leader, private.id());
+    for item in private.clone() {
+        let (command, is_in_result) = (item.command, item.is_in_result);
+        frame.push(
+            item.address,
+            item.time_ns,
+            command,
+            is_in_result,
+            item.bytes,
+        );
+    }
+    let (oldest, tip) = (private.oldest(), private.tip());
+    frame.finish(private.state(), private.end(), oldest, tip);
+    frame.into_bytes()
 }
 
 fn rewrite_server(leader: Option<ValidatorIndex>, frame: &ServerFrame<'_>) -> Vec<u8> {
@@ -228,6 +261,7 @@ fn rewrite_server(leader: Option<ValidatorIndex>, frame: &ServerFrame<'_>) -> Ve
         ServerFrame::Refused { id, reason } => encode_refused(leader, *id, *reason, &mut bytes),
         ServerFrame::Public(public) => return rewrite_public(leader, public),
         ServerFrame::PublicMark(mark) => encode_public_mark(leader, mark, &mut bytes),
+        ServerFrame::Private(private) => return rewrite_private(leader, private),
     }
     bytes
 }
@@ -331,24 +365,69 @@ fn the_bytes_of_the_public_stream_are_those_of_the_document() {
         .map(|bytes| hex(bytes))
         .collect();
     let position = "050000000000000002000000";
-    assert_eq!(frames[0], format!("030006000b00000000000000{position}"));
+    assert_eq!(frames[0], format!("040006000b00000000000000{position}"));
     let end = "090000000000000000000000";
     assert_eq!(
         frames[1],
-        format!("030007000c00000000000000{position}{end}")
+        format!("040007000c00000000000000{position}{end}")
     );
-    assert_eq!(frames[2], "030008000d00000000000000");
+    assert_eq!(frames[2], "040008000d00000000000000");
     let blocks = [
         "0500000000000000320000000000000002000000020000000500000074726164 6500000000",
         "09000000000000005a0000000000000000000000010000000500000070726963 65",
     ];
     let blocks = blocks.concat().replace(' ', "");
-    let head = format!("03008a0002000b00000000000000{position}0a0000000000000000000000");
+    let head = format!("04008a0002000b00000000000000{position}0a0000000000000000000000");
     assert_eq!(hex(public().bytes()), format!("{head}02000000{blocks}"));
-    let mark = hex(server_frames().last().unwrap());
+    let frames = server_frames();
+    let mark = hex(&frames[frames.len() - 3]);
     let oldest_and_tip = "0a00000000000000000000004d0000000000000000000000";
-    let expected = format!("03008b0002000b0000000000000002{end}{oldest_and_tip}");
+    let expected = format!("04008b0002000b0000000000000002{end}{oldest_and_tip}");
     assert_eq!(mark, expected);
+}
+
+#[test]
+fn the_bytes_of_a_private_stream_are_those_of_the_document() {
+    let hex = |bytes: &[u8]| crate::hex::encode(bytes);
+    let ask = client_frames().pop().unwrap();
+    let (from, to) = ("050000000000000002000000", "090000000000000000000000");
+    assert_eq!(hex(&ask), format!("040009000e00000000000000{from}{to}"));
+    let positions = "090000000000000004000000 030000000000000000000000 0a0000000000000000000000";
+    let outputs = [
+        "0500000000000000 3200000000000000 02000000 07000000 01 03000000 61636b",
+        "0500000000000000 3200000000000000 09000000 08000000 00 00000000",
+        "0900000000000000 5a00000000000000 00000000 ffffffff 00 06000000 657870697279",
+    ];
+    let outputs = outputs.concat();
+    let done = format!("04008c0002000e0000000000000001{positions}03000000{outputs}");
+    assert_eq!(hex(&private(PrivateState::Done)), done.replace(' ', ""));
+    let gone = format!("04008c0002000e0000000000000003{positions}00000000");
+    assert_eq!(hex(&private(PrivateState::Gone)), gone.replace(' ', ""));
+}
+
+#[test]
+fn a_piece_of_a_private_stream_that_is_out_of_order_or_none_is_refused() {
+    let good = private(PrivateState::Done);
+    let damage = |at: usize, byte: u8| {
+        let mut bytes = good.clone();
+        bytes[at] = byte;
+        ServerFrame::decode(&bytes).unwrap_err()
+    };
+    // The second output stands where the first one does, and before it.
+    let second = 14 + 1 + 36 + 4 + 29 + 3 + 16;
+    assert_eq!(good[second], 9);
+    assert_eq!(damage(second, 2), FrameError::Field("address"));
+    assert_eq!(damage(second, 1), FrameError::Field("address"));
+    // The last one stands where the piece ends.
+    assert_eq!(damage(second + 13 + 16, 4), FrameError::Field("address"));
+    // A timer has no result; no state has this number; what is gone has no outputs.
+    assert_eq!(damage(second + 13 + 24, 1), FrameError::Field("in result"));
+    assert_eq!(damage(14, 2), FrameError::Field("state"));
+    assert_eq!(damage(14, 3), FrameError::Field("count"));
+    let mut backwards = client_frames().pop().unwrap();
+    backwards[12] = 10;
+    let refused = ClientFrame::decode(&backwards).unwrap_err();
+    assert_eq!(refused, FrameError::Field("to"));
 }
 
 #[test]

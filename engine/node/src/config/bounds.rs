@@ -48,17 +48,19 @@ impl Bounds<'_> {
         Ok(())
     }
 
-    const fn limit_ranges(&self) -> [Ranged; 6] {
+    const fn limit_ranges(&self) -> [Ranged; 7] {
         let limits = self.limits;
         let (commands, bytes) = (limits.pool_commands_max, limits.pool_bytes_max);
         let (queue, public) = (limits.finalized_queue_max, limits.public_bytes_max);
         let (clients, stamps) = (limits.clients_max, limits.trace_stamps);
+        let private = limits.private_bytes_max as u64;
         [
             ("limits.clients_max", clients as u64, 1, 1 << 20),
             ("limits.pool_commands_max", commands as u64, 1, 1 << 26),
             ("limits.pool_bytes_max", bytes as u64, 1 << 20, 1 << 40),
             ("limits.finalized_queue_max", queue as u64, 1, 1 << 20),
             ("limits.public_bytes_max", public as u64, 64 << 10, 1 << 40),
+            ("limits.private_bytes_max", private, 0, 1 << 40),
             ("limits.trace_stamps", stamps as u64, 0, STAMPS_MAX as u64),
         ]
     }

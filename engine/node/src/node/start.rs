@@ -180,6 +180,7 @@ fn replica_config(config: &NodeConfig) -> Result<ReplicaConfig, StartError> {
         lanes,
         cache_bytes_max: CACHE_BYTES_MAX,
         public_bytes_max: config.limits.public_bytes_max,
+        private_bytes_max: config.limits.private_bytes_max,
         public_archive: archive_config(config),
         auth: Arc::new(command_auth(config)?),
         snapshots: Some(SnapshotFolder::new(snapshots_path(&config.data))),

@@ -89,7 +89,9 @@ pub struct ReplicaConfig {
     pub cache_bytes_max: usize,
     /// Bytes of the public stream that are kept of what is executed again; 0: nothing is.
     pub public_bytes_max: usize,
-    /// Where older ones are kept; nowhere when absent.
+    /// Bytes of the sessions' private streams that are kept; 0: nothing is.
+    pub private_bytes_max: usize,
+    /// Where older public ones are kept; nowhere when absent.
     pub public_archive: Option<ArchiveConfig>,
     /// Whether commands are signed (genesis), and what is found out about that.
     pub auth: Arc<CommandAuth>,
@@ -201,6 +203,7 @@ impl<S: StateMachine> Parts<S> {
             let public = PublicStream::new(config.public_bytes_max, archive);
             executor = executor.keeping_public(public);
         }
+        executor = executor.keeping_private(config.private_bytes_max);
         let snapshots = config.snapshots.as_ref();
         let recovery = config.recovery();
         let opened = OpenFolder::open(folder, &recovery)?;

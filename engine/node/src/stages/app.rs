@@ -117,6 +117,11 @@ impl<S: StateMachine> AppThread<S> {
                     client_wire::encode_session(leader, id, (seq_last, has_ended), bytes);
                 });
             }
+            ToApp::Private(client, id, range) => {
+                let leader = super::dedicated::leader_of(&self.metrics);
+                let frame = self.executor.private_frame(leader, id, &range);
+                self.net.send(ToNet::Reply(client, frame));
+            }
             ToApp::Status(status, reply) => self.status(status, reply),
             ToApp::Control(control) => self.control(control),
             ToApp::Diverged(found) => {

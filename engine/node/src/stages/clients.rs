@@ -6,8 +6,8 @@
 //! A block's results are walked once. Each command costs one look-up; a session that is not
 //! connected here costs nothing more.
 
-use crate::client_wire::{Outcome, RESULT_OUTPUTS_MAX, ResultItem, ResultsFrame, StreamFrame};
-use crate::results::{BlockResults, CommandResult, OutputItem};
+use crate::client_wire::{Outcome, ResultItem, ResultsFrame, StreamFrame};
+use crate::results::{BlockResults, CommandResult, OutputItem, OwnShare};
 use crate::state_machine::{Audience, OUTPUT_BYTES_MAX, SessionId, SessionMap};
 use quorate_consensus::types::ValidatorIndex;
 use quorate_net::ClientId;
@@ -244,15 +244,13 @@ impl ClientTable {
 #[derive(Default)]
 struct Own<'o> {
     outputs: Vec<&'o [u8]>,
-    /// Of all that came, also those that were not taken: what is behind one of them is not either.
-    bytes: usize,
+    share: OwnShare,
 }
 
 impl<'o> Own<'o> {
     /// Whether the result takes it; what it does not goes into the stream, where nothing is lost.
     fn take(&mut self, output: &'o [u8]) -> bool {
-        self.bytes = self.bytes.saturating_add(output.len());
-        let has_room = self.bytes <= OUTPUT_BYTES_MAX && self.outputs.len() < RESULT_OUTPUTS_MAX;
+        let has_room = self.share.take(output.len());
         if has_room {
             self.outputs.push(output);
         }
@@ -303,7 +301,7 @@ impl Connected {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client_wire::{Place, ServerFrame};
+    use crate::client_wire::{Place, RESULT_OUTPUTS_MAX, ServerFrame};
     use crate::state_machine::Output;
 
     const KEY: [u8; 32] = [9; 32];

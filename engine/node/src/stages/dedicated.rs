@@ -24,6 +24,7 @@ use crate::journal::SyncWorker;
 use crate::metrics::Metrics;
 use crate::node::NodeFailure;
 use crate::parked::{Receiver, Sender, unbounded};
+use crate::private::PrivateRange;
 use crate::profiles::{Idle, Placement};
 use crate::queues::{
     AppBacklog, Backlog, DiskBacklog, Gate, NetSender, PeerBacklog, StageBytes, StatusReply, ToApp,
@@ -618,6 +619,10 @@ impl Inward for Outward<'_> {
             }
             ClientFrame::RootAsk { id } => drop(self.app.send(ToApp::Root(from.client, id))),
             ClientFrame::SessionAsk { id } => drop(self.app.send(ToApp::Session(from, id))),
+            ClientFrame::PrivateAsk { id, from: at, to } => {
+                let range = PrivateRange::of(from.session, at, to);
+                drop(self.app.send(ToApp::Private(from.client, id, range)));
+            }
             // The wire stage answers these itself.
             ClientFrame::Public { .. } => {}
         }

@@ -26,6 +26,7 @@ use crate::journal::{SyncDone, SyncError};
 use crate::lanes::CommandVerdict;
 use crate::metrics::Metrics;
 use crate::node::NodeFailure;
+use crate::private::PrivateRange;
 use crate::profiles::{Idle, Placement};
 use crate::replica::{Event, FrameOutcome, Job, Outbox, Replica};
 use crate::results::BlockResults;
@@ -632,6 +633,12 @@ impl<S: StateMachine> Inward for Inner<'_, S> {
                         bytes,
                     );
                 });
+            }
+            ClientFrame::PrivateAsk { id, from: at, to } => {
+                let range = PrivateRange::of(from.session, at, to);
+                let executor = self.replica.executor();
+                let frame = executor.private_frame(leader, id, &range);
+                replies.push(from.client, |bytes| bytes.extend_from_slice(&frame));
             }
             // The wire stage answers these itself.
             ClientFrame::Public { .. } => {}

@@ -401,6 +401,7 @@ const fn is_of_state(request: &ClientFrame<'_>) -> bool {
         ClientFrame::Submit { .. }
         | ClientFrame::Query { .. }
         | ClientFrame::SessionAsk { .. }
+        | ClientFrame::PrivateAsk { .. }
         | ClientFrame::Public { .. } => true,
         ClientFrame::StatusAsk { .. } | ClientFrame::RootAsk { .. } => false,
     }
@@ -418,6 +419,7 @@ fn refuse_request(client: ClientId, request: &ClientFrame<'_>, replies: &mut Rep
         }),
         ClientFrame::Query { id, .. }
         | ClientFrame::SessionAsk { id }
+        | ClientFrame::PrivateAsk { id, .. }
         | ClientFrame::Public { id, .. }
         | ClientFrame::StatusAsk { id }
         | ClientFrame::RootAsk { id } => refuse(client, *id, replies),
@@ -504,6 +506,7 @@ impl<I: Inward> Taking<'_, I> {
             ClientFrame::Query { id, .. }
             | ClientFrame::StatusAsk { id }
             | ClientFrame::RootAsk { id }
+            | ClientFrame::PrivateAsk { id, .. }
             | ClientFrame::SessionAsk { id } => {
                 let is_session_ask = matches!(request, ClientFrame::SessionAsk { .. });
                 let is_admitted = self.admit_question(from.client, id, is_session_ask);

@@ -87,6 +87,7 @@ impl Member {
             lanes: LanesConfig::new(64, 20_000_000),
             cache_bytes_max: 1024 * 1024,
             public_bytes_max: 0,
+            private_bytes_max: 0,
             public_archive: None,
             auth: Arc::new(auth(&genesis)),
             snapshots: None,

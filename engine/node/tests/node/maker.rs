@@ -1,14 +1,15 @@
 //! What others cause for a session, as the client that waits is told of it.
 
-use crate::support::{Cluster, PATIENCE, patient};
-use quorate::client::Client;
-use quorate::client_wire::Outcome;
+use crate::support::{Cluster, PATIENCE, agree, patient, stop_all};
+use quorate::client::{Client, ClientOptions, PrivatePiece, ValidatorIndex};
+use quorate::client_wire::{Outcome, Place};
 use quorate::keys::KeyPair;
 use quorate::node::Node;
-use quorate::profiles::Durability;
+use quorate::profiles::{Durability, Threading};
 use quorate::state_machine::{Context, Lane, Output, SessionId, StateMachine};
+use quorate::streams::StreamPosition;
 use std::sync::Arc;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// A book with room for one order: it rests until another session takes it.
@@ -95,4 +96,101 @@ fn a_maker_with_the_client_that_waits_sees_its_resting_order_filled() {
     let (_, bytes) = fills.try_recv().unwrap();
     assert_eq!(bytes, b"again");
     node.shutdown(Duration::from_millis(300)).unwrap();
+}
+
+fn trade(maker: &mut Client, taker: &mut Client, body: &[u8]) {
+    assert_eq!(order(maker, b"sell"), [b"rests"]);
+    assert_eq!(order(taker, body), [b"taken"]);
+}
+
+/// A client of this key that begins at a validator.
+fn client_at(cluster: &Cluster, seed: u8, place: u16) -> Client {
+    let options = ClientOptions {
+        first: ValidatorIndex::new(place),
+        ..patient()
+    };
+    let key = Arc::new(KeyPair::from_seed(&[seed; 32]));
+    Client::connect(&cluster.genesis, key, options, PATIENCE).unwrap()
+}
+
+/// Turns until so many fills have been told.
+fn hear(maker: &mut Client, fills: &Receiver<Vec<u8>>, count: usize) -> Vec<Vec<u8>> {
+    let end = Instant::now() + PATIENCE;
+    let mut heard = Vec::new();
+    while heard.len() < count {
+        assert!(Instant::now() < end, "nothing more is told");
+        maker.turn(Duration::from_millis(20), |_, _| ()).unwrap();
+        heard.extend(fills.try_iter());
+    }
+    heard
+}
+
+/// All of a session's stream, as one validator has it.
+fn all_of(cluster: &Cluster, seed: u8, place: u16) -> PrivatePiece {
+    let mut client = client_at(cluster, seed, place);
+    let to = StreamPosition::LIVE;
+    let piece = client.private(StreamPosition::BEGIN, to, PATIENCE).unwrap();
+    assert_eq!(client.connected(), Some(ValidatorIndex::new(place)));
+    assert_eq!(piece.next, piece.tip);
+    piece
+}
+
+/// A fill that came while its maker had no connection is told once it has one, whose validator has
+/// never been told of that session; and again to nobody.
+#[test]
+fn what_came_without_a_connection_is_told_after_it_wherever_that_is_and_everything_once() {
+    for threading in [Threading::Shared, Threading::Dedicated] {
+        let mut cluster = Cluster::new("missed", 4, Durability::Async);
+        cluster.threading = threading;
+        let start = |place| Node::start(cluster.config(place), Book::default()).unwrap();
+        let mut nodes: Vec<Node> = (0..4).map(start).collect();
+        let (mut maker, mut taker) = (client_at(&cluster, 101, 3), client_at(&cluster, 102, 0));
+        let (tell, fills) = channel();
+        let also = tell.clone();
+        maker.on_stream(move |stream| {
+            stream.for_each(|(_, bytes)| tell.send(bytes.to_vec()).unwrap());
+        });
+        trade(&mut maker, &mut taker, b"first");
+        assert_eq!(hear(&mut maker, &fills, 1), [b"first"]);
+        assert_eq!(order(&mut maker, b"sell"), [b"rests"]);
+        // Its validator is gone, and it does not look meanwhile.
+        drop(nodes.pop());
+        assert_eq!(order(&mut taker, b"missed"), [b"taken"]);
+        assert_eq!(hear(&mut maker, &fills, 1), [b"missed"]);
+        trade(&mut maker, &mut taker, b"live");
+        assert_eq!(hear(&mut maker, &fills, 1), [b"live"]);
+        // The same for a process that begins anew where the last one had come to.
+        let position = maker.stream_position().unwrap();
+        assert_eq!(order(&mut maker, b"sell"), [b"rests"]);
+        drop(maker);
+        assert_eq!(order(&mut taker, b"away"), [b"taken"]);
+        let mut maker = client_at(&cluster, 101, 2);
+        maker.on_stream_from(position, move |stream| {
+            stream.for_each(|(_, bytes)| also.send(bytes.to_vec()).unwrap());
+        });
+        assert_eq!(hear(&mut maker, &fills, 1), [b"away"]);
+        assert!(maker.take_stream_holes().is_empty());
+        // One that has executed its log again has the same bytes as the others.
+        nodes.push(start(3));
+        agree(&nodes, 1);
+        let told = all_of(&cluster, 101, 0).outputs;
+        let texts: Vec<_> = told.iter().map(|one| one.bytes.as_slice()).collect();
+        let expected: [&[u8]; 8] = [
+            b"rests", b"first", b"rests", b"missed", b"rests", b"live", b"rests", b"away",
+        ];
+        assert_eq!(texts, expected);
+        // A result that nobody saw: by the place where the command was applied.
+        let place = Place {
+            height: told[2].address.height,
+            index: told[2].command.unwrap(),
+        };
+        assert_eq!(maker.outputs_at(place, PATIENCE).unwrap(), [b"rests"]);
+        let with_result = told.iter().map(|one| one.is_in_result);
+        assert!(with_result.eq([true, false].into_iter().cycle().take(8)));
+        for place in 1..4 {
+            assert_eq!(all_of(&cluster, 101, place).outputs, told, "{place}");
+        }
+        assert!(all_of(&cluster, 103, 1).outputs.is_empty(), "nobody else's");
+        stop_all(nodes);
+    }
 }

@@ -220,6 +220,7 @@ impl World {
             lanes: LanesConfig::new(self.sessions_max, 20 * MS),
             cache_bytes_max: 64 * 1024,
             public_bytes_max: 0,
+            private_bytes_max: 1 << 20,
             public_archive: None,
             auth: Arc::new(self.auth(place)),
             snapshots: slot.snapshots.clone(),

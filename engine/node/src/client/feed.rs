@@ -1,0 +1,323 @@
+//! The private stream of one session without holes, over any number of connections.
+//!
+//! Owns up to where it has been told, and when to ask for what a time without a connection left
+//! out. Never: sockets, or the outputs themselves.
+//!
+//! What comes live has no hole while one connection lasts. After a login everything from the last
+//! position on is asked for, and what comes live meanwhile is passed over: the answer has it, or
+//! the next one. Results of a block leave a validator before an answer that covers the block, but
+//! those of later ones may overtake it; so the stream is level with the live one again when an
+//! answer reaches its validator's end, and all that came live before it.
+
+use super::ClientError;
+use super::event::ClientEvent;
+use super::pending::{RETRY_MAX, RETRY_MIN};
+use super::sessions::{ClientRef, Clients, Table};
+use super::taking::Taking;
+use crate::client_wire::{
+    Private, PrivateItem, PrivateState, ServerFrame, Stream, StreamFrame, encode_private_ask,
+};
+use crate::streams::StreamPosition;
+use std::time::{Duration, Instant};
+
+/// When a validator that has not come to the position is asked again.
+const BEHIND_RETRY: Duration = Duration::from_millis(5);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Feed {
+    /// Behind what has been told; none before anything is known.
+    at: Option<StreamPosition>,
+    /// What comes live is passed over.
+    is_filling: bool,
+    /// Behind what came live and was passed over.
+    seen: StreamPosition,
+    /// The question on its way.
+    asked: Option<u64>,
+    /// When to ask.
+    ask_at: Option<Instant>,
+    /// Since when the connected validator is asked and brings nothing on.
+    since: Option<Instant>,
+    /// Validators that did not have the position any more, one after the other.
+    gones: usize,
+}
+
+/// What comes of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fed {
+    /// Its outputs from this position on are to be told.
+    Tell(StreamPosition),
+    /// Another validator may have what this one has not.
+    Leave,
+    /// Nobody has what lies between these positions.
+    Hole(StreamPosition, StreamPosition),
+    /// Nothing.
+    Nothing,
+}
+
+impl Feed {
+    /// One whose outputs before `from` are known, or that begins with what comes.
+    pub(super) const fn new(from: Option<StreamPosition>, now: Instant) -> Self {
+        Self {
+            at: from,
+            is_filling: from.is_some(),
+            seen: StreamPosition::BEGIN,
+            asked: None,
+            ask_at: Some(now),
+            since: None,
+            gones: 0,
+        }
+    }
+
+    /// Logged in, perhaps somewhere else.
+    pub(super) fn connected(&mut self, now: Instant) {
+        self.is_filling = self.at.is_some();
+        (self.asked, self.ask_at, self.since) = (None, Some(now), None);
+    }
+
+    /// Behind what has been told, if that is known yet.
+    pub(super) const fn position(&self) -> Option<StreamPosition> {
+        self.at
+    }
+
+    /// When to look at it again.
+    pub(super) fn due(&self, patience: Duration) -> Option<Instant> {
+        match self.asked {
+            None => self.ask_at,
+            Some(_) => self.since?.checked_add(patience),
+        }
+    }
+
+    /// From where to ask now, if that is due.
+    pub(super) fn wants(&self, now: Instant) -> Option<StreamPosition> {
+        let is_due = self.asked.is_none() && self.ask_at.is_some_and(|at| at <= now);
+        is_due.then(|| self.at.unwrap_or(StreamPosition::LIVE))
+    }
+
+    /// The question went out with this id, or found no room.
+    pub(super) fn note_asked(&mut self, id: Option<u64>, now: Instant) {
+        self.asked = id;
+        self.since = self.since.or(Some(now));
+        self.ask_at = id.is_none().then(|| now + RETRY_MIN);
+    }
+
+    /// Whether the validator has brought nothing on for too long.
+    pub(super) fn is_stuck(&self, now: Instant, patience: Duration) -> bool {
+        let since = self.since;
+        since.is_some_and(|since| now.saturating_duration_since(since) >= patience)
+    }
+
+    /// Whether a frame that came live is to be told.
+    pub(super) fn takes(&mut self, stream: &Stream<'_>) -> bool {
+        let last = stream.clone().last().map(|(number, _)| number);
+        let Some(last) = last else { return false };
+        let end = StreamPosition {
+            height: stream.height(),
+            index: last.saturating_add(1),
+        };
+        if self.is_filling {
+            self.seen = self.seen.max(end);
+            return false;
+        }
+        if self.at.is_some_and(|at| end <= at) {
+            return false;
+        }
+        self.at = Some(end);
+        true
+    }
+
+    /// Whether this id is that of the question on its way.
+    pub(super) fn is_asked(&self, id: u64) -> bool {
+        self.asked == Some(id)
+    }
+
+    /// The validator wants to be asked again later.
+    pub(super) fn busy(&mut self, retry_after_us: u32, now: Instant) {
+        let pause = Duration::from_micros(u64::from(retry_after_us));
+        self.asked = None;
+        self.ask_at = Some(now + pause.clamp(RETRY_MIN, RETRY_MAX));
+    }
+
+    /// Takes an answer of one of so many validators.
+    pub(super) fn answered(&mut self, answer: &Private<'_>, contacts: usize, now: Instant) -> Fed {
+        self.asked = None;
+        match answer.state() {
+            PrivateState::Done => {
+                let from = self.at.unwrap_or_else(|| answer.end());
+                let is_on = self.at.is_none_or(|at| answer.end() > at);
+                self.at = Some(from.max(answer.end()));
+                self.gones = 0;
+                let is_level = answer.end() >= answer.tip().max(self.seen);
+                self.is_filling &= !is_level;
+                self.since = self.since.filter(|_| self.is_filling && !is_on);
+                self.ask_at = self.is_filling.then_some(now);
+                Fed::Tell(from)
+            }
+            PrivateState::Ahead => {
+                self.ask_at = Some(now + BEHIND_RETRY);
+                Fed::Nothing
+            }
+            PrivateState::Gone => {
+                self.gones += 1;
+                if self.gones < contacts {
+                    return Fed::Leave;
+                }
+                self.gones = 0;
+                self.ask_at = Some(now);
+                let from = self.at.unwrap_or_else(|| answer.oldest());
+                self.at = Some(from.max(answer.oldest()));
+                Fed::Hole(from, answer.oldest())
+            }
+        }
+    }
+}
+
+impl Clients {
+    /// Has the private stream of a session told without holes, over any number of connections and
+    /// validators: after each login what was put out meanwhile is asked for, and told as
+    /// [`ClientEvent::Stream`] before anything else of it. With `from` it begins there, as a
+    /// program does that has kept [`stream_position`](Self::stream_position); without, where the
+    /// stream is when the session is connected first. What no validator has any more is told as
+    /// [`ClientEvent::StreamHole`].
+    ///
+    /// Each part is one validator's word ([`Trust`](super::Trust)).
+    pub fn follow_stream(&mut self, client: ClientRef, from: Option<StreamPosition>, now: Instant) {
+        let session = self.table.sessions.get_mut(client.0);
+        // Where it is followed already it goes on.
+        let session = session.filter(|session| from.is_some() || session.feed.is_none());
+        if let Some(session) = session {
+            session.feed = Some(Feed::new(from, now));
+            self.table.next_due = now;
+        }
+    }
+
+    /// Behind what has been told of a session's private stream, for a program that is to go on from
+    /// there later; none where it is not followed or nothing is known yet.
+    #[must_use]
+    pub fn stream_position(&self, client: ClientRef) -> Option<StreamPosition> {
+        self.table.sessions.get(client.0)?.feed.as_ref()?.position()
+    }
+
+    /// Asks for what lies between two positions of the session's private stream, as much of it as
+    /// one answer takes: everything that was put out for it, with what stood in results of its own
+    /// commands. `to` is not before `from`.
+    ///
+    /// # Errors
+    /// Not connected, or too much waits on the connection ([`ClientError::Crowded`]).
+    pub fn ask_private(
+        &mut self,
+        client: ClientRef,
+        from: StreamPosition,
+        to: StreamPosition,
+    ) -> Result<u64, ClientError> {
+        let to = to.max(from);
+        self.ask(client, |id, frame| encode_private_ask(id, from, to, frame))
+    }
+
+    /// How many validators there are to ask.
+    pub(super) fn contacts_len(&self) -> usize {
+        self.contacts.len()
+    }
+
+    /// Asks on for a session's private stream, when that is due.
+    pub(super) fn run_feed(&mut self, place: usize, now: Instant) {
+        let Some(session) = self.table.sessions.get(place) else {
+            return;
+        };
+        let patience = session.options.patience;
+        let Some(feed) = &session.feed else { return };
+        if feed.is_stuck(now, patience) {
+            self.table.stuck.push(place);
+        } else if let Some(from) = feed.wants(now) {
+            let asked = self.ask_private(ClientRef(place), from, StreamPosition::LIVE);
+            if let Some(feed) = self.feed_mut(place) {
+                feed.note_asked(asked.ok(), now);
+            }
+        }
+    }
+
+    fn feed_mut(&mut self, place: usize) -> Option<&mut Feed> {
+        self.table.sessions.get_mut(place)?.feed.as_mut()
+    }
+}
+
+impl Table {
+    /// Whether a session's validator brings nothing of its private stream.
+    pub(super) fn is_unfed(&self, place: usize, now: Instant) -> bool {
+        let session = self.sessions.get(place);
+        session.is_some_and(|session| {
+            let patience = session.options.patience;
+            let feed = session.feed.as_ref();
+            feed.is_some_and(|feed| feed.is_stuck(now, patience))
+        })
+    }
+}
+
+impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
+    /// Tells what came live of a session's private stream, unless it will come once more.
+    pub(super) fn take_stream(&mut self, place: usize, stream: Stream<'_>) {
+        let session = self.table.sessions.get_mut(place);
+        let feed = session.and_then(|session| session.feed.as_mut());
+        if feed.is_none_or(|feed| feed.takes(&stream)) {
+            self.tell(place, ClientEvent::Stream(stream));
+        }
+    }
+
+    /// Takes an answer about a session's private stream: whoever asked for it is told, or it fills
+    /// what a time without a connection left out.
+    pub(super) fn take_private(&mut self, place: usize, answer: Private<'_>) {
+        let contacts = self.contacts_len(place);
+        let session = self.table.sessions.get_mut(place);
+        let feed = session.and_then(|session| session.feed.as_mut());
+        let Some(feed) = feed.filter(|feed| feed.is_asked(answer.id())) else {
+            return self.tell(place, ClientEvent::Private(answer));
+        };
+        let fed = feed.answered(&answer, contacts, self.now);
+        self.table.next_due = self.now;
+        match fed {
+            Fed::Tell(from) => self.tell_missed(place, answer, from),
+            Fed::Leave => self.table.leaving.push((place, None)),
+            Fed::Hole(from, to) => self.tell(place, ClientEvent::StreamHole { from, to }),
+            Fed::Nothing => {}
+        }
+    }
+
+    /// Tells what the stream would have told, block by block.
+    fn tell_missed(&mut self, place: usize, answer: Private<'_>, from: StreamPosition) {
+        let is_missed = |item: &PrivateItem<'_>| item.address >= from && !item.is_in_result;
+        let mut missed = answer.filter(is_missed).peekable();
+        let mut frame = StreamFrame::default();
+        while let Some(first) = missed.next() {
+            let height = first.address.height;
+            frame.begin(None, height, first.time_ns);
+            frame.push(first.address.index, first.bytes);
+            while let Some(item) = missed.next_if(|item| item.address.height == height) {
+                frame.push(item.address.index, item.bytes);
+            }
+            if let Ok((_, ServerFrame::Stream(stream))) = ServerFrame::decode(frame.finish()) {
+                self.tell(place, ClientEvent::Stream(stream));
+            }
+        }
+    }
+
+    /// Whether it was the feed that found the validator busy.
+    pub(super) fn take_busy_feed(&mut self, place: usize, id: u64, retry_after_us: u32) -> bool {
+        let session = self.table.sessions.get_mut(place);
+        let feed = session.and_then(|session| session.feed.as_mut());
+        let Some(feed) = feed.filter(|feed| feed.is_asked(id)) else {
+            return false;
+        };
+        feed.busy(retry_after_us, self.now);
+        self.table.next_due = self.now;
+        true
+    }
+
+    fn contacts_len(&self, place: usize) -> usize {
+        let session = self.table.sessions.get(place);
+        session.map_or(1, |session| session.gateway.contacts_len())
+    }
+}
+
+#[cfg(test)]
+#[path = "feed_tests.rs"]
+mod tests;

@@ -12,6 +12,7 @@ use quorate::recovery::{self, RecoveryError, RecoverySummary};
 use quorate::replica::{Companions, Event, Job, Outbox, Replica, ReplicaConfig, ReplicaError};
 use quorate::results::{CommandResult, OutputItem};
 use quorate::scrub::Scrub;
+use quorate::snapshot::SnapshotFolder;
 use quorate::state_machine::{Audience, StateMachine};
 use quorate_consensus::effect::{Destination, FinalPath};
 use quorate_consensus::types::{BlockId, Now, ValidatorIndex};
@@ -192,23 +193,14 @@ impl<S: StateMachine> Member<S> {
         is_failing || self.disk.is_full() || self.full_life == self.lives
     }
 
-    /// Begins a life from what the disk holds.
-    ///
-    /// # Errors
-    /// The product refuses to start from this disk.
-    pub(crate) fn start(
-        &mut self,
+    fn replica_config(
+        &self,
         own: ValidatorIndex,
         plan: &Plan,
         past: &Past,
-        auth: CommandAuth,
-        (app, second): (S, Option<S>),
-        now: Now,
-    ) -> Result<(), RecoveryError> {
-        self.lives += 1;
-        let snapshots = second.as_ref().map(|_| self.disk.snapshots());
-        let auth = Arc::new(auth);
-        let config = ReplicaConfig {
+        (auth, snapshots): (&Arc<CommandAuth>, &Option<SnapshotFolder>),
+    ) -> ReplicaConfig {
+        ReplicaConfig {
             own,
             set: Arc::clone(&past.set),
             durability: plan.durability,
@@ -227,10 +219,29 @@ impl<S: StateMachine> Member<S> {
             public_bytes_max: 0,
             private_bytes_max: 0,
             public_archive: None,
-            auth: Arc::clone(&auth),
+            auth: Arc::clone(auth),
             snapshots: snapshots.clone(),
             first: past.first.clone(),
-        };
+        }
+    }
+
+    /// Begins a life from what the disk holds.
+    ///
+    /// # Errors
+    /// The product refuses to start from this disk.
+    pub(crate) fn start(
+        &mut self,
+        own: ValidatorIndex,
+        plan: &Plan,
+        past: &Past,
+        auth: CommandAuth,
+        (app, second): (S, Option<S>),
+        now: Now,
+    ) -> Result<(), RecoveryError> {
+        self.lives += 1;
+        let snapshots = second.as_ref().map(|_| self.disk.snapshots());
+        let auth = Arc::new(auth);
+        let config = self.replica_config(own, plan, past, (&auth, &snapshots));
         let folder = self.disk.folder();
         let (replica, companions) = Replica::open(&folder, &config, app, now)?;
         let Companions {

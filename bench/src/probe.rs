@@ -294,6 +294,7 @@ mod tests {
                 idle: None,
                 trace_stamps: 0,
                 window_slots: None,
+                segment_bytes: None,
             },
         )
         .unwrap();

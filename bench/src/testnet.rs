@@ -19,7 +19,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use quorate::config::{ConfigFile, NodeConfig, RateConfig};
+use quorate::config::{ConfigFile, LogConfig, NodeConfig, RateConfig};
 use quorate::file_error::FileError;
 use quorate::genesis::{
     Application, Auth, ChainLimits, Genesis, GenesisPlan, GenesisValidator, Hex32,
@@ -123,6 +123,8 @@ pub struct Plan {
     pub trace_stamps: usize,
     /// Slots of a window; by default as many as any chain has.
     pub window_slots: Option<u32>,
+    /// Length of a segment of each log, bytes; by default as long as any log's.
+    pub segment_bytes: Option<u32>,
 }
 
 /// Why there is no testnet.
@@ -229,7 +231,11 @@ impl Testnet {
             config.limits.trace_stamps = plan.trace_stamps;
             config.listen.metrics = Some(loopback(port + 2));
             let path = validator_folder(dir, index).join(CONFIG_FILE);
-            write_new(&path, config.to_commented_toml().as_bytes(), 0o600)?;
+            let mut text = config.to_commented_toml();
+            if let Some(segment_bytes) = plan.segment_bytes {
+                text = with_segments(&text, segment_bytes);
+            }
+            write_new(&path, text.as_bytes(), 0o600)?;
             node::initialize(&NodeConfig::load(&path)?)?;
         }
         Ok(Self {
@@ -368,6 +374,13 @@ pub fn free_base_port(validators: usize) -> Result<u16, TestnetError> {
         .ok_or_else(|| io::ErrorKind::InvalidInput.into())
         .and_then(claim_ports)
         .map_err(|source| TestnetError::NoPorts { validators, source })
+}
+
+/// A configuration in which a comment tells the usual length of a segment, with another length.
+fn with_segments(text: &str, segment_bytes: u32) -> String {
+    let usual = LogConfig::default().segment_bytes;
+    let usual = format!("# segment_bytes = {usual}");
+    text.replace(&usual, &format!("segment_bytes = {segment_bytes}"))
 }
 
 fn ports(plan: &Plan) -> Result<Vec<u16>, TestnetError> {

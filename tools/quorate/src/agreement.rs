@@ -389,6 +389,7 @@ mod tests {
             idle: None,
             trace_stamps: 0,
             window_slots: None,
+            segment_bytes: None,
         };
         let testnet = Testnet::create(&dir, &plan).unwrap();
         let compared = |height| {

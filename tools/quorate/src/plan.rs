@@ -176,7 +176,15 @@ pub(crate) struct ClusterOptions {
     /// What a thread does that has nothing to do
     #[arg(long, value_enum)]
     pub(crate) idle: Option<IdleArg>,
+    /// Length of a segment of each log, from 4 MiB on a multiple of 4096; by default 64 MiB
+    #[arg(long, value_name = "BYTES")]
+    #[arg(value_parser = clap::value_parser!(u32).range(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX))]
+    pub(crate) segment_bytes: Option<u32>,
 }
+
+/// What a configuration allows.
+const SEGMENT_BYTES_MIN: i64 = 4 << 20;
+const SEGMENT_BYTES_MAX: i64 = quorate_log::SEGMENT_BYTES_MAX as i64;
 
 impl ClusterOptions {
     /// Validators of weight 1 under opaque commands, on one thread each: what is measured with
@@ -194,6 +202,7 @@ impl ClusterOptions {
             profile: ProfileArg::Colo,
             threads: Some(ThreadsArg::Shared),
             idle: Some(IdleArg::Park),
+            segment_bytes: None,
         }
     }
 
@@ -247,6 +256,7 @@ impl ClusterOptions {
             idle: self.idle.map(Into::into),
             trace_stamps: 0,
             window_slots: None,
+            segment_bytes: self.segment_bytes,
         })
     }
 }

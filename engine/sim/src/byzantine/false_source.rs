@@ -14,6 +14,9 @@ use super::stage::Stage;
 
 /// Parts of before that are kept, to be served once more.
 const KEPT_MAX: usize = 8;
+/// So likely an offer is changed: whoever sees that it was asks this source for no chunk, and what
+/// is done to chunks is never tried.
+const OFFERS_CHANGED_PERCENT: u64 = 40;
 
 /// A source that nobody should believe.
 #[derive(Debug, Default)]
@@ -111,7 +114,7 @@ impl Actor for FalseSource {
         let said = match &part {
             SnapshotPart::Offer { .. } => {
                 keep(&mut self.offers, &part, stage);
-                match stage.dice.percent(60) {
+                match stage.dice.percent(OFFERS_CHANGED_PERCENT) {
                     true => self.change_offer(part, stage),
                     false => part,
                 }
@@ -120,8 +123,8 @@ impl Actor for FalseSource {
                 keep(&mut self.chunks, &part, stage);
                 match stage.dice.below(8) {
                     // Silence.
-                    0 => return,
-                    1..=5 => self.change_chunk(part, stage),
+                    0..=2 => return,
+                    3..=6 => self.change_chunk(part, stage),
                     _ => part,
                 }
             }

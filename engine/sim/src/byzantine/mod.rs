@@ -214,8 +214,8 @@ impl ActorName {
         }
     }
 
-    /// Played so often it must have done all that it is for. Few joiners ask the source that lies,
-    /// and it is silent in one run of fifty.
+    /// Played so often it must have done all that it is for. Few joiners ask the source that lies
+    /// for chunks: it keeps one back in one run of ten.
     #[must_use]
     pub const fn runs_for_deeds(self) -> u64 {
         match self {

@@ -1,6 +1,9 @@
 //! A few dozen seeds of every kind, the same seed twice, and the report.
 
-use quorate_sim::{RunOptions, Scenario, SweepOptions, run, sweep};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use quorate_sim::{Outcome, RunOptions, Scenario, SweepOptions, run, sweep};
 
 fn assert_good(validators: u16, scenario: Scenario, seeds: std::ops::Range<u64>) {
     let options = SweepOptions {
@@ -33,28 +36,61 @@ fn lost_disks_are_survived_by_every_usual_number_of_validators() {
     }
 }
 
+/// Seeds whose first runs two tests judge.
+const SHARED: std::ops::Range<u64> = 3..5;
+
+fn run_once(scenario: Scenario, seed: u64) -> Outcome {
+    let options = RunOptions {
+        seed,
+        validators: 4,
+        scenario,
+        ..RunOptions::default()
+    };
+    run(&options, false)
+}
+
+/// Outcomes by the name of the scenario and the seed.
+type Firsts = BTreeMap<(&'static str, u64), Arc<OnceLock<Outcome>>>;
+
+/// What came of a shared seed when it was run first, by whichever test came first.
+fn first_run(scenario: Scenario, seed: u64) -> Arc<OnceLock<Outcome>> {
+    static ALL: Mutex<Firsts> = Mutex::new(BTreeMap::new());
+    let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+    let first = Arc::clone(all.entry((scenario.name(), seed)).or_default());
+    drop(all);
+    first.get_or_init(|| run_once(scenario, seed));
+    first
+}
+
 #[test]
 fn every_scenario_is_survived() {
     for scenario in Scenario::all() {
-        assert_good(4, scenario, 0..6);
+        assert_good(4, scenario, 0..SHARED.start);
+        for seed in SHARED {
+            let first = first_run(scenario, seed);
+            let outcome = first.wait();
+            assert!(outcome.is_good(), "{scenario} {seed}: {outcome:?}");
+            assert!(outcome.finalized > 0 && outcome.commands > 0);
+        }
+        assert_good(4, scenario, SHARED.end..6);
     }
 }
 
 #[test]
 fn the_same_seed_does_the_same_twice_and_another_does_not() {
     for scenario in Scenario::all() {
-        let options = |seed| RunOptions {
-            seed,
-            validators: 4,
-            scenario,
-            ..RunOptions::default()
-        };
-        // 49 is one of those with real signatures.
-        for seed in [3, 49] {
-            let first = run(&options(seed), false);
-            assert_eq!(first, run(&options(seed), false), "{scenario} {seed}");
-            assert_ne!(first.trace, run(&options(seed + 1), false).trace);
-        }
+        let [first, other] = [3, 4].map(|seed| first_run(scenario, seed));
+        assert_ne!(first.wait().trace, other.wait().trace, "{scenario}");
+        // Each time on another thread. 49 is one of those with real signatures.
+        let again = || run_once(scenario, 49);
+        let (third, real, repeated) = std::thread::scope(|scope| {
+            let repeated = scope.spawn(again);
+            let third = scope.spawn(|| run_once(scenario, 3));
+            (third.join().unwrap(), again(), repeated.join().unwrap())
+        });
+        assert_eq!(*first.wait(), third, "{scenario}");
+        assert_eq!(real, repeated, "{scenario}");
+        assert_ne!(real.trace, other.wait().trace, "{scenario}");
     }
 }
 

@@ -88,12 +88,19 @@ pub(crate) fn base_port(validators: usize) -> String {
         .to_string()
 }
 
+/// Logs are made, read and compared in full many times: of the usual length of a segment most is
+/// nothing yet.
+pub(crate) const SHORT_SEGMENTS: [&str; 2] = ["--segment-bytes", "4194304"];
+
 /// Writes a testnet with these further arguments.
 pub(crate) fn init(dir: &Path, validators: usize, arguments: &[&str]) -> Value {
     let (count, port) = (validators.to_string(), base_port(validators));
     let mut all = vec!["testnet", "init", "--dir", text(dir), "--base-port", &port];
     if !arguments.contains(&"--weights") {
         all.extend(["--validators", &count]);
+    }
+    if !arguments.contains(&SHORT_SEGMENTS[0]) {
+        all.extend(SHORT_SEGMENTS);
     }
     all.extend(arguments);
     run_json(&all, 0)
@@ -121,10 +128,7 @@ pub(crate) fn init_small(dir: &Path, workload: &str, others: &[(&str, &str)]) {
     init(dir, 4, &["--durability", "async", "--workload", workload]);
     let all = [
         ("# every_heights = 65536", "every_heights = 64"),
-        ("# segment_bytes = 67108864", "segment_bytes = 4194304"),
         ("# bytes_max = 0", "bytes_max = 16777216"),
-        // Windows of a turn end soon, so that what stands below them may go.
-        ("# turn_us = 30000000", "turn_us = 500000"),
     ];
     for index in 0..4 {
         let config = validator(dir, index).join("quorate.toml");
@@ -134,7 +138,17 @@ pub(crate) fn init_small(dir: &Path, workload: &str, others: &[(&str, &str)]) {
             written = written.replace(line, other);
         }
         std::fs::write(&config, written).unwrap();
+        shorten_turns(&config);
     }
+}
+
+/// Windows of a turn end soon by this configuration, so that what stands below them may go and who
+/// says nothing in one need not wait.
+pub(crate) fn shorten_turns(config: &Path) {
+    let written = std::fs::read_to_string(config).unwrap();
+    let (line, other) = ("# turn_us = 30000000", "turn_us = 500000");
+    assert!(written.contains(line));
+    std::fs::write(config, written.replace(line, other)).unwrap();
 }
 
 /// What a validator of a testnet says of itself.

@@ -1,8 +1,8 @@
 //! One validator's folder, made by an operator, beside validators that run.
 
 use crate::common::{
-    Folder, base_port, init, launches, run, run_json, start_four, status, stop_four, text,
-    wait_until,
+    Folder, base_port, init, launches, run, run_json, shorten_turns, start_four, status, stop_four,
+    text, wait_until,
 };
 use quorate_bench::cluster::Cluster;
 use serde_json::Value;
@@ -85,6 +85,8 @@ fn a_folder_is_made_once_for_a_key_with_a_seat_that_nobody_uses() {
         &place,
         "--profile",
         "laptop",
+        "--ask-seconds",
+        "1",
     ];
     let made = make(&last, &arguments, 0);
     assert_eq!((&made["index"], &made["peers"]), (&3.into(), &3.into()));
@@ -102,7 +104,7 @@ fn a_folder_is_made_once_for_a_key_with_a_seat_that_nobody_uses() {
         0,
     );
 
-    for index in 0..3 {
+    let make_one = |index| {
         let (key, place) = (validator(&net, index).join("key"), metrics(&net, index));
         let mut arguments = vec!["--genesis", genesis, "--key", text(&key)];
         arguments.extend([
@@ -114,13 +116,17 @@ fn a_folder_is_made_once_for_a_key_with_a_seat_that_nobody_uses() {
             "1",
         ]);
         make(&validator(&next, index), &arguments, 0);
-    }
+    };
+    // Each asks for a while whether anybody is there.
+    std::thread::scope(|scope| (0..3).for_each(|index| drop(scope.spawn(move || make_one(index)))));
     check_in_use(&folder, &net, &next);
 }
 
 /// A key that runs, or has signed, gets no folder as one that never did.
 fn check_in_use(folder: &Folder, net: &Path, next: &Path) {
     let genesis = next.join("genesis.json");
+    let shorten = |index| shorten_turns(&validator(next, index).join("quorate.toml"));
+    (0..4).for_each(shorten);
     let mut cluster = Cluster::new(launches(next), Arc::new(|_, _| ()));
     cluster.start_all().unwrap();
     wait_until("all of them agree", || load(next) == Some(0));
@@ -149,6 +155,7 @@ fn check_in_use(folder: &Folder, net: &Path, next: &Path) {
     ]);
     let made = make(&validator(next, 1), &arguments, 0);
     assert_eq!(made["recovers"], true);
+    shorten(1);
     cluster.start(1).unwrap();
     wait_until("it votes again", || {
         load(next);

@@ -1,6 +1,6 @@
 //! What an operator does after a loss, and to move a validator, with real folders.
 
-use crate::common::{Folder, init, run, run_json, run_under_load, status, text};
+use crate::common::{Folder, init, run, run_json, run_under_load, shorten_turns, status, text};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -210,12 +210,7 @@ fn a_folder_that_a_validator_moved_to_counts_once_it_has_proven_something_newer(
     let dir = folder.join("net");
     init(&dir, 4, &["--workload", "opaque"]);
     for place in 0..4 {
-        let path = config(&dir, place);
-        let written = fs::read_to_string(&path).unwrap();
-        // So that windows pass.
-        let (line, other) = ("# turn_us = 30000000", "turn_us = 500000");
-        assert!(written.contains(line));
-        fs::write(&path, written.replace(line, other)).unwrap();
+        shorten_turns(&config(&dir, place));
     }
     run_under_load(&dir, "blocks are final", || true);
     let site = |code| site(&dir, &[0, 1, 2], code);

@@ -137,6 +137,9 @@ fn strike(dir: &Path) -> Told {
     ];
     let mut load = quorate().args(load).spawn().unwrap();
     wait_until("the load is on", || applied(&mut client) > count + 100);
+    wait_until("each has taken a snapshot", || {
+        (0..4).all(|index| validator(dir, index).join("data/snapshots").is_dir())
+    });
     for index in 0..4 {
         cluster.kill(index).unwrap();
     }
@@ -408,7 +411,10 @@ fn check_refusals(old: &Path, next: &Path, height: u64) {
 fn a_chain_goes_on_after_a_loss_at_one_stroke_with_all_that_was_durable() {
     let folder = Folder::new("stroke");
     let (old, next) = (folder.join("net"), folder.join("next"));
-    init(&old, 4, &["--workload", "opaque", "--durability", "async"]);
+    // All of a log stands in one segment, whose tail is taken away.
+    let long = ["--segment-bytes", "67108864"];
+    let arguments = ["--workload", "opaque", "--durability", "async"];
+    init(&old, 4, &[&arguments[..], &long].concat());
     take_snapshots(&old);
     let told = strike(&old);
     let chosen = choose(&old, &next, [0, 1, 2, 3], &[]);

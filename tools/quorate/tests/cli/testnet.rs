@@ -37,6 +37,9 @@ fn the_layout_is_the_documented_one_and_private() {
         assert!(config.contains("durability = \"async\""), "{config}");
         assert!(config.contains("genesis = \"../genesis.json\""), "{config}");
         assert!(config.contains(&format!("validator = {index}")), "{config}");
+        assert!(config.contains("\nsegment_bytes = 4194304\n"), "{config}");
+        let segment = own.join("data/log/segment-0000000000");
+        assert_eq!(segment.metadata().unwrap().len(), 4_194_304);
     }
     let mut names = Vec::new();
     files(&dir, &mut names);

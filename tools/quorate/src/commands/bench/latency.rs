@@ -571,6 +571,7 @@ impl Options {
             idle: self.idle.map(Into::into),
             trace_stamps: stamps.min(STAMPS_MAX),
             window_slots: None,
+            segment_bytes: None,
         })
     }
 

@@ -253,6 +253,7 @@ impl Options {
             idle: None,
             trace_stamps: 0,
             window_slots: None,
+            segment_bytes: None,
         })
     }
 

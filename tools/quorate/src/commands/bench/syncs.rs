@@ -53,6 +53,10 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 200)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     rate: u64,
+    /// Slots of a window; by default as many as any chain has: whose disk refused says nothing in
+    /// the window that the others are in
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    window_slots: Option<u32>,
     /// Seed of the series: at whom it happens
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -101,7 +105,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         dir: options.dir.as_deref(),
         rate: options.rate,
         seed: options.seed,
-        window_slots: None,
+        window_slots: options.window_slots,
     };
     let mut fields = Fields::default();
     let mut unexpected = Vec::new();

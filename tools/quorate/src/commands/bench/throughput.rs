@@ -443,6 +443,7 @@ impl Options {
             idle: None,
             trace_stamps: 0,
             window_slots: None,
+            segment_bytes: None,
         })
     }
 

@@ -181,6 +181,7 @@ fn quorate_plan(durability: Durability) -> Result<Plan, Failure> {
         idle: None,
         trace_stamps: 0,
         window_slots: None,
+        segment_bytes: None,
     })
 }
 

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 /// Shortest wait before something that was refused for want of room is sent again.
 pub(super) const RETRY_MIN: Duration = Duration::from_micros(100);
 /// Longest such wait, whatever a validator asks for.
-const RETRY_MAX: Duration = Duration::from_secs(1);
+pub(super) const RETRY_MAX: Duration = Duration::from_secs(1);
 /// A number that another command has is offered again after this: it ends with that one's finality,
 /// and everything behind it is sent again each time.
 const CONFLICT_RETRY_US: u64 = 20_000;

@@ -106,6 +106,34 @@ fn the_longest_frames_pass_and_longer_ones_do_not() {
     assert_eq!(clients.links.send(link, b"x"), Err(SendError::NotConnected));
 }
 
+/// A validator at fault would have its clients hold whatever it announces.
+#[test]
+fn a_frame_that_is_longer_than_a_client_takes_ends_the_connection() {
+    let mut validators = [bind(config(0))];
+    let limits = Limits {
+        frame_bytes_max: 1_024,
+        client_frame_bytes_max: 1_024,
+        ..Limits::default()
+    };
+    let mut clients = Clients {
+        links: ClientLinks::new(limits).unwrap(),
+        told: Told::default(),
+    };
+    let link = clients.connect(&validators[0].client_address(), client(1));
+    turn_both("up", &mut validators, &mut clients, |v, _| {
+        v[0].seen.clients.len() == 1
+    });
+    let id = *validators[0].seen.clients.keys().next().unwrap();
+    for bytes in [1_024, 1_025] {
+        validators[0].net.send_client(id, &vec![7; bytes]).unwrap();
+    }
+    turn_both("told", &mut validators, &mut clients, |_, clients| {
+        clients.told.frames.len() + clients.told.downs.len() == 2
+    });
+    assert_eq!(clients.told.frames, [(link, vec![7; 1_024])]);
+    assert_eq!(clients.told.downs, [(link, CloseReason::FrameLength)]);
+}
+
 #[test]
 fn wrong_signatures_chains_and_addresses_are_told_to_the_client() {
     let mut validators = [bind(config(0))];
@@ -488,6 +516,9 @@ fn a_client_that_is_held_is_not_read_until_its_time_and_the_others_are() {
     let ids = [id_of(&validator, 1), id_of(&validator, 2)];
     let long = Instant::now() + Duration::from_secs(3_600);
     validator.net.hold_client(ids[0], long);
+    // A shorter one takes nothing of that back.
+    let short = Instant::now() + Duration::from_millis(1);
+    validator.net.hold_client(ids[0], short);
     for raw in &mut raws {
         let plain: Vec<u8> = (0..50_u8).flat_map(|n| Raw::frame(&[n; 20])).collect();
         let wire = raw.seal(&plain);
@@ -502,13 +533,16 @@ fn a_client_that_is_held_is_not_read_until_its_time_and_the_others_are() {
         assert!(Instant::now() < deadline, "the other one is not read");
         validator.turn();
     }
+    while Instant::now() <= short {
+        validator.turn();
+    }
     for _ in 0..100 {
         validator.turn();
     }
     assert_eq!(of(&validator, ids[0]), 0);
     // What is sent to it goes on.
     validator.net.send_client(ids[0], b"busy").unwrap();
-    assert_eq!(validator.net.counters().clients_held, 1);
+    assert_eq!(validator.net.counters().clients_held, 2);
 
     let mut third = Raw::login(&mut validator, 0, 3);
     let id = id_of(&validator, 3);

@@ -319,7 +319,8 @@ impl Client {
                     retry_after_us,
                 } if *of == id => {
                     let pause = Duration::from_micros(u64::from(*retry_after_us));
-                    Some(ControlFlow::Continue(pause.max(pending::RETRY_MIN)))
+                    let pause = pause.clamp(pending::RETRY_MIN, pending::RETRY_MAX);
+                    Some(ControlFlow::Continue(pause))
                 }
                 event => answer(id, event).map(ControlFlow::Break),
             });
@@ -333,8 +334,8 @@ impl Client {
                 }
                 Err(error) => return Err(error),
             };
-            // A busy validator is to be left in peace for a moment, and one that is left is left in
-            // a turn.
+            // A busy validator is to be left in peace for a moment, however long it asks for, and
+            // one that is left is left in a turn.
             match self.wait(pause.min(left), |_| None::<()>) {
                 Ok(()) | Err(ClientError::Timeout) => {}
                 Err(error) => return Err(error),

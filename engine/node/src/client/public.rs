@@ -14,6 +14,7 @@ pub use waiting::{PublicClient, PublicItem};
 use super::ClientError;
 use super::gateway::{Gateway, State, contacts};
 use super::identity::Identity;
+use super::pending::RETRY_MAX;
 use super::silence::{SILENCE_ID, Silence, Waited};
 use crate::client_wire::{
     Public, PublicEvent, PublicMark, PublicState, ServerFrame, encode_public_ask,
@@ -49,7 +50,7 @@ pub struct PublicOptions {
     pub from: StreamPosition,
     /// A validator that tells nothing for this long is asked whether it is there, and left for the
     /// next one when it tells nothing for as long again; so is one that tells for twice as long
-    /// nothing of a range that it was asked for.
+    /// nothing of a range that it was asked for, busy or not.
     pub patience: Duration,
 }
 
@@ -93,7 +94,8 @@ struct Range {
     /// Where the question on its way begins.
     from: StreamPosition,
     is_asked: bool,
-    /// Since it was asked, or told of last.
+    /// Since this validator was there to be asked for it, or told of it last: one that is busy each
+    /// time tells nothing of it either.
     waited: Waited,
 }
 
@@ -374,7 +376,6 @@ impl PublicReader {
             range.from = range.at;
             encode_public_ask(reading.id, range.at, range.to, &mut self.frame);
             range.is_asked = self.links.send(link, &self.frame).is_ok();
-            range.waited = Waited::default();
         }
     }
 }
@@ -394,8 +395,8 @@ impl Reading {
             return None;
         }
         let left = |range: &Range| range.waited.left_of(self.patience.saturating_mul(2));
-        let asked = self.range.as_ref().filter(|range| range.is_asked);
-        let range_ends = asked.and_then(|range| self.now.checked_add(left(range)));
+        let range = self.range.as_ref();
+        let range_ends = range.and_then(|range| self.now.checked_add(left(range)));
         let silence_ends = self.silence.due(self.patience);
         silence_ends.into_iter().chain(range_ends).min()
     }
@@ -403,7 +404,7 @@ impl Reading {
     /// Whether it has told nothing for too long: nothing at all, or nothing of the range.
     fn is_out_of_patience(&self) -> bool {
         let most = self.patience.saturating_mul(2);
-        let is_over = |range: &Range| range.is_asked && range.waited.left_of(most).is_zero();
+        let is_over = |range: &Range| range.waited.left_of(most).is_zero();
         let is_silent = self.silence.is_over(self.now, self.patience);
         self.gateway.is_up() && (is_silent || self.range.as_ref().is_some_and(is_over))
     }
@@ -420,8 +421,10 @@ impl Reading {
         }
     }
 
-    /// What was asked by this id found no room, and is asked for again in a moment.
+    /// What was asked by this id found no room, and is asked for again in a moment: after the pause
+    /// that the validator names, if it is not too long.
     fn busy(&mut self, id: u64, pause: Duration) {
+        let pause = pause.min(RETRY_MAX);
         if self.is_of_range(id) {
             self.ask_range_later(pause);
         } else if id == self.subscription_id {
@@ -454,6 +457,9 @@ impl<F: FnMut(PublicUpdate<'_>)> LinkHandler for Taking<'_, F> {
         if self.reading.gateway.link() == Some(link) {
             self.reading.gateway.up(link);
             self.reading.silence.heard(self.reading.now);
+            if let Some(range) = &mut self.reading.range {
+                range.waited = Waited::default();
+            }
             let validator = self.reading.gateway.validator();
             (self.on_update)(PublicUpdate::Connected(validator));
         }

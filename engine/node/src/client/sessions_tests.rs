@@ -179,3 +179,46 @@ fn an_idle_session_leaves_a_validator_that_tells_nothing_and_does_not_answer() {
     assert!(!clients.table.sessions[0].gateway.is_up());
     assert!(clients.table.sessions[1].gateway.is_up());
 }
+
+#[test]
+fn a_session_takes_no_more_than_may_wait_by_number_and_by_bytes() {
+    let with = |pending_max, pending_bytes_max| {
+        let (genesis, _) = sample_genesis(4);
+        let mut clients = Clients::new(&genesis).expect("an event queue");
+        let options = ClientOptions {
+            pending_max,
+            pending_bytes_max,
+            ..ClientOptions::default()
+        };
+        let client = clients.add(Arc::new(KeyPair::from_seed(&[7; 32])), options);
+        // Nothing is to be opened first.
+        clients.table.sessions[0].pending.start_behind(7);
+        (clients, client)
+    };
+    let submit = |(clients, client): &mut (Clients, ClientRef)| {
+        clients.submit(*client, Lane::Order, b"order", Instant::now())
+    };
+    let tell = |(clients, client): &mut (Clients, ClientRef)| {
+        clients.tell_session(*client, SessionCommand::Heartbeat, Instant::now())
+    };
+    let full = |told: Result<u64, ClientError>| match told {
+        Err(ClientError::Full { pending }) => pending,
+        other => panic!("{other:?}"),
+    };
+    let mut by_number = with(2, usize::MAX);
+    assert_eq!(submit(&mut by_number).expect("room"), 8);
+    let bytes = by_number.0.table.sessions[0].pending.bytes_len();
+    assert_eq!(tell(&mut by_number).expect("room"), 9);
+    assert_eq!(full(submit(&mut by_number)), 2);
+    assert_eq!(full(tell(&mut by_number)), 2);
+    assert_eq!(by_number.0.pending(by_number.1), 2);
+
+    let mut by_bytes = with(usize::MAX, bytes);
+    assert_eq!(submit(&mut by_bytes).expect("room"), 8);
+    assert_eq!(full(submit(&mut by_bytes)), 1);
+    let mut with_one_more = with(usize::MAX, bytes + 1);
+    assert_eq!(
+        [8, 9].map(|_| submit(&mut with_one_more).expect("room")),
+        [8, 9]
+    );
+}

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use quorate_consensus::certificate::Target;
 use quorate_consensus::machine::Durability;
+use quorate_consensus::types::{Epoch, Height};
 use quorate_log::{DataFolder, LeaseFile, LeaseRead, LogConfig, MemoryBackend, Opened};
 use quorate_proof::events::EventHistory;
 
@@ -330,4 +332,36 @@ fn a_start_that_is_refused_leaves_the_archive_of_public_events_as_it_is() {
         // What is executed again is written anew.
         assert_eq!(files(&config) == before, expected.is_err(), "{expected:?}");
     }
+}
+
+/// In a log that proves far above what it marks, each of them would be held while it is read.
+#[test]
+fn of_proofs_that_no_mark_reaches_the_newest_are_kept_and_so_many() {
+    let scene = Scene::new();
+    let store = Store::new(scene.log.reader.clone(), 1 << 20);
+    let mut scan = Scan::new(&scene.set, store, None);
+    let (place, genesis) = (scene.log.reader.start(), scene.set.genesis());
+    let most = PROOFS_AHEAD_MAX as u64;
+    for height in 1..=most + 3 {
+        let point = Point {
+            height: Height::new(height),
+            ..genesis
+        };
+        let proof = Certificate {
+            epoch: Epoch::ZERO,
+            window: genesis.window,
+            target: Target::Final {
+                index: genesis.index,
+                id: genesis.id,
+            },
+            records: Vec::new(),
+            headers: Vec::new(),
+        };
+        scan.add_proof(place, point, proof);
+    }
+    let heights = scan
+        .proofs_ahead
+        .iter()
+        .map(|(point, _)| point.height.number());
+    assert!(heights.eq(4..=most + 3));
 }

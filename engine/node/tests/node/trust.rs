@@ -4,7 +4,7 @@ use crate::support::{Cluster, PATIENCE, key, stop_all};
 use quorate::client::{Client, ClientEvent, ClientOptions, Clients, Trust};
 use quorate::client_wire::{
     ClientFrame, Mark, Outcome, Place, ResultItem, ResultsFrame, Verdict, VerdictsWriter,
-    encode_session,
+    encode_busy, encode_session,
 };
 use quorate::keys::KeyPair;
 use quorate::profiles::Durability;
@@ -42,10 +42,12 @@ impl Authenticator for Identity {
     }
 }
 
-/// Answers every command at once with an output of its own making; or nobody anything.
+/// Answers every command at once with an output of its own making; or nobody anything; or tells who
+/// asks for a session to come again after more than an hour.
 #[derive(Default)]
 struct Lies {
     is_silent: bool,
+    is_busy: bool,
     replies: Vec<(ClientId, Vec<u8>)>,
     /// The last number that it answered.
     answered: Option<u64>,
@@ -65,7 +67,11 @@ impl Handler for Lies {
         match ClientFrame::decode(frame) {
             Ok(ClientFrame::SessionAsk { id }) => {
                 let mut bytes = Vec::new();
-                encode_session(None, id, (0, false), &mut bytes);
+                if self.is_busy {
+                    encode_busy(None, id, u32::MAX, &mut bytes);
+                } else {
+                    encode_session(None, id, (0, false), &mut bytes);
+                }
                 self.replies.push((client, bytes));
             }
             Ok(ClientFrame::Submit { commands, .. }) => {
@@ -228,6 +234,31 @@ fn a_validator_that_takes_a_client_and_says_nothing_is_left_by_whoever_asks_it()
     assert_ne!(client.connected(), Some(ValidatorIndex::new(LIAR)));
     stop.store(true, Ordering::Release);
     silent.join().unwrap();
+    stop_all(nodes);
+}
+
+#[test]
+fn a_validator_that_is_busy_for_more_than_an_hour_is_left_by_whoever_asks_it() {
+    let cluster = Cluster::new("busy", 4, Durability::Async);
+    let nodes: Vec<_> = (0..LIAR).map(|place| cluster.start(place)).collect();
+    let stop = Arc::new(AtomicBool::new(false));
+    let busy = Lies {
+        is_busy: true,
+        ..Lies::default()
+    };
+    let busy = lie(&cluster, busy, Arc::clone(&stop));
+    let options = ClientOptions {
+        first: ValidatorIndex::new(LIAR),
+        patience: Duration::from_millis(300),
+        ..ClientOptions::default()
+    };
+    let key = Arc::new(KeyPair::from_seed(&[132; 32]));
+    // Far more than this takes, and less than a mutant is given.
+    let timeout = Duration::from_secs(30);
+    let client = Client::connect(&cluster.genesis, key, options, timeout).unwrap();
+    assert_ne!(client.connected(), Some(ValidatorIndex::new(LIAR)));
+    stop.store(true, Ordering::Release);
+    busy.join().unwrap();
     stop_all(nodes);
 }
 

@@ -7,6 +7,7 @@ mod margin;
 mod options;
 mod properties;
 mod refusals;
+mod spoils;
 mod state;
 mod streams;
 mod support;

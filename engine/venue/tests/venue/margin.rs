@@ -221,3 +221,41 @@ fn the_orders_of_who_was_made_to_pay_go_before_anybody_buys_back() {
     assert_eq!(pit.position(session(3), 2), 0);
     assert_eq!(pit.account(session(3)).cash, 120);
 }
+
+/// What it must have there is not known, and so nobody may count it as nothing.
+#[test]
+fn who_is_short_where_no_price_is_fresh_opens_nothing_on_another_feed() {
+    let mut pit = Pit::with(pit::two_feeds());
+    for number in [1, 2] {
+        pit.deposit(session(number), 1_000);
+    }
+    pit.prices_of(&[(FEED, 100), (OTHER, 100)]);
+    pit.list_on(OTHER, ExerciseStyle::European, 100, 20);
+    pit.list_on(FEED, ExerciseStyle::European, 100, 20);
+    pit.trade(session(1), session(2), 1, 1, 10);
+    for _ in 0..4 {
+        pit.price(100);
+    }
+    let opening = ask(2, 1, 5, 1);
+    let refusal = pit.refusal(session(1), &opening);
+    assert_eq!(refusal, Refusal::PriceNotFresh);
+    // Who is long there owes nothing.
+    pit.done(session(2), &opening);
+    pit.prices_of(&[(FEED, 100), (OTHER, 100)]);
+    pit.done(session(1), &opening);
+}
+
+#[test]
+fn a_closing_bid_leaves_what_keeps_the_rest_from_liquidation() {
+    let mut pit = Pit::new();
+    pit.deposit(session(1), 100);
+    pit.deposit(session(2), 1_000);
+    pit.price(50);
+    pit.list(Right::Call, ExerciseStyle::European, 200, 20);
+    pit.trade(session(1), session(2), 1, 1, 10);
+    // At 75 a lot asks 15, and 8 not to be liquidated: 80 of 110.
+    pit.price(75);
+    let refusal = pit.refusal(session(1), &bid(1, 1, 4, 10));
+    assert_eq!(refusal, Refusal::MarginInsufficient);
+    pit.done(session(1), &bid(1, 1, 3, 10));
+}

@@ -188,7 +188,7 @@ fn a_snapshot_that_breaks_an_invariant_is_refused() {
 }
 
 /// Session 2 is long ten calls that session 1 is short.
-fn traded() -> Pit {
+pub(crate) fn traded() -> Pit {
     let mut pit = Pit::new();
     pit.deposit(session(1), 1_000);
     pit.deposit(session(2), 1_000);
@@ -199,7 +199,11 @@ fn traded() -> Pit {
 }
 
 /// What comes of a snapshot of a venue with accounts in which one section was changed.
-fn restored(pit: &Pit, section: usize, spoil: impl Fn(&mut Vec<u8>)) -> Result<(), String> {
+pub(crate) fn restored(
+    pit: &Pit,
+    section: usize,
+    spoil: impl Fn(&mut Vec<u8>),
+) -> Result<(), String> {
     let mut sections = pit.snapshot();
     spoil(&mut sections[section]);
     let mut copy = Pit::new();

@@ -495,6 +495,16 @@ mod tests {
             forged.fault.as_deref(),
             Some("its certificate does not hold")
         );
+        // One that holds says nothing of another state of the same block.
+        let mut other = manifest.clone();
+        other.sections[0].root = [6; 32];
+        certify(&genesis, &snapshots, &other, 1);
+        let of_another = describe(&genesis, &snapshots, 1, None).unwrap();
+        assert!(of_another.vouched_by.is_empty());
+        assert_eq!(
+            of_another.fault.as_deref(),
+            Some("its certificate is of another state")
+        );
         fs::remove_dir_all(data).unwrap();
     }
 }

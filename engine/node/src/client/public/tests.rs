@@ -136,9 +136,9 @@ fn connect(reader: &mut PublicReader) -> (TcpListener, LinkId) {
 }
 
 /// A validator has no room for what was asked by this id.
-fn busy(reader: &mut PublicReader, link: LinkId, id: u64) {
+fn busy(reader: &mut PublicReader, link: LinkId, id: u64, pause_us: u32) {
     let mut frame = Vec::new();
-    encode_busy(None, id, 2_000, &mut frame);
+    encode_busy(None, id, pause_us, &mut frame);
     let mut taking = Taking {
         reading: &mut reader.reading,
         on_update: &mut |update: PublicUpdate<'_>| panic!("{update:?}"),
@@ -155,7 +155,7 @@ fn what_a_busy_validator_had_no_room_for_is_asked_again_after_the_pause_that_it_
         let reading = &mut reader.reading;
         (reading.now, reading.id, reading.is_subscribed) = (now, 7, true);
         reading.range.as_mut().expect("it is wanted").is_asked = true;
-        busy(&mut reader, link, id);
+        busy(&mut reader, link, id, 2_000);
         assert!(!reader.reading.leaves);
         reader.send(now + Duration::from_micros(1_999));
         let reading = &reader.reading;
@@ -225,4 +225,33 @@ fn whoever_tells_other_things_and_nothing_of_a_range_is_left_too() {
     assert!(!is_over(7, true), "something of it has come");
     let late: Vec<bool> = (8..=13).map(|at| is_over(at, false)).collect();
     assert_eq!(late, [false, false, false, false, false, true]);
+}
+
+#[test]
+fn whoever_is_busy_whenever_it_is_asked_for_a_range_is_left_too_however_long_it_asks_for() {
+    let (mut reader, _listener, link, begin) = waiting();
+    let mut is_over = |seconds: u32| {
+        let now = begin + seconds * S;
+        reader.reading.begin_turn(now);
+        reader.reading.turned_for = S;
+        reader.send(now);
+        let id = reader.reading.range_id;
+        busy(&mut reader, link, id, u32::MAX);
+        (id, reader.reading.is_out_of_patience())
+    };
+    let told: Vec<_> = (1..=7).map(&mut is_over).collect();
+    let (ids, over): (Vec<u64>, Vec<bool>) = told.into_iter().unzip();
+    assert_eq!(over, [false, false, false, false, false, false, true]);
+    assert_eq!(ids, [3, 1, 2, 3, 4, 5, 6], "asked again each second");
+    // The next one has all of the patience, also where it takes long to be connected to.
+    reader.reading.lost(begin + 7 * S);
+    assert!(!reader.reading.is_out_of_patience(), "nobody is there");
+    reader.reading.begin_turn(begin + 60 * S);
+    reader.reading.gateway.dialing(link);
+    let mut taking = Taking {
+        reading: &mut reader.reading,
+        on_update: &mut |_: PublicUpdate<'_>| {},
+    };
+    taking.link_up(link, 1, 1);
+    assert!(!reader.reading.is_out_of_patience());
 }

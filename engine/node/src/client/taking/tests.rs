@@ -634,3 +634,23 @@ fn after_a_login_every_validator_is_tried_again_before_there_is_a_wait() {
     let state = taking.table.sessions[0].gateway.state;
     assert_eq!(state, State::Down { dial_at: now });
 }
+
+/// Those who have it repeat it to whoever sent it again; what came of it is known by then.
+#[test]
+fn a_result_that_is_kept_is_told_in_its_turn_though_others_repeat_its_number() {
+    let mut fixture = Fixture::trusting(Trust::FaultStake);
+    for validator in [0, 1] {
+        fixture.results(validator, &[4], None);
+    }
+    for validator in [2, 3] {
+        fixture.outcomes(validator, &[4], |pending, seq| {
+            (Outcome::Duplicate, Some(pending.mark(seq)))
+        });
+    }
+    assert_eq!(fixture.told, [""; 0], "those before it are not known");
+    for validator in [0, 1] {
+        fixture.results(validator, &[1, 2, 3], None);
+    }
+    let told = ["result 1", "result 2", "result 3", "result 4"];
+    assert_eq!(fixture.told, told);
+}

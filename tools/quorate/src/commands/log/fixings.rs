@@ -192,6 +192,15 @@ impl Fixings {
         });
     }
 
+    /// What is not judged, or judged equal, is no "no".
+    fn code(&self) -> Code {
+        let differs = |one: &Settlement| one.equal == Some(false);
+        match self.settlements.iter().any(differs) {
+            true => Code::No,
+            false => Code::Done,
+        }
+    }
+
     fn text(&self) -> String {
         let mut settled = table(&[
             "series", "height", "price", "rounds", "taken", "counted", "equal", "samples",
@@ -271,12 +280,7 @@ pub(super) fn run(
     replay.run(folder, &verification)?;
     let (executor, _) = replay.finish();
     fixings.height = executor.height();
-    let differs = |one: &Settlement| one.equal == Some(false);
-    let code = match fixings.settlements.iter().any(differs) {
-        true => Code::No,
-        false => Code::Done,
-    };
-    Ok(Report::new(&fixings, fixings.text())?.with_code(code))
+    Ok(Report::new(&fixings, fixings.text())?.with_code(fixings.code()))
 }
 
 #[cfg(test)]
@@ -352,6 +356,7 @@ mod tests {
                 panic!("{fixings:?}");
             };
             assert_eq!((one.counted, one.equal), (Some(111), Some(equal)));
+            assert_eq!(fixings.code() == Code::Done, equal);
             let rounds: Vec<_> = one.rounds.iter().map(|s| (s.round, s.taken)).collect();
             assert_eq!(rounds, [(5, true), (6, true), (7, false), (8, true)]);
             let told = if equal { "yes" } else { "NO" };
@@ -368,11 +373,13 @@ mod tests {
             &[window()[1..].to_vec(), vec![settled(111, 3)]].concat(),
         );
         assert_eq!(unlisted.settlements[0].equal, None);
+        assert_eq!(unlisted.code(), Code::Done);
         let late = heard(true, &[listed(), closed(1, 8, 112, true), settled(111, 3)]);
         assert_eq!(late.settlements[0].equal, None);
         // Nothing lies below a whole log: then it is a difference.
         let whole = heard(false, &[listed(), closed(1, 8, 112, true), settled(111, 3)]);
         assert_eq!(whole.settlements[0].equal, Some(false));
+        assert_eq!(whole.code(), Code::No);
         let seen = heard(true, &[window(), vec![settled(112, 3)]].concat());
         assert_eq!(seen.settlements[0].equal, Some(false));
     }

@@ -330,8 +330,8 @@ mod tests {
     use quorate_log::verify_path;
 
     /// What is taken beside a log as the height of the state to begin with: with a certificate that
-    /// does not hold, and with one that does.
-    fn taken(data: &Path, chain: &Chain, of: Header) -> [Result<Option<u64>, Failure>; 2] {
+    /// does not hold, with one that does, and with that and a byte of the state that has changed.
+    fn taken(data: &Path, chain: &Chain, of: Header) -> [Result<Option<u64>, Failure>; 3] {
         let log = data.join("log");
         let (genesis, snapshots) = (&chain.genesis, snapshots_beside(&log));
         let manifest = write_snapshot(genesis, &snapshots, of);
@@ -341,12 +341,19 @@ mod tests {
             chain,
             height: of.height.number(),
         };
-        let taken = [2, 1].map(|seed| {
+        let take = || newest_vouched_for(genesis, &source, &snapshots);
+        let [forged, good] = [2, 1].map(|seed| {
             certify(genesis, &snapshots, &manifest, seed);
-            newest_vouched_for(genesis, &source, &snapshots)
+            take()
         });
+        let name = format!("snapshot-{:020}.data", source.height);
+        let state = snapshots.path().join(name);
+        let mut bytes = fs::read(&state).unwrap();
+        bytes[0] ^= 1;
+        fs::write(&state, &bytes).unwrap();
+        let damaged = take();
         fs::remove_dir_all(data).unwrap();
-        taken
+        [forged, good, damaged]
     }
 
     #[test]
@@ -362,15 +369,17 @@ mod tests {
         let (data, chain) = written("next-whole", |writer, genesis| {
             fill_proven(writer, genesis, 9);
         });
-        let [forged, good] = taken(&data, &chain, chain.blocks[&3].header);
+        let [forged, good, damaged] = taken(&data, &chain, chain.blocks[&3].header);
         assert_eq!(forged.unwrap(), None, "all is executed");
         assert_eq!(good.unwrap(), Some(3));
+        assert_eq!(damaged.unwrap(), None);
         let (data, chain) = written("next-joined", |writer, genesis| {
             fill_joined(writer, genesis, None, 64);
         });
         let base = header(&chain.genesis, 64, BlockId::new([9; 32]));
-        let [forged, good] = taken(&data, &chain, base);
+        let [forged, good, damaged] = taken(&data, &chain, base);
         assert_eq!(forged.unwrap_err().code, Code::Damaged, "nothing is below");
         assert_eq!(good.unwrap(), Some(64));
+        assert_eq!(damaged.unwrap_err().code, Code::Damaged);
     }
 }

@@ -5,6 +5,7 @@ use crate::inspect::chain::tests::{
     certify, fill_joined, fill_proven, finalize, header, prove, write_snapshot, written,
     written_pruned,
 };
+use quorate::genesis::{Begins, Hex32};
 use quorate::keys::KeyPair;
 use quorate_log::{LogConfig, Writer, open};
 use std::fs;
@@ -171,5 +172,69 @@ fn a_pruned_folder_without_its_genesis_is_a_witness_as_before() {
     let without = looked();
     assert_eq!((without.height, without.not_counted), (400, None));
     assert_eq!(without.id, whole.id);
+    fs::remove_dir_all(data).unwrap();
+}
+
+/// Its stake would count for each of them.
+#[test]
+fn two_folders_of_one_validator_are_refused_wherever_they_lie() {
+    let fill = |writer: &mut Writer, genesis: &Genesis| fill_proven(writer, genesis, 9);
+    let (one, genesis) = folder_of("site-original", Lease::default(), fill);
+    let (other, _) = folder_of("site-copy", Lease::default(), fill);
+    let path = one.join("genesis.json");
+    fs::write(&path, genesis.bytes()).unwrap();
+    let choose = |dirs: &[&PathBuf]| {
+        let options = Options {
+            genesis: path.clone(),
+            out: None,
+            validators: None,
+            dirs: dirs.iter().map(|&dir| dir.clone()).collect(),
+        };
+        run(&Applications::new(), &options)
+    };
+    assert!(choose(&[&other]).is_ok());
+    let refused = choose(&[&one, &other]).unwrap_err();
+    assert_eq!(refused.code, Code::Configuration, "{refused}");
+    let told = refused.to_string();
+    assert!(told.contains("are both of validator 0"), "{told}");
+    for data in [one, other] {
+        fs::remove_dir_all(data).unwrap();
+    }
+}
+
+/// A proof may stand in what the disk does not give.
+#[test]
+fn a_folder_with_pages_that_cannot_be_read_is_no_witness() {
+    let (data, genesis) = folder_of("site-unreadable", Lease::default(), |writer, genesis| {
+        fill_proven(writer, genesis, 9);
+    });
+    let (_, mut found) = look(&data, &genesis).unwrap();
+    let mut why = |pages| {
+        found.verification.unreadable_pages = pages;
+        not_counted(&Lease::default(), &found.verification, found.position)
+    };
+    assert_eq!(why(0), None);
+    let told = why(1).unwrap();
+    assert!(told.contains("cannot be read"), "{told}");
+    fs::remove_dir_all(data).unwrap();
+}
+
+/// Without blocks nothing but its genesis says of which chain it is.
+#[test]
+fn an_empty_folder_of_another_generation_of_the_chain_is_refused() {
+    let (data, genesis) = folder_of("site-generation", Lease::default(), |_, _| ());
+    assert!(look(&data, &genesis).is_ok());
+    let begins = Begins {
+        generation: 1,
+        of: Hex32(*genesis.hash()),
+        height: BASE,
+        block: Hex32([9; 32]),
+        snapshot: Hex32([8; 32]),
+    };
+    let time_ns = genesis.validator_set().genesis_time_ns();
+    let next = genesis.succeed(begins, time_ns + 1, None).unwrap();
+    let refused = look(&data, &next).err().unwrap();
+    assert_eq!(refused.code, Code::Configuration, "{refused}");
+    assert!(refused.to_string().contains("another chain"), "{refused}");
     fs::remove_dir_all(data).unwrap();
 }

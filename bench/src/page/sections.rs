@@ -474,6 +474,7 @@ fn systems_measured(systems: &[Value]) -> String {
         text("system"),
         text("durability"),
         text("faults that it bears"),
+        numbers("runs"),
         numbers("client p50, us"),
         numbers("client p90, us"),
         numbers("client p99, us"),
@@ -493,6 +494,7 @@ fn systems_measured(systems: &[Value]) -> String {
             words(one, "/name"),
             words(one, "/durability"),
             words(one, "/about/faults"),
+            figure_or_dash(runs_of(one)),
             figure("/client_us/p50"),
             figure("/client_us/p90"),
             figure("/client_us/p99"),
@@ -508,6 +510,12 @@ fn systems_measured(systems: &[Value]) -> String {
          under the same commands. The highest rate is a dash where it was not looked for.",
     );
     body + &table.end()
+}
+
+/// Runs that a system's medians are of; none where it does not tell.
+#[expect(clippy::cast_precision_loss, reason = "runs of a measurement are few")]
+fn runs_of(one: &Value) -> Option<f64> {
+    Some(one.get("runs")?.as_array()?.len() as f64)
 }
 
 /// Commands without a result, over all runs of a measurement; none where it has no runs.

@@ -69,7 +69,7 @@ pub(crate) struct Options {
     /// Of the validators so many stand still (SIGSTOP) while it is measured: one of six is within P
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=31))]
     stopped: u16,
-    /// Followers of the floor vote for all in one go, also where they have to share cores
+    /// The floor's members vote for all in one go and read each vote at once, also on shared cores
     #[arg(long)]
     plain_floor: bool,
     /// What a vote must be before it leaves

@@ -7,6 +7,7 @@
 
 mod frames;
 mod member;
+mod patience;
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,6 +23,7 @@ use crate::histogram::{Latencies, Percentiles};
 use crate::slack::Precise;
 use frames::Sizes;
 use member::{Leader, Links, follow};
+use patience::Patience;
 
 /// Rounds before the first that counts, for caches and buffers of the system.
 const WARM_UP_ROUNDS: u64 = 200;
@@ -45,7 +47,8 @@ pub struct FloorPlan {
     /// Members that neither read nor vote, the proposer not among them: validators that stand
     /// still. At most as many as leave the votes that a round needs.
     pub silent: u16,
-    /// Members vote for all in one go, also where they have to share cores.
+    /// Members vote for all in one go and read each vote when it comes, also where they have to
+    /// share cores.
     pub is_plain: bool,
 }
 
@@ -66,7 +69,8 @@ pub struct Floor {
     pub vote_bytes: usize,
     /// Members of it that neither read nor voted.
     pub silent: u16,
-    /// Whether followers gave their core up after the vote for the proposer.
+    /// Whether followers gave their core up after the vote for the proposer, and all members read
+    /// votes together.
     pub gives_way: bool,
     /// From the moment in which a round's proposal goes to the sockets to its last vote at the
     /// proposer, as finality counts from the receipt of a command.
@@ -135,12 +139,17 @@ fn measure_late(plan: &FloorPlan, late: Duration) -> Result<Floor, FloorError> {
     let mut times = Times::new();
     std::thread::scope(|scope| {
         let _precise = Precise::begin();
-        for links in mesh {
-            scope.spawn(move || follow(Links::new(links, silent, sizes), gives_way));
+        for streams in mesh {
+            scope.spawn(move || {
+                let patience = gives_way.then(|| Patience::of_follower(streams.len(), need));
+                follow(Links::new(&streams, silent, sizes, patience), gives_way);
+            });
         }
         // Dropped at the end of this block in any case: its connections end, and with them all
         // followers.
-        let mut leader = Leader::new(Links::new(own, silent, sizes), need);
+        let own = own;
+        let patience = gives_way.then(|| Patience::of_proposer(own.len(), need));
+        let mut leader = Leader::new(Links::new(&own, silent, sizes, patience), need);
         run(plan, late, &mut leader, &mut times)
     })?;
     drop(unread);
@@ -220,7 +229,7 @@ fn need_of(validators: u16) -> u16 {
 fn run(
     plan: &FloorPlan,
     late: Duration,
-    leader: &mut Leader,
+    leader: &mut Leader<'_>,
     times: &mut Times,
 ) -> Result<(), FloorError> {
     for _ in 0..WARM_UP_ROUNDS {

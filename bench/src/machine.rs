@@ -65,11 +65,31 @@ pub struct Folder {
 }
 
 impl Folder {
+    /// The one at a path.
+    #[must_use]
+    pub fn of(path: &Path) -> Self {
+        // The type's width is the machine's.
+        #[expect(
+            clippy::cast_sign_loss,
+            reason = "a number of 32 bits, whose sign means nothing"
+        )]
+        let found = rustix::fs::statfs(path).map(|found| found.f_type as u64 & 0xffff_ffff);
+        Self {
+            path: path.display().to_string(),
+            file_system: found.map_or_else(|_| known(""), file_system),
+        }
+    }
+
+    /// Whether it is in memory, so that a sync costs nothing.
+    #[must_use]
+    pub fn is_memory(&self) -> bool {
+        MEMORY.contains(&self.file_system.as_str())
+    }
+
     /// What whoever reads figures from there must know first, if anything.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
-        let is_memory = MEMORY.contains(&self.file_system.as_str());
-        is_memory.then(|| {
+        self.is_memory().then(|| {
             format!(
                 "warning: {} is on {}: a sync there costs nothing, so figures with syncs are those \
                  of no disk; name a folder on one with --dir",
@@ -118,16 +138,7 @@ impl Circumstances {
     /// The same of a command that makes folders there.
     #[must_use]
     pub fn with_folder(mut self, path: &Path) -> Self {
-        // The type's width is the machine's.
-        #[expect(
-            clippy::cast_sign_loss,
-            reason = "a number of 32 bits, whose sign means nothing"
-        )]
-        let found = rustix::fs::statfs(path).map(|found| found.f_type as u64 & 0xffff_ffff);
-        self.folder = Some(Folder {
-            path: path.display().to_string(),
-            file_system: found.map_or_else(|_| known(""), file_system),
-        });
+        self.folder = Some(Folder::of(path));
         self
     }
 }

@@ -75,36 +75,59 @@ pub struct Attribution {
     pub unknown: u64,
 }
 
-/// Means over the journeys, microseconds; they sum to `total`.
+/// Means over the journeys, microseconds, and of how many commands they are: the values of
+/// `stages_us` sum to `stages_total_us`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct StageMeans {
-    /// Commands that are in the means.
-    pub commands: u64,
-    /// Of each stage, by its name.
-    #[serde(flatten)]
+    /// Of each stage, by its name; empty when no command is in the means.
+    #[serde(rename = "stages_us")]
     pub stages: BTreeMap<&'static str, f64>,
     /// From the intended time to the result.
-    pub total: f64,
+    #[serde(rename = "stages_total_us")]
+    pub total: Option<f64>,
+    /// Commands that are in the means.
+    pub attributed: u64,
+    /// Commands of the leader's gateway that are not: they did not become final by first votes, or
+    /// their way was not whole.
+    pub unattributed: u64,
 }
 
 impl StageMeans {
-    /// The means of some journeys.
+    /// The means of what was found.
     #[must_use]
     #[expect(
         clippy::cast_precision_loss,
         reason = "sums of a run are far below 2^53"
     )]
-    pub fn of(journeys: &[Journey]) -> Self {
-        let mean_us = |sum: u64| sum as f64 / (journeys.len().max(1) as f64 * 1000.0);
+    pub fn of(found: &Attribution) -> Self {
+        let journeys = &found.journeys;
+        let mean_us = |sum: u64| sum as f64 / (journeys.len() as f64 * 1000.0);
         let sum = |stage: usize| journeys.iter().map(|journey| journey.stages[stage]).sum();
         let named = STAGE_NAMES.iter().enumerate();
+        let named = named.filter(|_| !journeys.is_empty());
+        let total = || mean_us(journeys.iter().map(|journey| journey.total_ns).sum());
         Self {
-            commands: journeys.len() as u64,
             stages: named
                 .map(|(stage, name)| (*name, mean_us(sum(stage))))
                 .collect(),
-            total: mean_us(journeys.iter().map(|journey| journey.total_ns).sum()),
+            total: (!journeys.is_empty()).then(total),
+            attributed: journeys.len() as u64,
+            unattributed: found.leader_ns.len().saturating_sub(journeys.len()) as u64,
         }
+    }
+
+    /// Of several runs those of one, so that they sum: of the runs of which any command has its
+    /// stages the one whose mean total is the middle one. Where no run has any, the first one's,
+    /// which are none.
+    #[must_use]
+    pub fn middle<'a>(runs: impl Iterator<Item = &'a Self>) -> Self {
+        let mut runs: Vec<&Self> = runs.collect();
+        let first = runs.first().copied();
+        runs.retain(|means| means.attributed > 0);
+        let total = |means: &Self| means.total.unwrap_or_default();
+        runs.sort_by(|one, other| total(one).total_cmp(&total(other)));
+        let middle = runs.get(runs.len() / 2).copied();
+        middle.or(first).cloned().unwrap_or_default()
     }
 }
 

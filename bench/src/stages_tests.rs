@@ -173,9 +173,42 @@ fn means_of_stages_sum_to_the_mean_of_totals() {
         stages: [7; STAGES],
         total_ns: 63,
     };
-    let means = StageMeans::of(&[one, two]);
-    let sum: f64 = means.stages.values().sum();
-    assert!((sum - means.total).abs() < 1e-9, "{means:?}");
-    assert_eq!((means.commands, means.stages.len()), (2, STAGES));
-    assert_eq!(StageMeans::of(&[]).commands, 0);
+    let of = |journeys: &[Journey], leader_ns: &[u64]| {
+        StageMeans::of(&Attribution {
+            journeys: journeys.to_vec(),
+            leader_ns: leader_ns.to_vec(),
+            ..Attribution::default()
+        })
+    };
+    let means = of(&[one, two], &[1; 5]);
+    let printed = serde_json::to_value(&means).unwrap();
+    let stages = printed["stages_us"].as_object().unwrap();
+    // Of microseconds alone, so that whoever reads them may sum them.
+    let sum: f64 = stages.values().filter_map(serde_json::Value::as_f64).sum();
+    let total = printed["stages_total_us"].as_f64().unwrap();
+    assert!((sum - total).abs() < 1e-9, "{printed}");
+    assert_eq!(stages.len(), STAGES);
+    assert_eq!((means.attributed, means.unattributed), (2, 3));
+    let none = of(&[], &[1; 7]);
+    assert_eq!((none.total, none.unattributed), (None, 7));
+    assert!(none.stages.is_empty(), "nothing is no mean of 0");
+}
+
+#[test]
+fn the_run_whose_stages_are_told_is_one_that_has_any() {
+    let run = |total: Option<f64>, unattributed| StageMeans {
+        total,
+        attributed: u64::from(total.is_some()),
+        unattributed,
+        ..StageMeans::default()
+    };
+    let of = |runs: &[StageMeans]| StageMeans::middle(runs.iter());
+    let (low, middle, high) = (run(Some(10.0), 0), run(Some(20.0), 4), run(Some(30.0), 0));
+    // Three runs went the slow path whole: they were no faster than the others.
+    let slow = run(None, 3_000);
+    let runs = [&slow, &high, &slow, &low, &middle, &slow].map(Clone::clone);
+    assert_eq!(of(&runs), middle);
+    assert_eq!(of(&[slow.clone(), low.clone()]), low);
+    assert_eq!(of(&[slow.clone(), slow.clone()]), slow, "there are none");
+    assert_eq!(of(&[]), StageMeans::default());
 }

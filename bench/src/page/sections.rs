@@ -254,17 +254,21 @@ pub(super) fn stages(inputs: &Inputs) -> String {
     let mut columns = vec![text("mean, us")];
     columns.extend(STAGE_NAMES.map(numbers));
     columns.push(numbers("total"));
+    columns.push(numbers("commands in the means"));
+    columns.push(numbers("commands at the leader in none"));
     let mut table = Table::new(&columns);
     for (name, one) in &all {
         let mut cells = vec![name.clone()];
-        let keys = STAGE_NAMES.iter().copied().chain(["total"]);
-        cells.extend(keys.map(|stage| figure_or_dash(mean(one, stage))));
+        cells.extend(STAGE_NAMES.map(|stage| figure_or_dash(mean(one, stage))));
+        let beside = ["/stages_total_us", "/attributed", "/unattributed"];
+        cells.extend(beside.map(|key| figure_or_dash(number(one, key))));
         table.row(&cells);
     }
     let body = note(
-        "From the intended time to the result, of commands that became final by first votes. The \
-         stages of each command sum to its total exactly, so the means do; they are those of the \
-         run whose mean total is the middle one.",
+        "From the intended time to the result, of commands that became final by first votes; those \
+         that did not, or whose way was not whole, are in none of the means. The stages of each \
+         command sum to its total exactly, so the means do; they are those of one run: of the runs \
+         that have such commands, the one whose mean total is the middle one.",
     ) + &card("Stages", &(charts + &table.end()));
     section("stages", title, &body)
 }
@@ -470,6 +474,7 @@ fn systems_measured(systems: &[Value]) -> String {
         text("system"),
         text("durability"),
         text("faults that it bears"),
+        numbers("runs"),
         numbers("client p50, us"),
         numbers("client p90, us"),
         numbers("client p99, us"),
@@ -489,6 +494,7 @@ fn systems_measured(systems: &[Value]) -> String {
             words(one, "/name"),
             words(one, "/durability"),
             words(one, "/about/faults"),
+            figure_or_dash(runs_of(one)),
             figure("/client_us/p50"),
             figure("/client_us/p90"),
             figure("/client_us/p99"),
@@ -504,6 +510,12 @@ fn systems_measured(systems: &[Value]) -> String {
          under the same commands. The highest rate is a dash where it was not looked for.",
     );
     body + &table.end()
+}
+
+/// Runs that a system's medians are of; none where it does not tell.
+#[expect(clippy::cast_precision_loss, reason = "runs of a measurement are few")]
+fn runs_of(one: &Value) -> Option<f64> {
+    Some(one.get("runs")?.as_array()?.len() as f64)
 }
 
 /// Commands without a result, over all runs of a measurement; none where it has no runs.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::text::{escape, figure, number};
 
 /// Counts that have to be zero, and what they count.
-const COUNTS: [(&str, &str); 8] = [
+const COUNTS: [(&str, &str); 10] = [
     ("missing", "commands that came to no result"),
     ("rejected", "commands that were refused for good"),
     (
@@ -31,6 +31,14 @@ const COUNTS: [(&str, &str); 8] = [
         "vote records that contradict the one before them",
     ),
     ("rewritten", "places of logs that changed after a kill"),
+    (
+        "unmeasured",
+        "rounds in no figure, since no client of a survivor had a command in them",
+    ),
+    (
+        "open",
+        "rounds in which finality was not back when the leader was",
+    ),
 ];
 /// One command in so many may be left unsent.
 const UNSENT_SHARE: f64 = 1_000.0;

@@ -62,16 +62,21 @@ impl Losses {
 
     /// What to add to a report for people.
     pub(crate) fn text(self) -> String {
+        self.text_of("")
+    }
+
+    /// The same where there are several of which it is told; `of` begins each line.
+    pub(crate) fn text_of(self, of: &str) -> String {
         let mut text = String::new();
         if self.unsent > 0 {
-            text.push_str(&format!("\n{} commands {UNSENT}", self.unsent));
+            text.push_str(&format!("\n{of}{} commands {UNSENT}", self.unsent));
         }
         for (count, what) in [
             (self.missing, "came to no result"),
             (self.rejected, "were refused for good"),
         ] {
             if count > 0 {
-                text.push_str(&failed(format_args!("{count} commands {what}")));
+                text.push_str(&failed(format_args!("{of}{count} commands {what}")));
             }
         }
         text

@@ -4,7 +4,7 @@
 //! what a digest stands for is the application's: here the digest of the parent and a list of
 //! commands. Never: touches the network.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use commonware_consensus::simplex::types::Context;
 use commonware_cryptography::ed25519::PublicKey;
@@ -15,6 +15,8 @@ use peer_kit::{Command, Gateway};
 
 /// Bytes of commands that a block holds.
 pub(crate) const BLOCK_BYTES_MAX: usize = 1024 * 1024;
+/// Blocks below the tip that are kept, for nodes that missed one.
+const FINALS_KEPT: usize = 64;
 /// Bytes of a digest.
 const DIGEST_BYTES: usize = 32;
 /// Bytes before each command: its number and its length.
@@ -41,6 +43,10 @@ pub(crate) struct Chain {
     tip: Digest,
     /// A block that is final as soon as it and those before it are known.
     decided: Option<Digest>,
+    /// What was missing of these when somebody last looked.
+    missed: Option<Digest>,
+    /// The last blocks below the tip.
+    finals: VecDeque<Digest>,
     /// Numbers that became final before their command came from the load.
     early: HashSet<u64>,
     /// Proposals that wait for a command.
@@ -57,6 +63,8 @@ impl Chain {
             blocks: HashMap::new(),
             tip: genesis(),
             decided: None,
+            missed: None,
+            finals: VecDeque::new(),
             early: HashSet::new(),
             idle: Vec::new(),
             asked: HashMap::new(),
@@ -142,8 +150,12 @@ impl Chain {
 
     /// A block of another node; nothing when it is none.
     pub(crate) fn receive(&mut self, bytes: &[u8]) {
+        let digest = Sha256::hash(&[bytes]);
+        // One that comes again, as it does when it is sent on, is known.
+        if self.blocks.contains_key(&digest) {
+            return;
+        }
         if let Some((parent, ids)) = parse(bytes) {
-            let digest = Sha256::hash(&[bytes]);
             let bytes = bytes.to_vec();
             self.know(digest, Block { parent, ids, bytes });
         }
@@ -171,6 +183,17 @@ impl Chain {
         wanted
     }
 
+    /// A block that has to be asked for: final or below a final one, and missing since the last
+    /// look, so that it is not merely on its way.
+    pub(crate) fn missing(&mut self) -> Option<Digest> {
+        let mut at = self.decided;
+        while let Some(block) = at.and_then(|at| self.blocks.get(&at)) {
+            at = Some(block.parent);
+        }
+        let before = std::mem::replace(&mut self.missed, at);
+        at.filter(|_| at == before)
+    }
+
     /// That block is final and all before it are.
     pub(crate) fn finalize(&mut self, decided: Digest) {
         let mut path = Vec::new();
@@ -187,7 +210,11 @@ impl Chain {
         let mut done = Vec::new();
         for digest in path.iter().rev() {
             let old = std::mem::replace(&mut self.tip, *digest);
-            self.blocks.remove(&old);
+            self.finals.push_back(old);
+            if self.finals.len() > FINALS_KEPT {
+                let last = self.finals.pop_front();
+                last.and_then(|last| self.blocks.remove(&last));
+            }
             let ids = self.blocks.get(digest).map_or(&[][..], |block| &block.ids);
             for id in ids {
                 match self.waiting.remove(id) {
@@ -211,4 +238,36 @@ fn parse(bytes: &[u8]) -> Option<(Digest, Vec<u64>)> {
         rest = after.get(u32::from_le_bytes(*length) as usize..)?;
     }
     rest.is_empty().then_some((Digest(*parent), ids))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A block of no command on a parent.
+    fn block(parent: Digest, view: u64) -> (Digest, Vec<u8>) {
+        let mut bytes = parent.as_ref().to_vec();
+        bytes.extend_from_slice(&view.to_le_bytes());
+        (Sha256::hash(&[bytes.as_slice()]), bytes)
+    }
+
+    #[test]
+    fn a_block_that_was_missed_is_asked_for_and_given_by_who_has_it() {
+        let (first, first_bytes) = block(genesis(), 1);
+        let (second, second_bytes) = block(first, 2);
+        let mut behind = Chain::new(Gateway::default());
+        behind.receive(&second_bytes);
+        behind.finalize(second);
+        assert_eq!(behind.missing(), None, "it may be on its way");
+        assert_eq!(behind.missing(), Some(first));
+        let mut ahead = Chain::new(Gateway::default());
+        ahead.receive(&first_bytes);
+        ahead.receive(&second_bytes);
+        ahead.finalize(second);
+        assert_eq!(ahead.missing(), None);
+        // Final there, and kept for a while.
+        let given = ahead.bytes(&first).expect("it is kept");
+        behind.receive(&given);
+        assert_eq!((behind.tip, behind.missing()), (second, None));
+    }
 }

@@ -9,7 +9,7 @@ mod application;
 mod chain;
 
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use commonware_consensus::simplex::config::{Floor, ForwardPolicy, SkipBudget, SkipPolicy};
@@ -18,9 +18,10 @@ use commonware_consensus::simplex::scheme::ed25519::Scheme;
 use commonware_consensus::simplex::{Engine, config};
 use commonware_consensus::types::{Epoch, ViewDelta};
 use commonware_cryptography::ed25519::PublicKey;
+use commonware_cryptography::sha256::Digest;
 use commonware_cryptography::{ChaCha20Poly1305, Sha256, Signer as _, ed25519};
 use commonware_p2p::authenticated::lookup::{Config as NetConfig, Network};
-use commonware_p2p::{Address, AddressableManager as _, Receiver as _};
+use commonware_p2p::{Address, AddressableManager as _, Receiver, Recipients, Sender};
 use commonware_parallel::Sequential;
 use commonware_runtime::buffer::paged::CacheRef;
 use commonware_runtime::{Clock as _, Quota, Runner as _, Spawner as _, Supervisor as _, tokio};
@@ -104,11 +105,48 @@ fn members(node: &Config) -> Result<Members, Failure> {
     Ok((addresses, participants))
 }
 
+/// The chain, shared by the engine, the network and the load.
+type Shared = Arc<Mutex<Chain>>;
+
+fn lock(chain: &Shared) -> MutexGuard<'_, Chain> {
+    chain.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes blocks of other nodes in.
+async fn receive(mut blocks: impl Receiver<PublicKey = PublicKey>, chain: Shared) {
+    while let Ok((_, block)) = blocks.recv().await {
+        lock(&chain).receive(block.as_ref());
+    }
+}
+
+/// Proposes where there is nothing to propose, and asks for a block that was missed.
+fn look(chain: &Shared, wants: &mut impl Sender<PublicKey = PublicKey>) {
+    let mut chain = lock(chain);
+    chain.propose_idle(true);
+    if let Some(missing) = chain.missing() {
+        wants.send(Recipients::All, missing.as_ref().to_vec(), true);
+    }
+}
+
+/// Gives nodes that missed a block the block.
+async fn answer(
+    mut wants: impl Receiver<PublicKey = PublicKey>,
+    mut blocks: impl Sender<PublicKey = PublicKey>,
+    chain: Shared,
+) {
+    while let Ok((who, wanted)) = wants.recv().await {
+        let block = wanted.as_ref().first_chunk();
+        let block = block.and_then(|digest| lock(&chain).bytes(&Digest(*digest)));
+        if let Some(block) = block {
+            blocks.send(Recipients::One(who), block, false);
+        }
+    }
+}
+
 /// Takes commands of the load from now on.
-fn listen(gateway: &Gateway, node: &Config, chain: Arc<Mutex<Chain>>) -> Result<(), Failure> {
+fn listen(gateway: &Gateway, node: &Config, chain: Shared) -> Result<(), Failure> {
     gateway.listen(node.client, move |commands| {
-        let mut chain = chain.lock().unwrap_or_else(PoisonError::into_inner);
-        chain.take(commands);
+        lock(&chain).take(commands);
     })
 }
 
@@ -124,7 +162,9 @@ fn run(node: Config) -> Result<(), Failure> {
         let votes = network.register(0, quota);
         let certificates = network.register(1, quota);
         let resolver = network.register(2, quota);
-        let (blocks_out, mut blocks_in) = network.register(3, Quota::per_second(NZU32!(4_096)));
+        let (blocks_out, blocks_in) = network.register(3, Quota::per_second(NZU32!(4_096)));
+        let (mut wants_out, wants_in) = network.register(4, Quota::per_second(NZU32!(4_096)));
+        let answers_out = blocks_out.clone();
 
         let gateway = Gateway::default();
         let chain = Arc::new(Mutex::new(Chain::new(gateway.clone())));
@@ -158,7 +198,7 @@ fn run(node: Config) -> Result<(), Failure> {
                 replay_buffer: NZUsize!(1024 * 1024),
                 write_buffer: NZUsize!(1024 * 1024),
                 page_cache: CacheRef::new(NZU16!(16_384), NZUsize!(1_000)),
-                forward: ForwardPolicy::SilentVoters,
+                forward: ForwardPolicy::Disabled,
                 track_historical_votes: false,
             },
         );
@@ -166,17 +206,17 @@ fn run(node: Config) -> Result<(), Failure> {
         engine.start(votes, certificates, resolver);
 
         let theirs = Arc::clone(&chain);
-        context.child("blocks").spawn(move |_| async move {
-            while let Ok((_, block)) = blocks_in.recv().await {
-                let mut chain = theirs.lock().unwrap_or_else(PoisonError::into_inner);
-                chain.receive(block.as_ref());
-            }
-        });
+        context
+            .child("blocks")
+            .spawn(move |_| receive(blocks_in, theirs));
+        let asked = Arc::clone(&chain);
+        context
+            .child("answers")
+            .spawn(move |_| answer(wants_in, answers_out, asked));
         listen(&gateway, &node, Arc::clone(&chain))?;
         loop {
             context.sleep(IDLE).await;
-            let mut chain = chain.lock().unwrap_or_else(PoisonError::into_inner);
-            chain.propose_idle(true);
+            look(&chain, &mut wants_out);
         }
     })
 }

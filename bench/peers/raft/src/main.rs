@@ -25,8 +25,8 @@ const ABOUT: About = About {
     faults: "1 of 3 may crash; none may lie",
     routing: Routing::Leader,
     durabilities: &[Durability::Async, Durability::Sync],
-    fsync: "none of its own; async: entries in memory; sync: this adapter appends them to a file \
-            and syncs it before it acknowledges",
+    fsync: "none of its own; async: entries in memory; sync: this adapter appends them to a file of \
+            zeros and syncs it before it acknowledges, where the library says that it must",
     signatures: "none; links are neither authenticated nor encrypted",
     batching: "an entry a command; entries that wait go together, appends are pipelined",
     cannot: "tolerates no lie; this adapter has no snapshots, no client sessions, no exactly once",
@@ -151,7 +151,10 @@ impl Node {
         self.send(ready.take_messages())?;
         self.apply(ready.take_committed_entries());
         let state = ready.hs().cloned();
-        self.node.store().append(ready.entries(), state)?;
+        let must_sync = ready.must_sync();
+        self.node
+            .store()
+            .append(ready.entries(), state, must_sync)?;
         self.send(ready.take_persisted_messages())?;
         let mut light = self.node.advance(ready);
         if let Some(commit) = light.commit_index() {

@@ -197,6 +197,21 @@ mod tests {
     }
 
     #[test]
+    fn each_cost_that_comes_along_stands_below_the_bench_that_it_is_from() {
+        let (mut comment, mut costs) = (String::new(), 0);
+        for line in crate::scale::COSTS_FILE.lines() {
+            if line.starts_with('#') {
+                comment.push_str(line);
+                continue;
+            }
+            assert!(comment.contains("::"), "{line}: {comment}");
+            comment.clear();
+            costs += 1;
+        }
+        assert_eq!(costs, 7);
+    }
+
+    #[test]
     fn validators_stand_in_the_places_in_turn() {
         let matrix = LatencyMatrix::parse("places a b\na 1 5\nb 7 2 # back\n").unwrap();
         let ways = [(0, 1), (1, 0), (0, 2), (1, 3)].map(|(from, to)| matrix.one_way_ns(from, to));

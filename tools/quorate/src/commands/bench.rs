@@ -15,6 +15,7 @@ mod peers;
 mod recovery;
 mod report;
 mod restores;
+mod stage_table;
 mod sweep;
 mod syncs;
 mod throughput;

@@ -98,19 +98,17 @@ fn check_latency(figures: &Value) {
     );
     // Which path blocks went is the machine's; every command is told of.
     let count = |value: &Value| value.as_u64().expect("a count");
-    let attributed = count(&runs[0]["stages_us"]["commands"]);
-    let (all, left) = (count(&runs[0]["commands"]), count(&runs[0]["unattributed"]));
-    assert!(all > 0 && attributed + left == all, "{}", runs[0]);
-    for means in runs
-        .iter()
-        .map(|run| &run["stages_us"])
-        .chain([&figures["stages_us"]])
-    {
-        let sum: f64 = STAGES
-            .iter()
-            .map(|stage| means[*stage].as_f64().expect("a number"))
-            .sum();
-        let total = means["total"].as_f64().expect("a number");
+    for means in [&runs[0], figures] {
+        let (attributed, left) = (count(&means["attributed"]), count(&means["unattributed"]));
+        let all = count(&runs[0]["commands"]);
+        assert!(all > 0 && attributed + left == all, "{means}");
+        // Nothing but the stages stands among them.
+        let stages = means["stages_us"].as_object().expect("an object");
+        let sum: f64 = stages.values().filter_map(Value::as_f64).sum();
+        let names = if attributed == 0 { 0 } else { STAGES.len() };
+        assert_eq!(stages.len(), names, "{means}");
+        assert!(stages.keys().all(|name| STAGES.contains(&name.as_str())));
+        let total = means["stages_total_us"].as_f64().unwrap_or_default();
         assert!((sum - total).abs() <= 1e-6 * total, "{means}");
     }
 }

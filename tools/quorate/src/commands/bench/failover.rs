@@ -178,7 +178,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         let what = "interrupted before the next series".to_owned();
         last.toll.differences.push(what);
     }
-    let is_well = figures.iter().all(|one| one.toll.code() == Code::Done);
+    let is_well = figures.iter().all(Figures::is_well);
     let code = verdict::code(is_well);
     let text = figures.iter().map(Figures::text).collect::<Vec<_>>();
     let mut figures = figures.into_iter();
@@ -373,6 +373,11 @@ pub(super) fn wait_until_level(
 }
 
 impl Figures {
+    /// Whether every promise was kept, and every round measured.
+    fn is_well(&self) -> bool {
+        self.toll.code() == Code::Done && self.unmeasured == 0
+    }
+
     fn text(&self) -> String {
         let signal = match self.signal {
             Signal::Kill => "leader killed",
@@ -386,13 +391,20 @@ impl Figures {
         ] {
             times.add_row(vec![what.to_owned(), wait.text()]);
         }
-        format!(
+        let mut text = format!(
             "{signal}, {} rounds, {} of them open, {} unmeasured\n{times}\n{}",
             self.toll.kills,
             self.open,
             self.unmeasured,
             self.toll.text()
-        )
+        );
+        if self.unmeasured > 0 {
+            text.push_str(&verdict::failed(format_args!(
+                "{} rounds are in no figure: no client of a survivor had a command in them",
+                self.unmeasured
+            )));
+        }
+        text
     }
 }
 
@@ -427,6 +439,7 @@ impl Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quorate_bench::page::{Heading, Inputs, Kind, render};
 
     #[test]
     fn after_an_interrupt_no_further_series_begins() {
@@ -442,6 +455,40 @@ mod tests {
         };
         assert_eq!(run(Signal::Kill), [Signal::Kill]);
         assert_eq!(run(Signal::Stop), [Signal::Kill, Signal::Stop]);
+    }
+
+    #[test]
+    fn a_round_that_was_not_measured_makes_the_answer_no_and_is_told() {
+        let mut figures = Figures {
+            signal: Signal::Kill,
+            resume_ms: Milliseconds::default(),
+            wait_ms: Milliseconds::default(),
+            wait_all_ms: Milliseconds::default(),
+            open: 3,
+            unmeasured: 0,
+            toll: Toll::default(),
+        };
+        // No time is judged, that of an open round neither.
+        assert!(figures.is_well() && figures.text().contains("3 of them open"));
+        assert!(!figures.text().contains("FAILED"));
+        figures.unmeasured = 12_345;
+        assert!(!figures.is_well());
+        let told = figures.text();
+        assert!(
+            told.contains("FAILED: 12345 rounds are in no figure"),
+            "{told}"
+        );
+        let printed = serde_json::to_value(&figures).unwrap();
+        let mut inputs = Inputs::default();
+        assert_eq!(inputs.take("a.json", printed), Ok(Kind::Failover));
+        let html = render(&inputs, Heading::default());
+        for part in [
+            "no figure, since no client of a survivor",
+            ": 12,345<",
+            "was: 3<",
+        ] {
+            assert!(html.contains(part), "{part} is missing in\n{html}");
+        }
     }
 
     #[test]

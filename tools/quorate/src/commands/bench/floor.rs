@@ -23,7 +23,7 @@ pub(crate) struct Options {
     /// Members that neither read nor vote, as validators that stand still
     #[arg(long, default_value_t = 0)]
     silent: u16,
-    /// Followers vote for all in one go, also where they have to share cores
+    /// Members vote for all in one go and read each vote at once, also where they share cores
     #[arg(long)]
     plain: bool,
     /// Rounds a second, open loop; back to back when not given

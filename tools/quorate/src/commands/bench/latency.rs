@@ -13,14 +13,14 @@ use clap::Args;
 use quorate_bench::floor::{FloorPlan, measure};
 use quorate_bench::histogram::{Latencies, Percentiles, median};
 use quorate_bench::load::{Flow, LoadPlan, Outcome, Routing};
-use quorate_bench::stages::{Attribution, STAGE_NAMES, StageMeans, attribute};
+use quorate_bench::stages::{Attribution, StageMeans, attribute};
 use quorate_bench::testnet::{Plan, Workload, free_base_port};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::bed::Bed;
 use super::curves::{self, Curves, Samples};
-use super::{DurabilityChoice, name, number};
+use super::{DurabilityChoice, name, number, stage_table};
 use crate::agreement::{self, Status};
 use crate::drive::percent;
 use crate::failure::{Code, Failure};
@@ -69,7 +69,7 @@ pub(crate) struct Options {
     /// Of the validators so many stand still (SIGSTOP) while it is measured: one of six is within P
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=31))]
     stopped: u16,
-    /// Followers of the floor vote for all in one go, also where they have to share cores
+    /// The floor's members vote for all in one go and read each vote at once, also on shared cores
     #[arg(long)]
     plain_floor: bool,
     /// What a vote must be before it leaves
@@ -131,10 +131,8 @@ struct Run {
     ratio_p99: Option<f64>,
     client_us: Percentiles,
     other_gateways: Others,
-    stages_us: StageMeans,
-    /// Commands of the leader's gateway that did not become final by first votes, or whose way
-    /// was not whole.
-    unattributed: u64,
+    #[serde(flatten)]
+    stages: StageMeans,
     /// Commands of blocks without stamps: in none of the figures of finality.
     unknown: u64,
     /// Commands with a result of which no gateway told when they became final: in none either.
@@ -167,7 +165,9 @@ struct Figures {
     ratio_p99: Option<f64>,
     client_us: Percentiles,
     other_gateways: Others,
-    stages_us: StageMeans,
+    /// Of one run, as its counts are of what is in them and what is not.
+    #[serde(flatten)]
+    stages: StageMeans,
     /// Distributions over all runs.
     curves_us: Curves,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -359,7 +359,7 @@ impl Series {
                 commands: runs.iter().map(|run| run.other_gateways.commands).sum(),
                 finality_us: over(|run| run.other_gateways.finality_us),
             },
-            stages_us: middle(&runs),
+            stages: StageMeans::middle(runs.iter().map(|run| &run.stages)),
             curves_us: Curves::of(runs.iter().map(|run| &run.samples)),
             group_sync_us,
             fast_path_fraction: agreement::fast_fraction(&statuses),
@@ -371,15 +371,6 @@ impl Series {
             runs,
         })
     }
-}
-
-/// The stages of the run whose mean total is the middle one: those of one run, so that they sum.
-fn middle(runs: &[Run]) -> StageMeans {
-    let mut means: Vec<&StageMeans> = runs.iter().map(|run| &run.stages_us).collect();
-    means.sort_by(|one, other| one.total.total_cmp(&other.total));
-    means
-        .get(means.len() / 2)
-        .map_or_else(StageMeans::default, |means| (*means).clone())
 }
 
 impl Run {
@@ -406,9 +397,8 @@ impl Run {
     ) -> Self {
         let finality_us = samples.finality.percentiles();
         let over = |this: Option<f64>, that: Option<f64>| Some(this? / that?);
-        let (commands, attributed) = (found.leader_ns.len(), found.journeys.len());
         Self {
-            commands: commands as u64,
+            commands: found.leader_ns.len() as u64,
             finality_us,
             floor_us,
             floor_intended_us,
@@ -419,8 +409,7 @@ impl Run {
                 commands: found.other_ns.len() as u64,
                 finality_us: Latencies::of(&found.other_ns).percentiles(),
             },
-            stages_us: StageMeans::of(&found.journeys),
-            unattributed: commands.saturating_sub(attributed) as u64,
+            stages: StageMeans::of(found),
             unknown: found.unknown,
             untold: outcome.untold,
             offered: outcome.offered,
@@ -467,15 +456,9 @@ impl Figures {
             let cells = [us.p50, us.p90, us.p99, us.p999, us.max].map(number);
             times.add_row([vec![what.to_owned()], cells.to_vec()].concat());
         }
-        let mut stages = table(&["stage", "mean us"]);
-        for stage in STAGE_NAMES {
-            let us = self.stages_us.stages.get(stage).copied();
-            stages.add_row(vec![stage.to_owned(), number(us)]);
-        }
-        stages.add_row(vec!["total".to_owned(), number(Some(self.stages_us.total))]);
         let mut text = format!(
             "{}, {}, {}: ratio to the floor p50 {}, p99 {} (medians of {} runs), {} of blocks by the \
-             fast path\n{times}\n{stages}",
+             fast path\n{times}\n{}",
             self.durability,
             self.threads,
             self.idle,
@@ -483,6 +466,7 @@ impl Figures {
             ratio(self.ratio_p99),
             self.runs.len(),
             percent(self.fast_path_fraction),
+            stage_table::text(&self.stages),
         );
         let unknown: u64 = self.runs.iter().map(|run| run.unknown).sum();
         if unknown > 0 {

@@ -31,6 +31,8 @@ use workspace::About;
 const QUORATE: &str = "quorate";
 /// How long a cluster is loaded before what counts.
 const WARM_UP_SECONDS: u64 = 1;
+/// How often that is done again where a command of it came to nothing.
+const WARM_UPS_MORE: usize = 3;
 /// A rate at which 99 in 100 clients wait longer is not borne, microseconds.
 const P99_MAX_US: f64 = 50_000.0;
 /// Rate of the search's first step, commands a second.
@@ -80,7 +82,9 @@ pub(crate) struct Options {
 struct Run {
     client_us: Percentiles,
     finalized: u64,
-    /// Commands that were never handed over, and stand in no percentile.
+    /// Commands that were intended.
+    offered: u64,
+    /// Of these, the ones that were never handed over, and stand in no percentile.
     unsent: u64,
     /// Commands without a result, whether or not a node took them.
     missing: u64,
@@ -123,6 +127,9 @@ struct Figures {
     runs: Vec<Run>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     steps: Vec<Step>,
+    /// What is wrong with loads that stand in no figure, since they warmed a cluster up.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    differences: Vec<String>,
     /// Why it was not measured any further.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     failures: Vec<String>,
@@ -130,7 +137,8 @@ struct Figures {
 
 impl Figures {
     fn is_well(&self) -> bool {
-        self.failures.is_empty() && self.runs.iter().all(Run::is_whole)
+        let has_none = self.failures.is_empty() && self.differences.is_empty();
+        has_none && self.runs.iter().all(Run::is_whole)
     }
 }
 
@@ -209,6 +217,8 @@ struct Bout {
     runs: Vec<Run>,
     rate_borne: Option<u64>,
     steps: Vec<Step>,
+    /// What is wrong with loads that warmed a cluster up.
+    of_warm_ups: Vec<String>,
     /// Why it is not measured any further.
     failures: Vec<String>,
 }
@@ -220,6 +230,7 @@ impl Bout {
             runs: Vec::new(),
             rate_borne: None,
             steps: Vec::new(),
+            of_warm_ups: Vec::new(),
             failures: Vec::new(),
         }
     }
@@ -249,13 +260,21 @@ impl Bout {
         format!("{}, {durability}", self.contestant.name)
     }
 
-    /// A cluster, warmed up.
-    fn start(&self, options: &Options, interrupt: &Interrupt) -> Result<Running, Failure> {
+    /// A cluster, warmed up: its nodes may listen before they have one another.
+    fn start(&mut self, options: &Options, interrupt: &Interrupt) -> Result<Running, Failure> {
         let named = |failure: Failure| failure.detail(format!("measuring {}", self.name()));
         let started = self.contestant.start(options.folder(), interrupt);
         let mut running = started.map_err(named)?;
-        let warm_up = options.load_plan(options.rate.into(), WARM_UP_SECONDS, 0);
-        running.drive(&warm_up, interrupt).map_err(named)?;
+        let lost = warm_up(|seed| {
+            let plan = options.load_plan(options.rate.into(), WARM_UP_SECONDS, seed);
+            let outcome = running.drive(&plan, interrupt).map_err(named)?;
+            let told = verdict::of_warm_up(outcome.missing, outcome.counts.rejected);
+            for what in &told {
+                progress(&format!("{}: {what}", self.name()));
+            }
+            Ok::<_, Failure>(told)
+        })?;
+        self.of_warm_ups.extend(lost);
         Ok(running)
     }
 
@@ -347,9 +366,23 @@ impl Bout {
             rate_borne: self.rate_borne,
             runs,
             steps: self.steps,
+            differences: self.of_warm_ups,
             failures: self.failures,
         }
     }
+}
+
+/// Loads a cluster until every command of a load has its result, a few times at most, each load
+/// with sessions of its own. Returns what is wrong with the last one.
+fn warm_up<E>(mut load: impl FnMut(u64) -> Result<Vec<String>, E>) -> Result<Vec<String>, E> {
+    let mut lost = load(0)?;
+    for seed in (0..u64::MAX).rev().take(WARM_UPS_MORE) {
+        if lost.is_empty() {
+            break;
+        }
+        lost = load(seed)?;
+    }
+    Ok(lost)
 }
 
 /// One load and the processor time that it cost.
@@ -362,13 +395,15 @@ fn measure(running: &mut Running, plan: &LoadPlan, interrupt: &Interrupt) -> Res
 impl Run {
     /// Whether nearly all was handed over, and all of that has its result.
     const fn is_whole(&self) -> bool {
-        let offered = self.finalized + self.missing + self.rejected + self.unsent;
-        let lost = Losses {
+        self.finalized > 0 && self.losses().are_few(self.offered)
+    }
+
+    const fn losses(&self) -> Losses {
+        Losses {
             unsent: self.unsent,
             missing: self.missing,
             rejected: self.rejected,
-        };
-        self.finalized > 0 && lost.are_few(offered)
+        }
     }
 
     fn of(outcome: &Outcome, cpu: Duration) -> Self {
@@ -381,6 +416,7 @@ impl Run {
         Self {
             client_us: outcome.client.percentiles(),
             finalized,
+            offered: outcome.offered,
             unsent: outcome.offered.saturating_sub(outcome.counts.generated),
             missing: outcome.missing,
             rejected: outcome.counts.rejected,
@@ -415,5 +451,29 @@ mod tests {
         let mut contestants = contestant::quorate(&[Durability::Async]);
         let mut bout = Bout::new(contestants.remove(0));
         assert!(bout.attempt(&|| true, fails).is_err());
+    }
+
+    #[test]
+    fn a_cluster_is_warmed_up_until_a_load_lost_nothing_and_a_few_times_at_most() {
+        let warmed = |losing: usize| {
+            let mut seeds = Vec::new();
+            let lost = warm_up(|seed| {
+                seeds.push(seed);
+                let lost = seeds.len() <= losing;
+                Ok::<_, Failure>(vec!["lost".to_owned(); usize::from(lost)])
+            });
+            let loads = seeds.len();
+            seeds.sort_unstable();
+            seeds.dedup();
+            assert_eq!(seeds.len(), loads, "each has sessions of its own");
+            (lost.unwrap(), loads)
+        };
+        assert_eq!(warmed(0), (Vec::new(), 1));
+        assert_eq!(warmed(2), (Vec::new(), 3));
+        assert_eq!(warmed(9), (vec!["lost".to_owned()], 1 + WARM_UPS_MORE));
+        let mut contestants = contestant::quorate(&[Durability::Async]);
+        let mut bout = Bout::new(contestants.remove(0));
+        bout.of_warm_ups.push("lost".to_owned());
+        assert!(!bout.conclude().is_well(), "what was lost is told");
     }
 }

@@ -28,7 +28,7 @@ use crate::failure::{Code, Failure};
 use crate::interrupt::Interrupt;
 use crate::output::{Report, progress, table};
 use crate::plan::AuthArg;
-use crate::verdict;
+use crate::verdict::{self, Losses};
 
 /// A rate at which 99 in 100 clients wait longer is not borne, microseconds.
 const P99_MAX_US: f64 = 50_000.0;
@@ -88,6 +88,9 @@ struct Step {
     rate: u64,
     throughput_per_s: f64,
     p99_us: Option<f64>,
+    /// Commands that were intended.
+    offered: u64,
+    /// Of these, the ones that were never handed over, and stand in no percentile.
     unsent: u64,
     /// Commands without a result, whether or not a validator took them.
     missing: u64,
@@ -169,7 +172,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         sync: figures.next(),
     };
     let all = || std::iter::once(&fields.first).chain(&fields.sync);
-    let is_well = all().all(|one| one.differences.is_empty() && one.rate > 0);
+    let is_well = all().all(Figures::is_well);
     let text = all().map(Figures::text).collect::<Vec<_>>().join("\n\n");
     let code = verdict::code(is_well);
     Ok(Report::new(&fields, text)?.with_code(code))
@@ -360,6 +363,7 @@ impl Step {
             rate,
             throughput_per_s: per_second(finalized, outcome.elapsed_ns),
             p99_us,
+            offered: outcome.offered,
             unsent,
             missing: outcome.missing,
             rejected: outcome.counts.rejected,
@@ -369,9 +373,24 @@ impl Step {
             verifier_rate_per_s: None,
         }
     }
+
+    const fn losses(&self) -> Losses {
+        Losses {
+            unsent: self.unsent,
+            missing: self.missing,
+            rejected: self.rejected,
+        }
+    }
 }
 
 impl Figures {
+    /// Whether a rate was borne, and in the runs at it nearly all was handed over, and all of that
+    /// has its result. A run that was slow alone takes nothing from that.
+    fn is_well(&self) -> bool {
+        let are_whole = |run: &Step| run.losses().are_few(run.offered);
+        self.rate > 0 && self.differences.is_empty() && self.runs.iter().all(are_whole)
+    }
+
     fn of(
         (durability, (threads, idle)): (&'static str, (String, String)),
         rate: u64,
@@ -421,6 +440,8 @@ impl Figures {
             self.rate,
             self.runs.len()
         );
+        let lost = Losses::sum(self.runs.iter().map(Step::losses));
+        text.push_str(&lost.text());
         text.push_str(&verdict::all_failed(&self.differences));
         text
     }
@@ -480,6 +501,7 @@ mod tests {
     use super::*;
     use quorate_bench::histogram::Latencies;
     use quorate_bench::load::Counts;
+    use quorate_bench::page::{Heading, Inputs, Kind, render};
     use std::convert::Infallible;
 
     fn outcome(generated: u64, finalized: u64) -> Outcome {
@@ -517,6 +539,46 @@ mod tests {
     fn a_rate_is_not_borne_when_commands_came_to_nothing() {
         assert!(step(1_000, true).is_borne);
         assert!(!step(1_000, false).is_borne, "10 of 100 were lost");
+    }
+
+    fn figures(runs: Vec<Step>) -> Figures {
+        let placement = ("shared".to_owned(), "park".to_owned());
+        let agreement = Agreement {
+            differences: Vec::new(),
+            ..Agreement::default()
+        };
+        Figures::of(("async", placement), 1_000, Vec::new(), runs, agreement)
+    }
+
+    #[test]
+    fn commands_that_came_to_nothing_in_a_run_that_is_kept_make_the_answer_no_and_are_told() {
+        let well = || step(1_000, true);
+        let mut slow = well();
+        slow.is_borne = false;
+        assert!(figures(vec![well(), slow, well()]).is_well());
+        for (lost, told) in [
+            ((7, 0, 0), "FAILED: 7 commands came to no result"),
+            ((0, 7, 0), "FAILED: 7 commands were refused"),
+            ((0, 0, 7), "7 commands were never handed over"),
+        ] {
+            let mut run = well();
+            (run.missing, run.rejected, run.unsent) = lost;
+            let figures = figures(vec![well(), run, well()]);
+            assert!(!figures.is_well(), "{told}");
+            let text = figures.text();
+            assert!(text.contains(told), "{told} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn what_was_never_handed_over_stands_on_the_page() {
+        let mut run = step(1_000, true);
+        (run.offered, run.unsent) = (10_000, 4_321);
+        let printed = serde_json::to_value(figures(vec![run])).unwrap();
+        let mut inputs = Inputs::default();
+        assert_eq!(inputs.take("a.json", printed), Ok(Kind::Throughput));
+        let html = render(&inputs, Heading::default());
+        assert!(html.contains("never handed over, and stand in no percentile: 4,321"));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use quorate::profiles::{Durability, Profile};
 use quorate_bench::cluster::{Cluster, Launch};
 use quorate_bench::load::peer::{self, Nodes, Routing};
 use quorate_bench::load::{LoadPlan, Outcome};
+use quorate_bench::machine::Folder;
 use quorate_bench::testnet::{Plan, Workload, free_base_port};
 use serde_json::json;
 
@@ -114,11 +115,7 @@ impl Contestant {
     }
 
     fn start_peer(&self, program: &Path, parent: Option<&Path>) -> Result<Running, Failure> {
-        let memory = Path::new(MEMORY_FOLDER);
-        let parent = match self.durability {
-            Durability::Async if memory.is_dir() => Some(memory),
-            _ => parent,
-        };
+        let parent = parent_of(self.durability, Path::new(MEMORY_FOLDER), parent)?;
         let scratch = Scratch::create(parent)?;
         let nodes = usize::from(self.about.nodes);
         let base = free_base_port(nodes)?;
@@ -158,6 +155,28 @@ impl Contestant {
             },
             _scratch: scratch,
         })
+    }
+}
+
+/// Where the folders of a peer are made: without syncs in memory alone, whatever was asked for.
+///
+/// # Errors
+/// There is no memory to make them in: on a disk it would be another system.
+fn parent_of<'a>(
+    durability: Durability,
+    memory: &'a Path,
+    parent: Option<&'a Path>,
+) -> Result<Option<&'a Path>, Failure> {
+    match durability {
+        Durability::Sync => Ok(parent),
+        Durability::Async if Folder::of(memory).is_memory() => Ok(Some(memory)),
+        Durability::Async => {
+            let what = format!(
+                "{}: not in memory, so that it would sync to a disk where it is not to",
+                memory.display()
+            );
+            Err(Failure::new(Code::No, what).remedy("mount tmpfs there, or give --durability sync"))
+        }
     }
 }
 
@@ -247,5 +266,27 @@ impl Running {
         }
         Err(Failure::new(Code::Safety, "validators disagree")
             .detail(agreement.differences.join("\n")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_is_not_to_sync_has_its_folders_in_memory_or_is_not_measured() {
+        let (memory, disk) = (Path::new(MEMORY_FOLDER), Path::new("/"));
+        for asked in [None, Some(disk)] {
+            let found = parent_of(Durability::Async, memory, asked).unwrap();
+            assert_eq!(found, Some(memory));
+            let found = parent_of(Durability::Sync, memory, asked).unwrap();
+            assert_eq!(found, asked);
+        }
+        for nowhere in ["/nowhere/at/all", "/proc"] {
+            let refused = parent_of(Durability::Async, Path::new(nowhere), Some(disk));
+            let refused = refused.unwrap_err();
+            assert_eq!(refused.code, Code::No);
+            assert!(refused.to_string().contains(nowhere), "{refused}");
+        }
     }
 }

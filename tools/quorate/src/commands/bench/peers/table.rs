@@ -4,15 +4,16 @@
 //! out a system.
 
 use super::super::number;
-use super::{Fields, Figures, Range};
+use super::{Fields, Figures, Range, Run};
 use crate::output::table;
-use crate::verdict;
+use crate::verdict::{self, Losses};
 
 /// Both tables.
 pub(super) fn text(fields: &Fields) -> String {
     let mut figures = table(&[
         "system",
         "durability",
+        "runs",
         "faults",
         "p50",
         "p90",
@@ -27,6 +28,7 @@ pub(super) fn text(fields: &Fields) -> String {
         figures.add_row([
             one.name.clone(),
             one.durability.to_owned(),
+            one.runs.len().to_string(),
             one.about.faults.clone(),
             number(us.p50),
             number(us.p90),
@@ -36,28 +38,20 @@ pub(super) fn text(fields: &Fields) -> String {
             rate.map_or_else(|| "not tried".to_owned(), |rate| rate.to_string()),
         ]);
     }
-    let runs = fields.systems.iter().map(|one| one.runs.len()).max();
-    let runs = runs.unwrap_or_default();
     let mut text = format!(
         "microseconds at the client from the intended time, {} commands/s of {} bytes, {} cores, \
-         medians of {runs} runs by turns\n{figures}",
+         medians of the runs by turns\n{figures}",
         fields.rate, fields.size, fields.cores,
     );
     text.push_str("\n\n");
     text.push_str(&abouts(&fields.systems));
     for one in &fields.systems {
         let (name, durability) = (&one.name, one.durability);
-        let missing: u64 = one.runs.iter().map(|run| run.missing).sum();
-        let unsent: u64 = one.runs.iter().map(|run| run.unsent).sum();
-        for (count, what) in [(missing, "never came back"), (unsent, verdict::UNSENT)] {
-            if count > 0 {
-                text.push_str(&format!("\n{name}, {durability}: {count} commands {what}"));
-            }
-        }
-        for failure in &one.failures {
-            text.push_str(&verdict::failed(format_args!(
-                "{name}, {durability}: {failure}"
-            )));
+        let of = format!("{name}, {durability}: ");
+        let lost = Losses::sum(one.runs.iter().map(Run::losses));
+        text.push_str(&lost.text_of(&of));
+        for failure in one.differences.iter().chain(&one.failures) {
+            text.push_str(&verdict::failed(format_args!("{of}{failure}")));
         }
     }
     text
@@ -96,7 +90,6 @@ fn abouts(systems: &[Figures]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Run;
     use super::super::workspace::About;
     use super::*;
     use quorate_bench::histogram::Percentiles;
@@ -133,6 +126,7 @@ mod tests {
             runs: vec![Run {
                 client_us,
                 finalized: 1,
+                offered: 10_000,
                 unsent: 0,
                 missing,
                 rejected: 0,
@@ -140,6 +134,7 @@ mod tests {
                 cpu_us_per_command: 4.0,
             }],
             steps: Vec::new(),
+            differences: Vec::new(),
             failures: Vec::new(),
         }
     }
@@ -147,7 +142,9 @@ mod tests {
     #[test]
     fn every_system_has_its_figures_and_what_it_cannot_do() {
         let mut full = figures("full", 0);
-        full.runs[0].unsent = 5;
+        (full.runs[0].unsent, full.runs[0].rejected) = (5, 6);
+        full.differences.push("7 of the warm-up".to_owned());
+        full.runs.push(full.runs[0].clone());
         full.failures.push("a node died".to_owned());
         let fields = Fields {
             rate: 1_000,
@@ -165,8 +162,11 @@ mod tests {
             "one: one 1.0, 4 nodes, 1 of 4 may lie",
             "fsync: never",
             "cannot: fly",
-            "two, async: 3 commands never came back",
-            "full, async: 5 commands were never handed over",
+            "| full   | async      | 2 ",
+            "FAILED: two, async: 3 commands came to no result",
+            "\nfull, async: 10 commands were never handed over",
+            "FAILED: full, async: 12 commands were refused for good",
+            "FAILED: full, async: 7 of the warm-up",
             "FAILED: full, async: a node died",
         ] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
@@ -180,6 +180,7 @@ mod tests {
         one.client_us.p50 = Some(4_321.0);
         one.rate_borne = Some(61_000);
         let mut other = figures("two", 7_654);
+        other.runs[0].unsent = 4_242;
         other.durability = "sync";
         let fields = Fields {
             rate: 1_000,
@@ -204,6 +205,7 @@ mod tests {
             ">fly<",
             ">1 of 4 may lie<",
             ">two 1.0<",
+            "never handed over, and stand in no percentile: 4,242",
         ] {
             assert!(html.contains(part), "{part} is missing in\n{html}");
         }
@@ -212,6 +214,7 @@ mod tests {
     #[test]
     fn a_run_of_which_much_was_never_handed_over_is_not_whole() {
         let mut run = figures("one", 0).runs.remove(0);
+        run.offered = 100;
         (run.finalized, run.unsent) = (100, 0);
         assert!(run.is_whole());
         (run.finalized, run.unsent) = (60, 40);

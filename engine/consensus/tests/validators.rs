@@ -2,7 +2,7 @@
 
 use curve25519_dalek::constants::{ED25519_BASEPOINT_POINT, EIGHT_TORSION};
 use expect_test::expect;
-use quorate_consensus::schedule::ScheduleError;
+use quorate_consensus::schedule::{Schedule, ScheduleError};
 use quorate_consensus::signing::ValidatorKey;
 use quorate_consensus::thresholds::ThresholdError;
 use quorate_consensus::types::{Epoch, Height, Point, Stake, ValidatorIndex, Window};
@@ -372,6 +372,56 @@ fn the_set_s_hash_is_frozen_and_covers_everything() {
     hashes.sort_unstable();
     hashes.dedup();
     assert_eq!(hashes.len(), count);
+}
+
+/// Who writes a client of his own has only the document.
+#[test]
+fn the_example_of_a_set_s_hash_in_the_document_is_right() {
+    const DOCUMENT: &str = include_str!("../../../docs/wire.md");
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+    let row = |name: &str| -> Vec<&str> {
+        let start = format!("| {name} | ");
+        let mut rows = DOCUMENT
+            .lines()
+            .filter_map(|line| line.strip_prefix(&start));
+        let row = rows.next().expect("it is in the document");
+        row.split('|').map(str::trim).collect()
+    };
+    let numbers = |text: &str| -> Vec<u64> {
+        let separators = |other: char| !other.is_ascii_digit();
+        let words = text.split(separators).filter(|word| !word.is_empty());
+        words.map(|word| word.parse().expect("a number")).collect()
+    };
+    let mut members = validators(&numbers(row("stakes")[0]));
+    let weights = numbers(row("leader weights")[0]);
+    assert_eq!(weights.len(), members.len());
+    for (member, weight) in members.iter_mut().zip(weights) {
+        member.leader_weight = weight;
+        let start = &hex(&member.key)[..8];
+        assert!(row("keys")[0].contains(&format!("`{start}...`")), "{start}");
+    }
+    let parameters = SetParameters {
+        epoch: Epoch::new(0),
+        ..parameters(2, 1)
+    };
+    let set = ValidatorSet::new(parameters, members).expect("admissible");
+    assert_eq!(row("set_hash")[0], format!("`{}`", hex(set.set_hash())));
+    for column in [0, 1] {
+        let weights = numbers(row("leader weights")[column]);
+        let schedule = Schedule::new(&weights).expect("a leader");
+        let table: Vec<u64> = schedule
+            .seats()
+            .iter()
+            .map(|seat| seat.number().into())
+            .collect();
+        let count_of = |place: u64| table.iter().filter(|&&seat| seat == place).count() as u64;
+        let seats: Vec<u64> = (0..weights.len() as u64).map(count_of).collect();
+        assert_eq!(numbers(row("seats of each")[column]), seats);
+        let told = row("table")[column].split("...").next().unwrap_or_default();
+        assert!(table.starts_with(&numbers(told)));
+        let hash = format!("`{}`", hex(&schedule.hash()));
+        assert_eq!(row("schedule hash")[column], hash);
+    }
 }
 
 #[test]

@@ -1,25 +1,28 @@
 //! A window for operators: GET /metrics, /health, /ready, /status and /trace over HTTP/1.1.
 //!
-//! Owns one thread, one listener and one connection at a time. It answers from numbers and from
-//! what the node tells when asked; it changes nothing, reads at most 4 KiB of a request and hangs
-//! up on whoever is slow. Never: on the path of a command, and meant for a local or guarded
-//! address.
+//! Owns one thread, one listener and a bounded table of connections, none of which waits for what
+//! another one sends or reads. It answers from numbers and from what the node tells when asked; it
+//! changes nothing, reads at most 4 KiB of a request and hangs up on whoever is slow. Never: on the
+//! path of a command, and meant for a local or guarded address.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+mod table;
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use quorate_net::Reserved;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
-/// Longest head of a request, bytes.
-const HEAD_BYTES_MAX: usize = 4096;
-/// From accepting to the end of the question, and as much again from its answer to hanging up.
-const EXCHANGE_MAX: Duration = Duration::from_secs(2);
+use table::{Exchange, Table};
+
 /// After the system has refused a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Connections taken in a turn: few enough that none of those in the table gives way to them before
+/// it was looked at again.
+const ACCEPTS_PER_TURN: usize = table::CONNECTIONS_MAX / 4;
 
 /// What an operator may ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +52,8 @@ pub(crate) struct Reply {
 #[derive(Debug)]
 pub(crate) struct HttpServer {
     address: SocketAddr,
-    stop: Arc<AtomicBool>,
+    /// Its end ends the thread's waiting.
+    running: Option<UnixStream>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -63,30 +67,15 @@ impl HttpServer {
         answer: impl Fn(Question) -> Reply + Send + 'static,
     ) -> std::io::Result<Self> {
         let listener = address.listen()?;
+        listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopping = Arc::clone(&stop);
+        let (running, stop) = UnixStream::pair()?;
         let thread = std::thread::Builder::new()
             .name("quorate-http".to_owned())
-            .spawn(move || {
-                for stream in listener.incoming() {
-                    if stopping.load(Ordering::Acquire) {
-                        break;
-                    }
-                    match stream.map(|stream| serve(stream, &answer)) {
-                        Ok(Ok(())) => {}
-                        Ok(Err(error)) => tracing::debug!(%error, "http"),
-                        Err(error) => {
-                            tracing::debug!(%error, "http");
-                            // Out of descriptors or memory: trying again at once would only spin.
-                            std::thread::park_timeout(ACCEPT_PAUSE);
-                        }
-                    }
-                }
-            })?;
+            .spawn(move || serve(&listener, &stop, |head| respond(head, &answer)))?;
         Ok(Self {
             address,
-            stop,
+            running: Some(running),
             thread: Some(thread),
         })
     }
@@ -99,10 +88,8 @@ impl HttpServer {
 
 impl Drop for HttpServer {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        // A connection of our own ends the wait for one.
-        let knocked = TcpStream::connect_timeout(&self.address, EXCHANGE_MAX);
-        if let (Ok(_), Some(thread)) = (knocked, self.thread.take())
+        drop(self.running.take());
+        if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
             tracing::error!("the http thread panicked");
@@ -110,52 +97,93 @@ impl Drop for HttpServer {
     }
 }
 
-fn serve(mut stream: TcpStream, answer: &impl Fn(Question) -> Reply) -> std::io::Result<()> {
-    let end = Instant::now() + EXCHANGE_MAX;
-    let mut head = Vec::with_capacity(512);
-    while !head.windows(4).any(|four| four == b"\r\n\r\n") {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() || head.len() >= HEAD_BYTES_MAX {
-            return Ok(());
+/// Serves until the other end of `stop` is closed.
+fn serve(listener: &TcpListener, stop: &UnixStream, respond: impl Fn(&[u8]) -> Vec<u8>) {
+    let mut table = Table::new();
+    // While it is set, nobody is let in before then.
+    let mut accept_at: Option<Instant> = None;
+    loop {
+        let end = table.end().into_iter().chain(accept_at).min();
+        let (ready, waited) = match wait(listener, stop, &table, accept_at.is_none(), end) {
+            Ok(ready) => (ready, Instant::now()),
+            Err(Errno::INTR) => continue,
+            Err(error) => {
+                tracing::debug!(%error, "http");
+                std::thread::park_timeout(ACCEPT_PAUSE);
+                continue;
+            }
+        };
+        if ready.is_stopping {
+            return;
         }
-        stream.set_read_timeout(Some(left))?;
-        let mut piece = [0; 512];
-        let read = stream.read(&mut piece)?;
-        if read == 0 {
-            return Ok(());
+        table.go_on(waited, ready.exchanges, Instant::now, &respond);
+        accept_at = accept_at.filter(|&at| at > waited);
+        if ready.is_accepting && !accept(listener, &mut table) {
+            // Out of descriptors or memory: trying again at once would only spin.
+            accept_at = Some(Instant::now() + ACCEPT_PAUSE);
         }
-        head.extend_from_slice(&piece[..read]);
     }
-    let response = respond(&head, answer);
-    // What took long to find out is told all the same, as that a loop does not answer.
-    let end = Instant::now() + EXCHANGE_MAX;
-    let left = || end.saturating_duration_since(Instant::now());
-    write_within(&response, left, |bytes, left| {
-        stream.set_write_timeout(Some(left))?;
-        stream.write(bytes)
+}
+
+/// What there is to do.
+struct Ready {
+    is_stopping: bool,
+    is_accepting: bool,
+    exchanges: Vec<bool>,
+}
+
+/// Waits until there is something to do, or until `end`.
+fn wait(
+    listener: &TcpListener,
+    stop: &UnixStream,
+    table: &Table<TcpStream>,
+    accepts: bool,
+    end: Option<Instant>,
+) -> Result<Ready, Errno> {
+    let look = match accepts {
+        true => PollFlags::IN,
+        false => PollFlags::empty(),
+    };
+    let mut sockets = vec![
+        PollFd::new(stop, PollFlags::IN),
+        PollFd::new(listener, look),
+    ];
+    sockets.extend(table.exchanges().iter().map(|exchange| {
+        let look = match exchange.is_asking() {
+            true => PollFlags::IN,
+            false => PollFlags::OUT,
+        };
+        PollFd::new(exchange.stream(), look)
+    }));
+    let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+    let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+    poll(&mut sockets, timeout.as_ref())?;
+    let mut ready = sockets.iter().map(|socket| !socket.revents().is_empty());
+    let (is_stopping, is_accepting) = (ready.next(), ready.next());
+    Ok(Ready {
+        is_stopping: is_stopping.unwrap_or(false),
+        is_accepting: accepts && is_accepting.unwrap_or(false),
+        exchanges: ready.collect(),
     })
 }
 
-/// Writes it all while time is `left`. A timeout of the system begins anew with each write, and
-/// whoever takes a few bytes at a time would hold the window for as long as it likes.
-fn write_within(
-    mut bytes: &[u8],
-    left: impl Fn() -> Duration,
-    mut write: impl FnMut(&[u8], Duration) -> std::io::Result<usize>,
-) -> std::io::Result<()> {
-    while !bytes.is_empty() {
-        let left = left();
-        if left.is_zero() {
-            return Err(std::io::ErrorKind::TimedOut.into());
-        }
-        match write(bytes, left) {
-            Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
-            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+/// Lets some of those in who wait; false when the system refuses.
+fn accept(listener: &TcpListener, table: &mut Table<TcpStream>) -> bool {
+    for _ in 0..ACCEPTS_PER_TURN {
+        let accepted = listener.accept().and_then(|(stream, _)| {
+            stream.set_nonblocking(true)?;
+            Ok(stream)
+        });
+        match accepted {
+            Ok(stream) => table.add(Exchange::new(stream, Instant::now())),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return true,
+            Err(error) => {
+                tracing::debug!(%error, "http");
+                return false;
+            }
         }
     }
-    Ok(())
+    true
 }
 
 /// The bytes of the response to a request's head.
@@ -206,7 +234,12 @@ fn respond(head: &[u8], answer: &impl Fn(Question) -> Reply) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use super::table::EXCHANGE_MAX;
     use super::*;
+    use std::io::{Read as _, Write as _};
+
+    /// Long enough for a slow machine.
+    const PATIENCE: Duration = Duration::from_secs(30);
 
     fn answer(question: Question) -> Reply {
         let code = if question == Question::Ready {
@@ -227,6 +260,7 @@ mod tests {
 
     fn exchange(server: &HttpServer, request: &[u8]) -> String {
         let mut stream = TcpStream::connect(server.address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(request).unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
@@ -309,60 +343,85 @@ mod tests {
         assert!(text.starts_with("HTTP/1.1 503"), "{text}");
     }
 
-    /// A reader that takes a byte each quarter of a second.
+    fn silent(server: &HttpServer, count: usize) -> Vec<TcpStream> {
+        let connect = |_| {
+            let stream = TcpStream::connect(server.address()).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream
+        };
+        (0..count).map(connect).collect()
+    }
+
+    /// Else whoever connects and says nothing has a validator that is well restarted: its probe
+    /// gets no answer.
     #[test]
-    fn a_slow_reader_is_hung_up_on_when_the_time_of_the_exchange_is_over() {
-        let quarter = Duration::from_millis(250);
-        let taken = std::cell::Cell::new(0);
-        let left = || EXCHANGE_MAX.saturating_sub(quarter * taken.get());
-        let ended = write_within(&[7; 100], left, |bytes, timeout| {
-            assert_eq!(bytes.len(), 100 - taken.get() as usize);
-            assert_eq!(
-                timeout,
-                left(),
-                "no write may take longer than what is left"
-            );
-            taken.set(taken.get() + 1);
-            Ok(1)
-        });
-        assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
-        assert_eq!(taken.get(), 8);
-        // One that takes it in time has it whole.
-        let got = std::cell::RefCell::new(Vec::new());
-        let whole: Vec<u8> = (0..100).collect();
-        let ended = write_within(
-            &whole,
-            || quarter,
-            |bytes, _| {
-                let mut got = got.borrow_mut();
-                if got.len() == 14 {
-                    got.extend_from_slice(&bytes[..1]);
-                    return Ok(1);
-                }
-                let piece = bytes.len().min(7);
-                got.extend_from_slice(&bytes[..piece]);
-                Ok(piece)
-            },
-        );
-        assert!(ended.is_ok());
-        assert_eq!(*got.borrow(), whole);
+    fn more_silent_connections_than_there_is_room_for_keep_nobody_waiting() {
+        let server = HttpServer::start(here(), answer).unwrap();
+        let mut others = silent(&server, 2 * table::CONNECTIONS_MAX);
+        let began = Instant::now();
+        for _ in 0..10 {
+            let text = exchange(&server, b"GET /health HTTP/1.1\r\n\r\n");
+            assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+        }
+        let took = began.elapsed();
+        assert!(took < EXCHANGE_MAX / 2, "{took:?} for ten answers");
+        // Those that came last are still there, and are answered as well.
+        let last = others.last_mut().unwrap();
+        last.write_all(b"GET /ready HTTP/1.1\r\n\r\n").unwrap();
+        let mut text = String::new();
+        last.read_to_string(&mut text).unwrap();
+        assert!(text.starts_with("HTTP/1.1 503"), "{text}");
     }
 
     #[test]
-    fn whoever_connects_and_says_nothing_is_hung_up_on_and_the_next_one_is_served() {
-        // Long enough for a slow machine.
-        const PATIENCE: Duration = Duration::from_secs(30);
-        let server = HttpServer::start(here(), answer).unwrap();
-        let silent = TcpStream::connect(server.address()).unwrap();
-        let mut next = TcpStream::connect(server.address()).unwrap();
-        next.set_read_timeout(Some(PATIENCE)).unwrap();
-        next.write_all(b"GET /health HTTP/1.1\r\n\r\n").unwrap();
-        let mut text = String::new();
-        let read = next.read_to_string(&mut text);
-        // With it the server would wait for ever, and so would its end.
-        drop(silent);
-        read.unwrap();
+    fn whoever_never_reads_a_long_answer_keeps_nobody_waiting() {
+        let server = HttpServer::start(here(), |question| Reply {
+            // More than the system takes for the other end.
+            body: "x".repeat(if question == Question::Trace {
+                16 << 20
+            } else {
+                1
+            }),
+            ..answer(question)
+        });
+        let server = server.unwrap();
+        let mut others = silent(&server, 3);
+        for other in &mut others {
+            other.write_all(b"GET /trace HTTP/1.1\r\n\r\n").unwrap();
+            // It is being told.
+            other.read_exact(&mut [0; 1]).unwrap();
+        }
+        let began = Instant::now();
+        let text = exchange(&server, b"GET /health HTTP/1.1\r\n\r\n");
+        let took = began.elapsed();
         assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+        assert!(took < EXCHANGE_MAX / 2, "{took:?}");
+    }
+
+    #[test]
+    fn whoever_says_nothing_is_hung_up_on() {
+        let server = HttpServer::start(here(), answer).unwrap();
+        for mut other in silent(&server, 3) {
+            assert_eq!(other.read(&mut [0; 1]).unwrap(), 0);
+        }
+    }
+
+    #[test]
+    fn a_stop_waits_for_no_connection() {
+        let server = HttpServer::start(here(), answer).unwrap();
+        let others = silent(&server, 2 * table::CONNECTIONS_MAX);
+        // They were let in: this one came behind them.
+        let text = exchange(&server, b"GET /health HTTP/1.1\r\n\r\n");
+        assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+        let (address, began) = (server.address(), Instant::now());
+        drop(server);
+        let took = began.elapsed();
+        assert!(took < EXCHANGE_MAX / 2, "{took:?}");
+        assert!(
+            Reserved::at(&address.to_string()).is_ok(),
+            "the port is free"
+        );
+        drop(others);
     }
 
     #[test]

@@ -235,8 +235,8 @@ impl NodeStatus {
 /// what the file system has.
 fn room(bytes: u64, bytes_max: u64, free_bytes: u64, is_pruned: bool) -> Option<u64> {
     let left = bytes_max.saturating_sub(bytes);
-    // Whole segments go, and the budget has four at least.
-    let is_at_budget = left == 0 || is_pruned && left < bytes_max.div_ceil(4);
+    // Whole segments go, and the budget has four at least: when one of four went, three are left.
+    let is_at_budget = left == 0 || is_pruned && left <= bytes_max.div_ceil(4);
     let budget = (bytes_max > 0 && !is_at_budget).then_some(left);
     let disk = (free_bytes > 0).then_some(free_bytes);
     budget.into_iter().chain(disk).min()
@@ -275,10 +275,14 @@ mod tests {
         for bytes in [100, 110] {
             assert_eq!(room(bytes, 100, 500, false), Some(500));
         }
-        for bytes in [76, 99, 100, 110] {
+        for bytes in [75, 76, 99, 100, 110] {
             assert_eq!(room(bytes, 100, 500, true), Some(500), "pruned to {bytes}");
         }
-        assert_eq!(room(75, 100, 500, true), Some(25), "its budget was raised");
+        // Four segments are the least budget, of which three are left when one went.
+        let segment = 64 << 20;
+        let pruned = room(3 * segment, 4 * segment, 500, true);
+        assert_eq!(pruned, Some(500));
+        assert_eq!(room(74, 100, 500, true), Some(26), "its budget was raised");
         assert_eq!(room(110, 100, 0, true), None, "nobody knows yet");
     }
 

@@ -27,6 +27,9 @@
 //! | 6 | account (also of fund) | cash i64, initial i64, maintenance i64, count u32, for each position instrument u32 and lots i64 |
 //! | 8 | feed | feed u32, state u8, halted u8, price i64, mark i64, open round u64 |
 //! | 9 | series | instrument u32, feed u32, strike i64, expiry u64, right u8, style u8, multiplier u32, state u8, due u64, fixing i64 |
+//!
+//! *initial* of an account is 2^63 - 1 where it cannot be told, since a price that it needs is not
+//! fresh: the account may open nothing and take nothing out until there is one.
 
 mod clearing;
 

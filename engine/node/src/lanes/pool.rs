@@ -325,7 +325,12 @@ impl Lanes {
             return Err(Verdict::Rejected(Rejection::TooLarge));
         }
         if view.seq > SEQ_MAX {
-            return Err(Verdict::Rejected(Rejection::TooFarAhead));
+            // Whatever the clock says: an opening's number is a time.
+            let reason = match view.is_open() {
+                true => Rejection::OpeningTooFarAhead,
+                false => Rejection::TooFarAhead,
+            };
+            return Err(Verdict::Rejected(reason));
         }
         let session = known.map(|slot| &self.sessions[slot as usize]);
         let open = session.filter(|session| session.is_open);

@@ -41,6 +41,7 @@ mod refusals;
 pub(crate) mod scrub;
 pub(crate) mod shadow;
 pub(crate) mod shared;
+mod stamping;
 pub(crate) mod verify;
 pub(crate) mod wire;
 

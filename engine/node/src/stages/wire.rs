@@ -12,6 +12,7 @@ use super::forgeries::{Forged, Forgeries};
 use super::public::{Outlet, PublicStage};
 use super::questions::Questions;
 use super::refusals::Refusals;
+use super::stamping::Stamping;
 use crate::client_wire::{self, ClientFrame, Refusal, VerdictsWriter};
 use crate::config::RateConfig;
 use crate::keys::KeyPair;
@@ -129,8 +130,7 @@ pub(crate) struct WireStage {
     began: Instant,
     replies: Replies,
     public: PublicStage,
-    /// Heights published in this turn, and when they became final.
-    fresh: Vec<(u64, u64)>,
+    stamping: Stamping,
     leader: Option<ValidatorIndex>,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -159,7 +159,7 @@ impl WireStage {
             held: Vec::new(),
             replies: Replies::default(),
             public,
-            fresh: Vec::new(),
+            stamping: Stamping::default(),
             leader: None,
             clock,
             metrics: Arc::clone(metrics),
@@ -256,22 +256,8 @@ impl WireStage {
                 send_client(net, client, frame)
             });
         self.public.publish(results);
-        self.fresh.push((results.height, results.final_ns));
+        self.stamping.note(results);
         self.leader = leader;
-    }
-
-    /// What was published is on its way to the sockets.
-    fn stamp_published(&mut self) {
-        if self.fresh.is_empty() {
-            return;
-        }
-        let (at_ns, wall_ns) = (self.clock.mono_ns(), wall_ns());
-        for (height, final_ns) in self.fresh.drain(..) {
-            self.metrics.publication.stamp(height, wall_ns);
-            if final_ns > 0 {
-                self.metrics.publish.record(at_ns.saturating_sub(final_ns));
-            }
-        }
     }
 
     /// Hands the table of clients out, with a way to send.
@@ -340,7 +326,8 @@ impl WireStage {
             .drain(|client, frame| send_client(net, client, frame));
         self.public.pump(self.leader, &mut Sockets(net));
         self.net.flush();
-        self.stamp_published();
+        let now = || (self.clock.mono_ns(), wall_ns());
+        self.stamping.stamp(&self.metrics, now);
     }
 
     /// Sends what one peer is to have before the others; false when it is not there.

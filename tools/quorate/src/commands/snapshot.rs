@@ -25,7 +25,9 @@ use serde::Serialize;
 use crate::applications::Applications;
 use crate::failure::{Code, Failure};
 use crate::inspect::chain::{self, Chain, OneByOne};
-use crate::inspect::replay::{Replay, executor_of, failure_of, genesis_of, snapshots_beside};
+use crate::inspect::replay::{
+    Replay, executor_of, failure_of, genesis_of, no_snapshot, snapshots_beside,
+};
 use crate::inspect::{failure_of as log_failure, lock, log_folder};
 use crate::output::{Report, hex, table};
 
@@ -250,12 +252,7 @@ fn look(options: &Options, closely: Option<&Applications>) -> Result<Report, Fai
     }
     let described = describe_all(&genesis, &snapshots, &heights, closely)?;
     if let Some(height) = options.height.filter(|_| described.is_empty()) {
-        let what = format!(
-            "{}: no snapshot of height {height}",
-            snapshots.path().display()
-        );
-        return Err(Failure::new(Code::Configuration, what)
-            .remedy("quorate snapshot list shows what there is"));
+        return Err(no_snapshot(&snapshots, height));
     }
     let fields = Fields {
         dir: snapshots.path().to_path_buf(),
@@ -453,6 +450,29 @@ mod tests {
             told.contains("--height") && !told.contains("--from-snapshot"),
             "{told}"
         );
+        fs::remove_dir_all(data).unwrap();
+    }
+
+    #[test]
+    fn who_begins_at_a_height_without_a_snapshot_is_told_where_to_see_which_there_are() {
+        let (data, chain) = written("snapshot-none", |_, _| ());
+        let (genesis, log) = (chain.genesis, data.join("log"));
+        let snapshots = snapshots_beside(&log);
+        let parent = genesis.validator_set().genesis().id;
+        for is_another_there in [false, true] {
+            if is_another_there {
+                write_snapshot(&genesis, &snapshots, header(&genesis, 1, parent));
+            }
+            let (from, end) = (Some((99, &snapshots)), u64::MAX);
+            let applications = Applications::new();
+            let mut on_block = |_: &mut _, _: &_, _: &_| {};
+            let begun = Replay::begin(&applications, &genesis, &log, from, end, &mut on_block);
+            let refused = begun.err().unwrap();
+            assert_eq!(refused.code, Code::Configuration);
+            let told = refused.to_string();
+            assert!(told.contains("no snapshot of height 99"), "{told}");
+            assert!(told.contains("quorate snapshot list"), "{told}");
+        }
         fs::remove_dir_all(data).unwrap();
     }
 

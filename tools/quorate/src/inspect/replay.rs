@@ -94,6 +94,13 @@ pub(crate) fn failure_of(error: &SnapshotError) -> Failure {
     Failure::new(code, error).remedy("quorate snapshot list shows what there is")
 }
 
+/// There is none of a height that was named.
+pub(crate) fn no_snapshot(folder: &SnapshotFolder, height: u64) -> Failure {
+    let path = folder.path().display();
+    let what = format!("{path}: no snapshot of height {height}");
+    Failure::new(Code::Configuration, what).remedy("quorate snapshot list shows what there is")
+}
+
 /// The state that a chain goes on from cannot be used.
 pub(crate) fn failure_of_first(error: &BeginsError) -> Failure {
     match error {
@@ -146,8 +153,12 @@ impl<'a> Replay<'a> {
         let mut executor = executor_of(applications, genesis)?;
         if let Some((height, folder)) = from {
             let origin = Origin::of(genesis.validator_set());
-            snapshot::restore(&mut executor, height, &origin, folder)
-                .map_err(|error| failure_of(&error))?;
+            snapshot::restore(&mut executor, height, &origin, folder).map_err(
+                |error| match folder.heights() {
+                    Ok(heights) if !heights.contains(&height) => no_snapshot(folder, height),
+                    _ => failure_of(&error),
+                },
+            )?;
         } else if let Some(first) = first_state(genesis, log) {
             first
                 .restore(&mut executor)

@@ -377,8 +377,10 @@ fn no_number_is_too_high_to_be_counted_on_from() {
             lanes.unchain_all();
             lanes.drop_expired(u64::MAX);
             if first > highest {
-                let refused = Verdict::Rejected(Rejection::TooFarAhead);
+                let refused = Verdict::Rejected(Rejection::OpeningTooFarAhead);
                 assert_eq!(submit(&mut lanes, 4, &entries[..1]), [refused]);
+                let refused = Verdict::Rejected(Rejection::TooFarAhead);
+                assert_eq!(submit(&mut lanes, 4, &entries[1..]), [refused]);
             }
         }
     }

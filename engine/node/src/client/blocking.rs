@@ -38,7 +38,7 @@ pub struct Finalized {
 pub struct Client {
     pub(super) clients: Clients,
     pub(super) client: ClientRef,
-    patience: Duration,
+    pub(super) patience: Duration,
     pub(super) on_stream: OnStream,
 }
 
@@ -132,10 +132,11 @@ impl Client {
     /// passed over. A client that is not called is told nothing meanwhile: between commands
     /// [`turn`](Self::turn) is what listens.
     ///
-    /// Each is told once, and none is left out: what was put out in a time without a connection is
-    /// asked for and told after the next login, at whichever validator. What none of them has any
-    /// more is a hole ([`take_stream_holes`](Self::take_stream_holes)). They are one validator's
-    /// word, also with [`Trust::FaultStake`](super::Trust).
+    /// Each is told once, and none is left out once
+    /// [`stream_position`](Self::stream_position) tells one: what was put out in a time without a
+    /// connection is asked for and told after the next login, at whichever validator. What none of
+    /// them has any more is a hole ([`take_stream_holes`](Self::take_stream_holes)). They are one
+    /// validator's word, also with [`Trust::FaultStake`](super::Trust).
     pub fn on_stream(&mut self, tell: impl FnMut(Stream<'_>) + Send + 'static) {
         self.tell_stream_to(None, tell);
     }

@@ -100,8 +100,9 @@ pub enum ClientEvent<'a> {
     /// told afterwards where the stream is followed
     /// ([`Clients::follow_stream`](super::Clients::follow_stream)), and not at all where it is not.
     Stream(Stream<'a>),
-    /// No validator has what lies between these positions of the session's private stream any more:
-    /// ask the application how things stand.
+    /// No validator has what lies between these positions of the session's private stream any more,
+    /// or the position up to which it was told is one to which none of them ever came: ask the
+    /// application how things stand. In the latter case the stream goes on at `from`.
     StreamHole {
         /// The first position that is wanted.
         from: StreamPosition,

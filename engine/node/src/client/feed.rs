@@ -22,6 +22,12 @@ use std::time::{Duration, Instant};
 
 /// When a validator that has not come to the position is asked again.
 const BEHIND_RETRY: Duration = Duration::from_millis(5);
+/// A validator may take so many times the patience until the stream is level there, else the next
+/// one is to go on with it: an answer need not bring much.
+const FILL_PATIENCES: u32 = 16;
+
+/// What a validator that refuses a position has: from where on, and up to where.
+type Span = (StreamPosition, StreamPosition);
 
 /// See the module.
 #[derive(Debug)]
@@ -38,8 +44,19 @@ pub(super) struct Feed {
     ask_at: Option<Instant>,
     /// Since when the connected validator is asked and brings nothing on.
     since: Option<Instant>,
-    /// Validators that did not have the position any more, one after the other.
-    gones: usize,
+    /// Since when it is asked and the stream is not level.
+    filling_since: Option<Instant>,
+    /// What validators have that did not have the position any more, one after the other. Bound:
+    /// the number of validators, as of the next one.
+    gone: Vec<Span>,
+    /// Where validators are that had not come to the position while one had patience.
+    ahead: Vec<StreamPosition>,
+    /// Where the connected one is, if it had not come there when it was asked last.
+    is_at: Option<StreamPosition>,
+    /// The connected one is left since it brought nothing on.
+    is_left: bool,
+    /// Holes since something was told last.
+    holes: u32,
 }
 
 /// What comes of an answer.
@@ -57,7 +74,9 @@ pub(super) enum Fed {
 
 impl Feed {
     /// One whose outputs before `from` are known, or that begins with what comes.
-    pub(super) const fn new(from: Option<StreamPosition>, now: Instant) -> Self {
+    pub(super) fn new(from: Option<StreamPosition>, now: Instant) -> Self {
+        // The end of the stream is no position in it.
+        let from = from.filter(|from| *from != StreamPosition::LIVE);
         Self {
             at: from,
             is_filling: from.is_some(),
@@ -65,14 +84,25 @@ impl Feed {
             asked: None,
             ask_at: Some(now),
             since: None,
-            gones: 0,
+            filling_since: None,
+            gone: Vec::new(),
+            ahead: Vec::new(),
+            is_at: None,
+            is_left: false,
+            holes: 0,
         }
     }
 
     /// Logged in, perhaps somewhere else.
     pub(super) fn connected(&mut self, now: Instant) {
         self.is_filling = self.at.is_some();
-        (self.asked, self.ask_at, self.since) = (None, Some(now), None);
+        // What was passed over elsewhere is behind `at` too.
+        self.seen = StreamPosition::BEGIN;
+        (self.asked, self.ask_at) = (None, Some(now));
+        (self.since, self.filling_since) = (None, None);
+        let is_at = self.is_at.take();
+        self.ahead.extend(is_at.filter(|_| self.is_left));
+        self.is_left = false;
     }
 
     /// Behind what has been told, if that is known yet.
@@ -84,7 +114,7 @@ impl Feed {
     pub(super) fn due(&self, patience: Duration) -> Option<Instant> {
         match self.asked {
             None => self.ask_at,
-            Some(_) => self.since?.checked_add(patience),
+            Some(_) => self.stuck_at(patience),
         }
     }
 
@@ -98,13 +128,28 @@ impl Feed {
     pub(super) fn note_asked(&mut self, id: Option<u64>, now: Instant) {
         self.asked = id;
         self.since = self.since.or(Some(now));
+        self.filling_since = self.filling_since.or(Some(now));
         self.ask_at = id.is_none().then(|| now + RETRY_MIN);
     }
 
-    /// Whether the validator has brought nothing on for too long.
+    /// When the validator is to be left, unless it brings something on.
+    fn stuck_at(&self, patience: Duration) -> Option<Instant> {
+        let idle = self.since.and_then(|since| since.checked_add(patience));
+        let whole = patience.saturating_mul(FILL_PATIENCES);
+        let slow = self
+            .filling_since
+            .and_then(|since| since.checked_add(whole));
+        idle.into_iter().chain(slow).min()
+    }
+
+    /// The validator is left, unless what is still to be read changes that.
+    pub(super) const fn leaves(&mut self) {
+        self.is_left = true;
+    }
+
+    /// Whether the validator has brought nothing on for too long, or too little.
     pub(super) fn is_stuck(&self, now: Instant, patience: Duration) -> bool {
-        let since = self.since;
-        since.is_some_and(|since| now.saturating_duration_since(since) >= patience)
+        self.stuck_at(patience).is_some_and(|at| at <= now)
     }
 
     /// Whether a frame that came live is to be told.
@@ -141,35 +186,91 @@ impl Feed {
     /// Takes an answer of one of so many validators.
     pub(super) fn answered(&mut self, answer: &Private<'_>, contacts: usize, now: Instant) -> Fed {
         self.asked = None;
+        (self.is_at, self.is_left) = (None, false);
         match answer.state() {
-            PrivateState::Done => {
-                let from = self.at.unwrap_or_else(|| answer.end());
-                let is_on = self.at.is_none_or(|at| answer.end() > at);
-                self.at = Some(from.max(answer.end()));
-                self.gones = 0;
-                let is_level = answer.end() >= answer.tip().max(self.seen);
-                self.is_filling &= !is_level;
-                self.since = self.since.filter(|_| self.is_filling && !is_on);
-                self.ask_at = self.is_filling.then_some(now);
-                Fed::Tell(from)
-            }
+            PrivateState::Done => Fed::Tell(self.done(answer, now)),
             PrivateState::Ahead => {
+                self.is_at = Some(answer.tip());
                 self.ask_at = Some(now + BEHIND_RETRY);
-                Fed::Nothing
+                if self.ahead.len() < contacts {
+                    return Fed::Nothing;
+                }
+                // Nobody has ever been there: somebody told of a block that there is not.
+                let from = median(&mut self.ahead);
+                self.ahead.clear();
+                let to = self.at.replace(from).unwrap_or(from);
+                (self.is_at, self.ask_at) = (None, Some(now));
+                Fed::Hole(from, to)
             }
             PrivateState::Gone => {
-                self.gones += 1;
-                if self.gones < contacts {
+                self.gone.push((answer.oldest(), answer.tip()));
+                if self.gone.len() < contacts {
                     return Fed::Leave;
                 }
-                self.gones = 0;
-                self.ask_at = Some(now);
-                let from = self.at.unwrap_or_else(|| answer.oldest());
-                self.at = Some(from.max(answer.oldest()));
-                Fed::Hole(from, answer.oldest())
+                let from = self.at.unwrap_or(StreamPosition::BEGIN);
+                // One that has what it says is gone tells nothing.
+                let is_told = |(oldest, tip): &Span| *oldest > from && tip >= oldest;
+                let spans = std::mem::take(&mut self.gone);
+                let spans: Vec<Span> = spans.into_iter().filter(is_told).collect();
+                if spans.is_empty() {
+                    return Fed::Leave;
+                }
+                let to = self.landing(spans);
+                let to = to.unwrap_or_else(|| answer.tip().max(self.seen).max(from));
+                self.at = Some(to);
+                self.ask_at = self.is_filling.then_some(now);
+                Fed::Hole(from, to)
             }
         }
     }
+
+    /// Takes what is there from the position on; says from where it is to be told.
+    fn done(&mut self, answer: &Private<'_>, now: Instant) -> StreamPosition {
+        let from = self.at.unwrap_or_else(|| answer.end());
+        let is_on = self.at.is_none_or(|at| answer.end() > at);
+        self.at = Some(from.max(answer.end()));
+        (self.gone, self.ahead) = (Vec::new(), Vec::new());
+        self.holes = 0;
+        let is_level = answer.end() >= answer.tip().max(self.seen);
+        self.is_filling &= !is_level;
+        self.since = self.since.filter(|_| self.is_filling && !is_on);
+        self.filling_since = self.filling_since.filter(|_| self.is_filling);
+        self.ask_at = self.is_filling.then_some(now);
+        from
+    }
+
+    /// Where to ask on when nobody has the position any more: where the first of them has
+    /// something, and a little behind that, since the oldest goes with each block. Where that was
+    /// gone as well, what most have decides, and more is given up; where they have nothing, or that
+    /// was gone too, everything up to what comes live, which is told then. None is for that.
+    fn landing(&mut self, mut spans: Vec<Span>) -> Option<StreamPosition> {
+        spans.sort_unstable();
+        let place = match self.holes {
+            0 => 0,
+            _ => spans.len().saturating_sub(1) / 2,
+        };
+        let (oldest, tip) = *spans.get(place)?;
+        let span = tip.height.saturating_sub(oldest.height);
+        let given_up = match self.holes {
+            0 => span / 8,
+            1 => span / 2,
+            _ => span,
+        };
+        self.holes = self.holes.saturating_add(1);
+        let is_level = span == 0 || given_up == span;
+        (self.is_filling, self.since) = (!is_level, self.since.filter(|_| !is_level));
+        self.filling_since = self.filling_since.filter(|_| !is_level);
+        let landing = StreamPosition::before(oldest.height.saturating_add(given_up)).max(oldest);
+        (!is_level).then_some(landing)
+    }
+}
+
+/// The lower middle of what was told: with F of 3 F + 1 liars among them it is not beyond what
+/// somebody honest told.
+fn median(told: &mut [StreamPosition]) -> StreamPosition {
+    told.sort_unstable();
+    let place = told.len().saturating_sub(1) / 2;
+    told.get(place).copied().unwrap_or(StreamPosition::BEGIN)
 }
 
 impl Clients {
@@ -178,7 +279,9 @@ impl Clients {
     /// [`ClientEvent::Stream`] before anything else of it. With `from` it begins there, as a
     /// program does that has kept [`stream_position`](Self::stream_position); without, where the
     /// stream is when the session is connected first. What no validator has any more is told as
-    /// [`ClientEvent::StreamHole`].
+    /// [`ClientEvent::StreamHole`]. It holds from the moment on from which
+    /// [`stream_position`](Self::stream_position) tells one: before that a lost connection leaves
+    /// nothing to go on from.
     ///
     /// Each part is one validator's word ([`Trust`](super::Trust)).
     pub fn follow_stream(&mut self, client: ClientRef, from: Option<StreamPosition>, now: Instant) {
@@ -228,6 +331,9 @@ impl Clients {
         let Some(feed) = &session.feed else { return };
         if feed.is_stuck(now, patience) {
             self.table.stuck.push(place);
+            if let Some(feed) = self.feed_mut(place) {
+                feed.leaves();
+            }
         } else if let Some(from) = feed.wants(now) {
             let asked = self.ask_private(ClientRef(place), from, StreamPosition::LIVE);
             if let Some(feed) = self.feed_mut(place) {

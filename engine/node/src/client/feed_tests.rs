@@ -195,3 +195,147 @@ fn whoever_brings_nothing_on_is_left_and_one_who_wants_time_is_given_it_in_bound
     );
     assert!(!feed.is_stuck(later + PATIENCE, PATIENCE));
 }
+
+fn gone(feed: &mut Feed, oldest: StreamPosition, tip: StreamPosition, now: Instant) -> Fed {
+    let at = feed.wants(now).expect("it asks");
+    feed.note_asked(Some(1), now);
+    let fed = answer(feed, PrivateState::Gone, [at, oldest, tip], now);
+    if fed == Fed::Leave {
+        feed.connected(now);
+    }
+    fed
+}
+
+/// The oldest block goes with each that comes: whoever asks for exactly that one comes too late.
+#[test]
+fn a_stream_that_is_kept_for_a_moment_alone_is_caught_up_with_all_the_same() {
+    let now = Instant::now();
+    for kept in [0, 1, 400] {
+        let mut feed = behind(now);
+        let (mut height, mut holes) = (1_000, 0);
+        loop {
+            // Each question costs as much time as a hundred blocks.
+            height += 100;
+            let (oldest, tip) = (at(height - kept, 0), at(height, 0));
+            if feed.position() >= Some(oldest) {
+                break;
+            }
+            let fed = gone(&mut feed, oldest, tip, now);
+            holes += usize::from(matches!(fed, Fed::Hole(from, to) if from < to));
+            assert!(holes <= 3, "{kept}: no end of holes");
+            if feed.wants(now).is_none() {
+                // Nobody can be asked in time: what comes from here on is told as it comes.
+                assert_eq!(feed.position(), Some(tip));
+                break;
+            }
+        }
+        if feed.wants(now).is_some() {
+            done(&mut feed, at(height, 0), at(height, 0), now);
+        }
+        assert!(feed.wants(now).is_none() && takes(&mut feed, height + 1, &[0]));
+    }
+}
+
+#[test]
+fn the_stream_goes_on_where_the_first_of_them_has_something() {
+    let now = Instant::now();
+    let mut feed = behind(now);
+    let tip = at(8_000, 0);
+    for oldest in [400, 50, 400] {
+        assert_eq!(gone(&mut feed, at(oldest, 0), tip, now), Fed::Leave);
+    }
+    let landing = at(50 + (8_000 - 50) / 8, 0);
+    let far = gone(&mut feed, at(5_000, 0), tip, now);
+    assert_eq!(far, Fed::Hole(at(5, 3), landing));
+    // One that says of itself that it has the position, and that nothing is there, tells nothing;
+    // nor does one that is far ahead of all, or begins behind its own end.
+    let mut feed = behind(now);
+    let max = at(u64::MAX, 0);
+    for (oldest, tip) in [(at(3, 0), tip), (max, max), (at(9, 0), at(8, 0))] {
+        assert_eq!(gone(&mut feed, oldest, tip, now), Fed::Leave);
+    }
+    let hole = gone(&mut feed, at(7, 0), at(15, 0), now);
+    assert_eq!(hole, Fed::Hole(at(5, 3), at(8, 0)));
+    // Where nobody tells anything there is no hole.
+    let mut feed = behind(now);
+    for _ in 0..9 {
+        assert_eq!(gone(&mut feed, at(5, 3), at(9, 0), now), Fed::Leave);
+    }
+    assert_eq!(feed.position(), Some(at(5, 3)));
+}
+
+/// A validator may tell of a block that there is not, and others then have never come so far.
+#[test]
+fn a_position_to_which_nobody_ever_comes_is_given_up() {
+    let now = Instant::now();
+    let mut feed = behind(now);
+    done(&mut feed, at(9, 0), at(9, 0), now);
+    assert!(takes(&mut feed, u64::MAX, &[7]), "its word");
+    let far = feed.position().unwrap();
+    let behind_it = |feed: &mut Feed, height: u64| {
+        feed.note_asked(Some(1), now);
+        let positions = [far, at(1, 0), at(height, 0)];
+        answer(feed, PrivateState::Ahead, positions, now)
+    };
+    feed.connected(now);
+    // A connection that is lost meanwhile says nothing.
+    for height in [100, 101, 102, 103, 104] {
+        assert_eq!(behind_it(&mut feed, height), Fed::Nothing);
+        feed.connected(now);
+    }
+    for height in [100, 103, 101, 102] {
+        assert_eq!(behind_it(&mut feed, height), Fed::Nothing);
+        feed.leaves();
+        feed.connected(now);
+    }
+    let hole = behind_it(&mut feed, 104);
+    assert_eq!(hole, Fed::Hole(at(101, 0), far));
+    assert_eq!(feed.wants(now), Some(at(101, 0)));
+    done(&mut feed, at(105, 0), at(105, 0), now);
+    assert!(takes(&mut feed, 105, &[0]));
+}
+
+#[test]
+fn what_came_live_on_an_earlier_connection_is_not_waited_for_on_the_next() {
+    let now = Instant::now();
+    let mut feed = behind(now);
+    assert!(!takes(&mut feed, u64::MAX, &[0]));
+    feed.connected(now);
+    feed.note_asked(Some(1), now);
+    done(&mut feed, at(10, 0), at(10, 0), now);
+    assert!(feed.wants(now).is_none() && takes(&mut feed, 10, &[0]));
+}
+
+/// The end of the stream means what comes, as it does for readers of the public one.
+#[test]
+fn from_the_end_on_is_what_comes() {
+    let now = Instant::now();
+    let mut feed = Feed::new(Some(StreamPosition::LIVE), now);
+    assert_eq!(feed.wants(now), Some(StreamPosition::LIVE));
+    done(&mut feed, at(10, 0), at(10, 0), now);
+    assert!(takes(&mut feed, 10, &[0]));
+}
+
+#[test]
+fn whoever_brings_it_on_by_next_to_nothing_does_not_keep_the_stream_to_itself() {
+    let now = Instant::now();
+    let mut feed = behind(now);
+    let whole = PATIENCE * FILL_PATIENCES;
+    let drip = |feed: &mut Feed, index: u32, now: Instant| {
+        feed.note_asked(Some(1), now);
+        done(feed, at(6, index), at(1_000_000, 0), now);
+    };
+    let mut later = now;
+    for index in 0..FILL_PATIENCES * 2 - 1 {
+        assert!(!feed.is_stuck(later, PATIENCE), "{index}");
+        drip(&mut feed, index, later);
+        later += PATIENCE / 2;
+    }
+    assert!(feed.is_stuck(now + whole, PATIENCE));
+    // The next one has as long again, and one that brings all of it is not left.
+    feed.connected(later);
+    drip(&mut feed, 200, later);
+    assert!(!feed.is_stuck(later + PATIENCE / 2, PATIENCE));
+    done(&mut feed, at(1_000_000, 0), at(1_000_000, 0), later);
+    assert!(!feed.is_stuck(later + 2 * whole, PATIENCE));
+}

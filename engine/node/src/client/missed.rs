@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// When a validator that has not come to a block is asked again.
 const AGAIN: Duration = Duration::from_millis(5);
+/// Bytes of the outputs of one command that are taken, of whoever tells them.
+const OUTPUTS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// An output that was put out for a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,19 +52,32 @@ pub struct PrivatePiece {
     pub tip: StreamPosition,
 }
 
-/// What an answer says; none while its validator has not come to the position.
-fn piece_of(answer: &Private<'_>) -> Option<Result<PrivatePiece, ClientError>> {
+/// What an answer says.
+enum Told {
+    Piece(PrivatePiece),
+    /// The oldest position that there is.
+    Gone(StreamPosition),
+    /// The validator has not come so far.
+    Ahead,
+}
+
+/// What an answer to a question from this position on says; what lies elsewhere is no part of it.
+fn told_by(answer: &Private<'_>, from: StreamPosition, to: StreamPosition) -> Told {
     match answer.state() {
-        PrivateState::Done => Some(Ok(PrivatePiece {
-            outputs: answer.clone().map(PrivateOutput::from).collect(),
-            next: answer.end(),
-            tip: answer.tip(),
-        })),
-        PrivateState::Gone => Some(Err(ClientError::Gone {
-            position: answer.end(),
-            oldest: answer.oldest(),
-        })),
-        PrivateState::Ahead => None,
+        PrivateState::Done => {
+            let is_asked = |item: &PrivateItem<'_>| (from..to).contains(&item.address);
+            Told::Piece(PrivatePiece {
+                outputs: answer
+                    .clone()
+                    .filter(is_asked)
+                    .map(PrivateOutput::from)
+                    .collect(),
+                next: answer.end().max(from),
+                tip: answer.tip(),
+            })
+        }
+        PrivateState::Gone => Told::Gone(answer.oldest()),
+        PrivateState::Ahead => Told::Ahead,
     }
 }
 
@@ -102,20 +117,37 @@ impl Client {
     ) -> Result<PrivatePiece, ClientError> {
         let began = Instant::now();
         let mut left = self.clients.contacts_len();
+        let mut asked_since = began;
         loop {
             let rest = timeout.saturating_sub(began.elapsed());
-            let piece = self.question(
+            let told = self.question(
                 rest,
                 |clients, client| clients.ask_private(client, from, to),
                 |id, event| match event {
-                    ClientEvent::Private(answer) if answer.id() == id => piece_of(answer),
+                    ClientEvent::Private(answer) if answer.id() == id => {
+                        Some(told_by(answer, from, to))
+                    }
                     _ => None,
                 },
             )?;
-            left = left.saturating_sub(1);
-            match piece {
-                Err(ClientError::Gone { .. }) if left > 0 => self.turn_away(),
-                piece => return piece,
+            match told {
+                Told::Piece(piece) => return Ok(piece),
+                Told::Gone(oldest) => {
+                    left = left.saturating_sub(1);
+                    if left == 0 {
+                        let position = from;
+                        return Err(ClientError::Gone { position, oldest });
+                    }
+                    self.turn_away();
+                    asked_since = Instant::now();
+                }
+                Told::Ahead if asked_since.elapsed() < self.patience => {
+                    self.turn(AGAIN.min(rest), |_, _| ())?;
+                }
+                Told::Ahead => {
+                    self.turn_away();
+                    asked_since = Instant::now();
+                }
             }
         }
     }
@@ -124,7 +156,8 @@ impl Client {
     /// result was not seen, which is a duplicate when it is sent again.
     ///
     /// # Errors
-    /// [`ClientError::Gone`]: nobody has that block's outputs any more. The time was over.
+    /// [`ClientError::Gone`]: nobody has that block's outputs any more. [`ClientError::Length`]: a
+    /// validator tells more than 64 MiB of them. The time was over.
     pub fn outputs_at(
         &mut self,
         place: Place,
@@ -133,13 +166,22 @@ impl Client {
         let began = Instant::now();
         let mut from = StreamPosition::before(place.height);
         let end = StreamPosition::before(place.height.saturating_add(1));
-        let mut outputs = Vec::new();
+        let (mut outputs, mut bytes) = (Vec::new(), 0_usize);
         while from < end {
             let rest = timeout.saturating_sub(began.elapsed());
+            if rest.is_zero() {
+                return Err(ClientError::Timeout);
+            }
             let piece = self.private(from, end, rest)?;
             let of_command = |one: &PrivateOutput| one.command == Some(place.index);
-            let own = piece.outputs.into_iter().filter(of_command);
-            outputs.extend(own.map(|one| one.bytes));
+            for one in piece.outputs.into_iter().filter(of_command) {
+                bytes = bytes.saturating_add(one.bytes.len());
+                outputs.push(one.bytes);
+            }
+            if bytes > OUTPUTS_BYTES_MAX {
+                let bytes_max = OUTPUTS_BYTES_MAX;
+                return Err(ClientError::Length { bytes, bytes_max });
+            }
             if piece.next <= from {
                 // It has not come to that block yet.
                 self.turn(AGAIN.min(rest), |_, _| ())?;

@@ -13,6 +13,9 @@ use quorate_net::ClientId;
 const QUESTIONS_PER_TURN: usize = 64;
 /// Questions that one turn takes from one client.
 const QUESTIONS_PER_CLIENT: usize = 16;
+/// Of these such as walk over what is kept for others too: each may take as long as some tens of
+/// the rest.
+const WALKS_PER_TURN: usize = 8;
 /// Bytes of answers that one turn makes, but for the last one.
 const ANSWER_BYTES_PER_TURN: usize = 1024 * 1024;
 
@@ -20,9 +23,17 @@ const ANSWER_BYTES_PER_TURN: usize = 1024 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Questions {
     asked: Vec<ClientId>,
+    walks: usize,
 }
 
 impl Questions {
+    /// Whether there is time for one more that walks.
+    pub(super) const fn admit_walk(&mut self) -> bool {
+        let is_admitted = self.walks < WALKS_PER_TURN;
+        self.walks += is_admitted as usize;
+        is_admitted
+    }
+
     /// Whether one more of this client is taken, while so many bytes of answers wait.
     pub(super) fn admit(&mut self, client: ClientId, waiting_bytes: usize) -> bool {
         let by_client = self.asked.iter().filter(|one| **one == client);
@@ -106,6 +117,13 @@ mod tests {
         let executor = Executor::new(Long, 8, 0);
         let other = SessionId([2; 16]);
         assert!(answer_of(&executor, other, &3_u32.to_le_bytes()).is_empty());
+    }
+
+    #[test]
+    fn a_turn_takes_few_questions_that_walk() {
+        let mut questions = Questions::default();
+        let admitted = (0..3 * WALKS_PER_TURN).filter(|_| questions.admit_walk());
+        assert_eq!(admitted.count(), WALKS_PER_TURN);
     }
 
     #[test]

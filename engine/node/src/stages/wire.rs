@@ -461,7 +461,9 @@ struct Taking<'t, I> {
 
 impl<I: Inward> Taking<'_, I> {
     /// Whether a question is let through; if not, it has been answered.
-    fn admit_question(&mut self, client: ClientId, id: u64, is_session_ask: bool) -> bool {
+    fn admit_question(&mut self, client: ClientId, id: u64, request: &ClientFrame<'_>) -> bool {
+        let is_session_ask = matches!(request, ClientFrame::SessionAsk { .. });
+        let is_walk = matches!(request, ClientFrame::PrivateAsk { .. });
         // What is told of a session by a validator that is far behind would let its client number
         // new commands like old ones.
         let heights = (self.metrics.height.read(), self.metrics.height_peers.read());
@@ -471,6 +473,7 @@ impl<I: Inward> Taking<'_, I> {
         let waiting_bytes = self.replies.bytes_len();
         let is_admitted = !is_behind
             && self.inward.has_room_for_question()
+            && (!is_walk || self.questions.admit_walk())
             && self.questions.admit(client, waiting_bytes);
         if !is_admitted {
             self.metrics.questions_busy.add(1);
@@ -495,8 +498,7 @@ impl<I: Inward> Taking<'_, I> {
             | ClientFrame::RootAsk { id }
             | ClientFrame::PrivateAsk { id, .. }
             | ClientFrame::SessionAsk { id } => {
-                let is_session_ask = matches!(request, ClientFrame::SessionAsk { .. });
-                let is_admitted = self.admit_question(from.client, id, is_session_ask);
+                let is_admitted = self.admit_question(from.client, id, &request);
                 return is_admitted.then_some(request);
             }
             // Answered before it comes here.

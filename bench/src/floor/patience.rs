@@ -75,7 +75,9 @@ impl Patience {
             None => self.lacking(),
         };
         let is_vote = self.proposer != Some(place) && !self.has_voted(place);
-        let left = before.filter(|_| is_vote).map(|before| before - 1);
+        let left = before
+            .filter(|_| is_vote)
+            .map(|before| before.saturating_sub(1));
         self.lacking = Some(left);
         left.is_none_or(|left| left == 0)
     }
@@ -104,6 +106,8 @@ mod tests {
         assert!(!patience.is_reason(0));
         assert!(!patience.is_reason(2));
         assert!(patience.is_reason(1));
+        // More may come before they are read.
+        assert!(patience.is_reason(0) && patience.is_reason(2));
         patience.end_sleep();
         for place in 0..3 {
             patience.note_vote(place, 7);

@@ -149,9 +149,13 @@ fn every_validator_tells_the_same_bytes_and_still_does_after_a_restart() {
         assert_whole(&late[0]);
         assert!(late.iter().all(|told| *told == late[0]));
         assert_eq!([&first[0][..], &all[0][..]].concat(), late[0]);
-        let status = nodes[3].status().unwrap();
-        assert!(!status.published.is_empty() && status.publish.count > 0);
-        assert_eq!(status.public_oldest, 1);
+        // Its stamps begin when it is level with the others.
+        eventually("stamps of what the restarted one publishes", || {
+            say(&mut client, &[[0, 0]]);
+            let status = nodes[3].status().unwrap();
+            !status.published.is_empty() && status.publish.count > 0
+        });
+        assert_eq!(nodes[3].status().unwrap().public_oldest, 1);
         stop_all(nodes);
     }
 }

@@ -53,7 +53,10 @@ const fn bit_of(session: SessionId) -> u64 {
 
 impl Block {
     fn of(results: &BlockResults) -> Self {
-        let (mut entries, mut bytes, mut whose) = (Vec::new(), Vec::new(), 0);
+        // PERF: asked for once; what is over is given back below.
+        let mut entries = Vec::with_capacity(results.outputs_len());
+        let mut bytes = Vec::with_capacity(results.outputs_bytes());
+        let mut whose = 0;
         let mut share = (None, OwnShare::default());
         for output in results.outputs() {
             let Audience::Session(session) = output.audience else {

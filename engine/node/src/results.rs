@@ -308,6 +308,11 @@ impl BlockResults {
         })
     }
 
+    /// Bytes of all of them.
+    pub(crate) const fn outputs_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// How many outputs the block had.
     #[must_use]
     pub fn outputs_len(&self) -> usize {

@@ -50,6 +50,9 @@ pub struct FloorPlan {
     /// Members vote for all in one go and read each vote when it comes, also where they have to
     /// share cores.
     pub is_plain: bool,
+    /// Members look for a moment for what comes soon before they sleep in their poll, as validators
+    /// do that linger.
+    pub lingers: bool,
 }
 
 /// What came of it.
@@ -72,6 +75,8 @@ pub struct Floor {
     /// Whether followers gave their core up after the vote for the proposer, and all members read
     /// votes together.
     pub gives_way: bool,
+    /// Whether members looked for a moment before they slept.
+    pub lingers: bool,
     /// From the moment in which a round's proposal goes to the sockets to its last vote at the
     /// proposer, as finality counts from the receipt of a command.
     pub floor_us: Percentiles,
@@ -132,6 +137,10 @@ fn measure_late(plan: &FloorPlan, late: Duration) -> Result<Floor, FloorError> {
     }
     let sizes = Sizes::of(plan.command_bytes);
     let gives_way = !plan.is_plain && are_cores_shared(validators);
+    let linger = match plan.lingers {
+        true => quorate_net::LINGER,
+        false => Duration::ZERO,
+    };
     let mut mesh = mesh(usize::from(validators))?;
     let own = mesh.remove(0);
     // Open, and nobody reads them: as the connections of a process that stands still.
@@ -142,14 +151,16 @@ fn measure_late(plan: &FloorPlan, late: Duration) -> Result<Floor, FloorError> {
         for streams in mesh {
             scope.spawn(move || {
                 let patience = gives_way.then(|| Patience::of_follower(streams.len(), need));
-                follow(Links::new(&streams, silent, sizes, patience), gives_way);
+                let links = Links::new(&streams, silent, sizes, patience, linger);
+                follow(links, gives_way);
             });
         }
         // Dropped at the end of this block in any case: its connections end, and with them all
         // followers.
         let own = own;
         let patience = gives_way.then(|| Patience::of_proposer(own.len(), need));
-        let mut leader = Leader::new(Links::new(&own, silent, sizes, patience), need);
+        let links = Links::new(&own, silent, sizes, patience, linger);
+        let mut leader = Leader::new(links, need);
         run(plan, late, &mut leader, &mut times)
     })?;
     drop(unread);
@@ -159,6 +170,7 @@ fn measure_late(plan: &FloorPlan, late: Duration) -> Result<Floor, FloorError> {
         rate: plan.rate,
         silent,
         gives_way,
+        lingers: plan.lingers,
         rounds: times.latencies.count(),
         propose_bytes: sizes.propose,
         vote_bytes: sizes.vote,
@@ -327,6 +339,7 @@ mod tests {
             duration: Duration::from_millis(60),
             silent: 0,
             is_plain: false,
+            lingers: false,
         }
     }
 

@@ -18,6 +18,7 @@ use crate::error::{CloseReason, NetError, SendError};
 use crate::handshake::{ChainIds, ClientAuthenticator, Handshake, Remote};
 use crate::keepalive::keep_alive_client;
 use crate::limits::Limits;
+use crate::linger::Linger;
 use crate::lookups::Lookups;
 use crate::noise::check_suites;
 use crate::queue::{CLASSES, Class, Outbound};
@@ -377,7 +378,9 @@ impl ClientLinks {
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> Result<usize, NetError> {
-        let sleep = self.waker.sleep(&mut self.poll, &mut self.events, timeout);
+        let (poll, events) = (&mut self.poll, &mut self.events);
+        let mut at_once = Linger::new(Duration::ZERO);
+        let sleep = self.waker.sleep(poll, events, timeout, &mut at_once);
         let Slept { for_a_while, came } = sleep?;
         if for_a_while {
             self.now = self.now.max(Instant::now());

@@ -38,6 +38,7 @@ mod handshake;
 mod hello;
 mod keepalive;
 mod limits;
+mod linger;
 mod link;
 mod lookups;
 mod noise;
@@ -64,6 +65,7 @@ pub use handshake::{Authenticator, ChainIds, ClientAuthenticator};
 pub use limits::{
     CLIENT_ADDRESSEE, Limits, MESSAGES_VERSION_MAX, MESSAGES_VERSION_MIN, WIRE_VERSION,
 };
+pub use linger::LINGER;
 pub use poller::{Net, NetConfig};
 pub use queue::Class;
 pub use reserve::{Ports, Reserved};

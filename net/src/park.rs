@@ -59,6 +59,13 @@ impl Park {
         (polled, sleeps)
     }
 
+    /// Consumer: one look without a sleep, `poll` included, before it may sleep. The second value
+    /// says that work was announced; that is taken, and the consumer must drain and not sleep.
+    pub(crate) fn look<T>(&self, poll: impl FnOnce() -> T) -> (T, bool) {
+        let polled = poll();
+        (polled, self.take())
+    }
+
     /// About to sleep. False if work was announced meanwhile: then it must not.
     fn prepare(&self) -> bool {
         self.word
@@ -72,12 +79,14 @@ impl Park {
         fence(Ordering::SeqCst);
     }
 
-    /// Takes the notification of a consumer that did not sleep.
-    fn take(&self) {
+    /// Takes the notification of a consumer that did not sleep; whether there was one.
+    fn take(&self) -> bool {
         // A spinning consumer asks all the time: do not write the line when there is nothing.
-        if self.word.load(Ordering::Relaxed) == NOTIFIED {
+        let was_notified = self.word.load(Ordering::Relaxed) == NOTIFIED;
+        if was_notified {
             self.word.swap(IDLE, Ordering::SeqCst);
         }
         fence(Ordering::SeqCst);
+        was_notified
     }
 }

@@ -31,6 +31,17 @@ fn an_awake_consumer_costs_no_wake_up_and_does_not_go_to_sleep() {
 }
 
 #[test]
+fn who_looks_is_told_of_work_once_and_woken_by_nobody() {
+    let park = Park::default();
+    park.notify(|| panic!("nobody sleeps"));
+    assert_eq!(park.look(|| 7), (7, true));
+    assert_eq!(park.look(|| 8), (8, false), "it was taken");
+    let told = park.look(|| park.notify(|| panic!("nobody sleeps"))).1;
+    assert!(told, "announced while it looked");
+    park.wait(true, |sleeps| assert!(sleeps));
+}
+
+#[test]
 fn no_work_is_lost_between_two_threads() {
     const ITEMS: u64 = 200_000;
     let park = Park::default();

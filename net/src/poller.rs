@@ -24,6 +24,7 @@ use crate::error::{CloseReason, NetError, SendError};
 use crate::handler::{ClientId, Handler, PATIENCE};
 use crate::handshake::{Authenticator, ChainIds, Local, Port};
 use crate::limits::Limits;
+use crate::linger::Linger;
 use crate::link::{Link, PendingKind, Role, Waiting};
 use crate::noise::check_suites;
 use crate::peers::{Peer, Peers};
@@ -91,6 +92,8 @@ pub struct Net {
     pub(crate) now: Instant,
     /// Nothing is due before this.
     pub(crate) next_timer: Instant,
+    /// How a turn looks for what comes soon before it sleeps.
+    linger: Linger,
 }
 
 /// What a wait has brought.
@@ -187,7 +190,16 @@ impl Net {
             clients_waiting_bytes: 0,
             now,
             next_timer: now,
+            linger: Linger::new(Duration::ZERO),
         })
+    }
+
+    /// From now on a turn with nothing to do looks for so long for what comes soon, and gives its
+    /// core up between looks, before it sleeps; none to begin with. That spares it the wake-up
+    /// where frames follow each other closely, at the cost of that much processor time a sleep. It
+    /// sleeps at once for a while when the core was given up for long.
+    pub const fn set_linger(&mut self, time: Duration) {
+        self.linger = Linger::new(time);
     }
 
     /// One turn: reads what arrived, calls `handler`, and returns how much was done (0: idle).
@@ -272,7 +284,8 @@ impl Net {
         timeout: Option<Duration>,
         handler: &mut impl Handler,
     ) -> Result<Waited, NetError> {
-        let sleep = self.waker.sleep(&mut self.poll, &mut self.events, timeout);
+        let (poll, events) = (&mut self.poll, &mut self.events);
+        let sleep = self.waker.sleep(poll, events, timeout, &mut self.linger);
         let Slept { for_a_while, came } = sleep?;
         if for_a_while {
             self.now = self.now.max(Instant::now());

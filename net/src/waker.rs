@@ -3,11 +3,12 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
 
 use crate::error::NetError;
+use crate::linger::Linger;
 use crate::park::Park;
 
 /// Wakes a [`crate::Net`] or a [`crate::ClientLinks`] out of its turn. Cheap to clone.
@@ -36,14 +37,24 @@ impl Waker {
     }
 
     /// Waits for events, for as long as `timeout` at most: not at all when the loop was woken
-    /// since it slept last.
+    /// since it slept last. Before the sleep it looks for what comes soon, as `linger` says.
     pub(crate) fn sleep(
         &self,
         poll: &mut Poll,
         events: &mut Events,
         timeout: Option<Duration>,
+        linger: &mut Linger,
     ) -> Result<Slept, NetError> {
         let may_sleep = timeout != Some(Duration::ZERO);
+        let time = linger.before(timeout);
+        if !time.is_zero()
+            && let Some(came) = self.linger(poll, events, time, linger)?
+        {
+            return Ok(Slept {
+                for_a_while: true,
+                came,
+            });
+        }
         let (polled, for_a_while) = self.park.wait(may_sleep, |sleeps| {
             let timeout = if sleeps {
                 timeout
@@ -52,12 +63,41 @@ impl Waker {
             };
             poll.poll(events, timeout)
         });
-        let came = match polled {
-            Ok(()) => true,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => false,
-            Err(error) => return Err(NetError::Poll(error)),
-        };
+        let came = came(polled)?;
         Ok(Slept { for_a_while, came })
+    }
+
+    /// Looks again and again, and gives the core up in between, until something has come; nothing
+    /// when `time` is over, or others have the core.
+    fn linger(
+        &self,
+        poll: &mut Poll,
+        events: &mut Events,
+        time: Duration,
+        linger: &mut Linger,
+    ) -> Result<Option<bool>, NetError> {
+        let began = Instant::now();
+        loop {
+            let look = || poll.poll(events, Some(Duration::ZERO));
+            let (polled, was_woken) = self.park.look(look);
+            let came = came(polled)?;
+            if was_woken || !came || !events.is_empty() {
+                return Ok(Some(came));
+            }
+            if linger.is_over() || began.elapsed() >= time {
+                return Ok(None);
+            }
+            linger.give_core();
+        }
+    }
+}
+
+/// Whether events may have come: not when a signal has interrupted the wait for them.
+fn came(polled: io::Result<()>) -> Result<bool, NetError> {
+    match polled {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+        Err(error) => Err(NetError::Poll(error)),
     }
 }
 
@@ -68,4 +108,62 @@ pub(crate) struct Slept {
     pub(crate) for_a_while: bool,
     /// Events may have come; a signal has interrupted it otherwise.
     pub(crate) came: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: mio::Token = mio::Token(0);
+
+    /// One that lingers for longer than any test may take.
+    fn sleeper() -> (Poll, Events, Waker, Linger) {
+        let poll = Poll::new().unwrap();
+        let waker = mio::Waker::new(poll.registry(), TOKEN).unwrap();
+        let linger = Linger::new(Duration::from_secs(600));
+        (poll, Events::with_capacity(1), Waker::new(waker), linger)
+    }
+
+    #[test]
+    fn who_lingers_is_told_of_work_and_does_not_sleep() {
+        let (mut poll, mut events, waker, mut linger) = sleeper();
+        waker.wake();
+        let slept = waker.sleep(&mut poll, &mut events, None, &mut linger);
+        let slept = slept.unwrap();
+        assert!(slept.for_a_while && slept.came);
+        assert!(events.is_empty(), "nobody wrote to wake it");
+    }
+
+    #[test]
+    fn work_of_another_thread_ends_the_lingering_or_the_sleep() {
+        let (mut poll, mut events, waker, mut linger) = sleeper();
+        let other = waker.clone();
+        std::thread::scope(|scope| {
+            scope.spawn(move || other.wake());
+            let slept = waker.sleep(&mut poll, &mut events, None, &mut linger);
+            assert!(slept.unwrap().came);
+        });
+    }
+
+    #[test]
+    fn what_comes_from_the_system_ends_the_lingering() {
+        let (mut poll, mut events, waker, mut linger) = sleeper();
+        waker.waker.wake().unwrap();
+        let slept = waker.sleep(&mut poll, &mut events, None, &mut linger);
+        let slept = slept.unwrap();
+        assert!(slept.for_a_while && slept.came);
+        assert_eq!(events.iter().count(), 1);
+    }
+
+    #[test]
+    fn lingering_ends_with_the_time_that_the_caller_has() {
+        let (mut poll, mut events, waker, mut linger) = sleeper();
+        let soon = Some(Duration::from_millis(1));
+        let slept = waker.sleep(&mut poll, &mut events, soon, &mut linger);
+        assert!(slept.unwrap().came && events.is_empty());
+        // Nothing to wait for.
+        let none = Some(Duration::ZERO);
+        let slept = waker.sleep(&mut poll, &mut events, none, &mut linger);
+        assert!(!slept.unwrap().for_a_while);
+    }
 }

@@ -74,18 +74,12 @@ impl World {
     }
 
     /// Turns as the event loop does, until everything was seen.
-    fn consume(&self, items: u32, may_sleep: impl Fn(u32) -> bool) {
+    fn consume(&self, items: u32, manner: Manner) {
         let mut seen = vec![0; self.pushed.len()];
         let mut turn = 0;
         while seen.iter().any(|count| *count < items) {
-            let ((), slept) = self.park.wait(may_sleep(turn), |sleeps| {
-                if sleeps {
-                    self.kernel.sleep();
-                } else {
-                    thread::yield_now();
-                }
-            });
-            if slept {
+            let is_told = manner == Manner::Lingers && self.park.look(thread::yield_now).1;
+            if !is_told && self.wait(turn > 0 || manner != Manner::FirstSpins) {
                 self.sleeps.fetch_add(1, Ordering::Relaxed);
             }
             for (seen, pushed) in seen.iter_mut().zip(&self.pushed) {
@@ -93,6 +87,17 @@ impl World {
             }
             turn += 1;
         }
+    }
+
+    fn wait(&self, may_sleep: bool) -> bool {
+        let ((), slept) = self.park.wait(may_sleep, |sleeps| {
+            if sleeps {
+                self.kernel.sleep();
+            } else {
+                thread::yield_now();
+            }
+        });
+        slept
     }
 
     /// Once every thread has ended: no sleep was woken twice.
@@ -105,9 +110,19 @@ impl World {
     }
 }
 
+/// What a consumer does in a turn with nothing to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    Sleeps,
+    /// It does not sleep in its first turn.
+    FirstSpins,
+    /// It looks before it sleeps.
+    Lingers,
+}
+
 /// Explores `producers` with `items` each, with at most so many switches that nobody asked for
 /// (`None`: all of them).
-fn explore(producers: usize, items: u32, preemptions: Option<usize>, first_spins: bool) {
+fn explore(producers: usize, items: u32, preemptions: Option<usize>, manner: Manner) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = preemptions;
     model.check(move || {
@@ -118,7 +133,7 @@ fn explore(producers: usize, items: u32, preemptions: Option<usize>, first_spins
                 thread::spawn(move || world.produce(producer, items))
             })
             .collect();
-        world.consume(items, |turn| turn > 0 || !first_spins);
+        world.consume(items, manner);
         for thread in threads {
             thread.join().unwrap();
         }
@@ -128,20 +143,27 @@ fn explore(producers: usize, items: u32, preemptions: Option<usize>, first_spins
 
 #[test]
 fn nothing_is_lost_and_no_sleep_is_woken_twice_with_one_producer() {
-    explore(1, 1, None, false);
-    explore(1, 2, None, false);
+    explore(1, 1, None, Manner::Sleeps);
+    explore(1, 2, None, Manner::Sleeps);
 }
 
 #[test]
 fn nothing_is_lost_by_a_consumer_that_looks_before_it_sleeps() {
-    explore(1, 1, None, true);
-    explore(1, 2, None, true);
+    explore(1, 1, None, Manner::FirstSpins);
+    explore(1, 2, None, Manner::FirstSpins);
+}
+
+#[test]
+fn nothing_is_lost_by_a_consumer_that_lingers() {
+    explore(1, 1, None, Manner::Lingers);
+    explore(1, 2, None, Manner::Lingers);
+    explore(2, 1, Some(2), Manner::Lingers);
 }
 
 #[test]
 fn nothing_is_lost_with_two_producers() {
-    explore(2, 1, Some(3), false);
-    explore(2, 2, Some(2), false);
+    explore(2, 1, Some(3), Manner::Sleeps);
+    explore(2, 2, Some(2), Manner::Sleeps);
 }
 
 #[test]

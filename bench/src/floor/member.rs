@@ -51,6 +51,8 @@ pub(super) struct Links<'a> {
     came: Came,
     /// Where members share cores.
     patience: Option<Patience>,
+    /// How long a turn looks for what comes soon before it sleeps.
+    linger: Duration,
 }
 
 /// The rounds of what came in a turn.
@@ -62,12 +64,13 @@ struct Came {
 
 impl<'a> Links<'a> {
     /// Of the connections the last `silent` ones are unread. With a patience votes that change
-    /// nothing yet are read later.
+    /// nothing yet are read later; before each sleep a turn looks for as long as `linger`.
     pub(super) fn new(
         streams: &'a [TcpStream],
         silent: u16,
         sizes: Sizes,
         patience: Option<Patience>,
+        linger: Duration,
     ) -> Self {
         let speaking = streams.len().saturating_sub(usize::from(silent));
         let link = |at| Link {
@@ -84,6 +87,7 @@ impl<'a> Links<'a> {
             frame: vec![0; sizes.propose.max(sizes.vote)],
             came: Came::default(),
             patience,
+            linger,
         }
     }
 
@@ -93,8 +97,7 @@ impl<'a> Links<'a> {
         let mut wait = until.saturating_duration_since(Instant::now());
         let mut patient_until = None;
         loop {
-            let timeout = Timespec::try_from(wait).map_err(io::Error::other)?;
-            let is_over = poll(&mut self.fds, Some(&timeout))? == 0;
+            let is_over = self.wait(wait)? == 0;
             if is_over {
                 // What the caller waits for besides is no fault of anybody's.
                 let in_vain = patient_until.is_some_and(|end| end < until);
@@ -110,6 +113,21 @@ impl<'a> Links<'a> {
             wait = end.min(until).saturating_duration_since(now);
         }
         self.read_ready()
+    }
+
+    /// Waits for so long at most until something comes; how many connections have something.
+    fn wait(&mut self, wait: Duration) -> io::Result<usize> {
+        let began = Instant::now();
+        while began.elapsed() < self.linger.min(wait) {
+            let came = poll(&mut self.fds, Some(&Timespec::default()))?;
+            if came > 0 {
+                return Ok(came);
+            }
+            std::thread::yield_now();
+        }
+        let left = wait.saturating_sub(began.elapsed());
+        let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
+        Ok(poll(&mut self.fds, Some(&timeout))?)
     }
 
     /// Notes what has come; whether it is a reason to read.
@@ -370,8 +388,9 @@ mod tests {
     fn a_proposer_that_shares_cores_reads_votes_when_they_are_enough() {
         let mesh = mesh(3).unwrap();
         let patience = Patience::of_proposer(2, 3);
-        let mut own = Links::new(&mesh[0], 0, SIZES, Some(patience));
-        let mut others = [1, 2].map(|member| Links::new(&mesh[member], 0, SIZES, None));
+        let mut own = Links::new(&mesh[0], 0, SIZES, Some(patience), Duration::ZERO);
+        let mut others =
+            [1, 2].map(|member| Links::new(&mesh[member], 0, SIZES, None, Duration::ZERO));
         own.send(PROPOSE, 0, false).unwrap();
         for other in &mut others {
             other.turn(far()).unwrap();

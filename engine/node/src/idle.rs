@@ -3,7 +3,18 @@
 use crate::parked::Receiver;
 use crate::profiles::Idle;
 use crossbeam::channel::{RecvTimeoutError, TryRecvError};
-use std::time::Duration;
+use quorate_net::LINGER;
+use std::time::{Duration, Instant};
+
+impl Idle {
+    /// How long it looks for what comes soon, giving its core up, before it sleeps.
+    pub(crate) const fn linger(self) -> Duration {
+        match self {
+            Self::Linger => LINGER,
+            Self::Park | Self::Yield | Self::Spin => Duration::ZERO,
+        }
+    }
+}
 
 /// What came of waiting.
 #[derive(Debug)]
@@ -18,13 +29,11 @@ pub(crate) enum Received<T> {
 
 /// Waits for the next item: parked at most `timeout`, or one look and a pause.
 pub(crate) fn receive<T>(receiver: &Receiver<T>, idle: Idle, timeout: Duration) -> Received<T> {
-    match receiver.try_recv() {
-        Ok(item) => return Received::Item(item),
-        Err(TryRecvError::Disconnected) => return Received::Closed,
-        Err(TryRecvError::Empty) => {}
+    if let Some(found) = look(receiver, idle.linger().min(timeout)) {
+        return found;
     }
     match idle {
-        Idle::Park => match receiver.recv_timeout(timeout) {
+        Idle::Linger | Idle::Park => match receiver.recv_timeout(timeout) {
             Ok(item) => return Received::Item(item),
             Err(RecvTimeoutError::Disconnected) => return Received::Closed,
             Err(RecvTimeoutError::Timeout) => {}
@@ -35,14 +44,46 @@ pub(crate) fn receive<T>(receiver: &Receiver<T>, idle: Idle, timeout: Duration) 
     Received::Nothing
 }
 
+/// Looks once, and again for as long as `linger`, giving the core up in between.
+fn look<T>(receiver: &Receiver<T>, linger: Duration) -> Option<Received<T>> {
+    let mut began = None;
+    loop {
+        match receiver.try_recv() {
+            Ok(item) => return Some(Received::Item(item)),
+            Err(TryRecvError::Disconnected) => return Some(Received::Closed),
+            Err(TryRecvError::Empty) => {}
+        }
+        if linger.is_zero() || began.get_or_insert_with(Instant::now).elapsed() >= linger {
+            return None;
+        }
+        std::thread::yield_now();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::parked::unbounded;
 
     #[test]
+    fn who_lingers_looks_again_before_it_sleeps() {
+        let (sender, receiver) = unbounded::<u8>();
+        let long = Duration::from_secs(600);
+        let found = std::thread::scope(|scope| {
+            scope.spawn(move || sender.send(7));
+            look(&receiver, long)
+        });
+        assert!(matches!(found, Some(Received::Item(7))));
+        let (sender, receiver) = unbounded::<u8>();
+        assert!(look(&receiver, Duration::ZERO).is_none());
+        assert!(look(&receiver, Duration::from_micros(1)).is_none());
+        drop(sender);
+        assert!(matches!(look(&receiver, long), Some(Received::Closed)));
+    }
+
+    #[test]
     fn what_waits_is_taken_and_an_end_is_told_in_every_way_of_idling() {
-        for idle in [Idle::Park, Idle::Yield, Idle::Spin] {
+        for idle in [Idle::Linger, Idle::Park, Idle::Yield, Idle::Spin] {
             let (sender, receiver) = unbounded();
             assert!(matches!(
                 receive::<u8>(&receiver, idle, Duration::ZERO),

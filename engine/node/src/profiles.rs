@@ -45,8 +45,11 @@ pub enum Threads {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Idle {
-    /// Sleeps until something comes; a wake-up costs some microseconds.
+    /// Looks for a moment for what comes soon, and gives the core to whoever wants it in between;
+    /// then sleeps.
     #[default]
+    Linger,
+    /// Sleeps until something comes; a wake-up costs some microseconds.
     Park,
     /// Gives the core to whoever wants it, then looks again.
     Yield,
@@ -125,7 +128,7 @@ impl Profile {
     pub const fn idle(self) -> Idle {
         match self {
             Self::Colo => Idle::Spin,
-            Self::Lan | Self::Laptop => Idle::Park,
+            Self::Lan | Self::Laptop => Idle::Linger,
         }
     }
 
@@ -305,8 +308,9 @@ impl Placement {
         let idle = match idle {
             Some(idle) => idle,
             None if profile.idle() == Idle::Spin && crowded => {
-                remark = Some("park, since spinning would take the cores of other validators here");
-                Idle::Park
+                remark =
+                    Some("linger, since spinning would take the cores of other validators here");
+                Idle::Linger
             }
             None => profile.idle(),
         };
@@ -404,11 +408,11 @@ mod tests {
     }
 
     #[test]
-    fn four_validators_on_two_cores_share_and_park_whatever_the_profile() {
+    fn four_validators_on_two_cores_share_and_sleep_whatever_the_profile() {
         for profile in [Profile::Colo, Profile::Lan, Profile::Laptop] {
             let placement = Placement::decide(facts(profile, 2, 4));
             assert_eq!(placement.threading, Threading::Shared, "{placement}");
-            assert_eq!(placement.idle, Idle::Park, "{placement}");
+            assert_eq!(placement.idle, Idle::Linger, "{placement}");
             assert_eq!(placement.core_of(0), None);
         }
     }

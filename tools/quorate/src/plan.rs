@@ -58,6 +58,9 @@ pub(crate) enum ThreadsArg {
 /// What a thread does that has nothing to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum IdleArg {
+    /// It looks for a moment for what comes soon, giving up its time slice, then waits in the
+    /// system.
+    Linger,
     /// It waits in the system.
     Park,
     /// It gives up its time slice.
@@ -118,6 +121,7 @@ impl From<ThreadsArg> for Threads {
 impl From<IdleArg> for Idle {
     fn from(arg: IdleArg) -> Self {
         match arg {
+            IdleArg::Linger => Self::Linger,
             IdleArg::Park => Self::Park,
             IdleArg::Yield => Self::Yield,
             IdleArg::Spin => Self::Spin,
@@ -201,7 +205,7 @@ impl ClusterOptions {
             auth: None,
             profile: ProfileArg::Colo,
             threads: Some(ThreadsArg::Shared),
-            idle: Some(IdleArg::Park),
+            idle: Some(IdleArg::Linger),
             segment_bytes: None,
         }
     }

@@ -198,8 +198,8 @@ fn the_longest_segment_of_the_log_is_allowed_and_a_longer_one_is_not() {
 fn the_template_shows_the_threads_and_the_idling_of_the_profile() {
     for (profile, threads, idle) in [
         (Profile::Colo, "dedicated", "spin"),
-        (Profile::Lan, "auto", "park"),
-        (Profile::Laptop, "shared", "park"),
+        (Profile::Lan, "auto", "linger"),
+        (Profile::Laptop, "shared", "linger"),
     ] {
         let mut config = sample();
         config.profile = profile;

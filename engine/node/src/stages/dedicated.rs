@@ -416,6 +416,7 @@ struct NetThread {
 impl NetThread {
     fn run(mut self) -> Result<(), NodeFailure> {
         super::pin_thread(self.placement.core_of(0));
+        self.wire.set_linger(self.placement.idle.linger());
         let mut copied_at = Instant::now();
         while !self.halt.is_set() && !self.is_last {
             let mut work = self.take_in()?;
@@ -449,7 +450,7 @@ impl NetThread {
             };
         }
         let timeout = match self.placement.idle {
-            Idle::Park => PARK_MAX,
+            Idle::Linger | Idle::Park => PARK_MAX,
             Idle::Yield | Idle::Spin => Duration::ZERO,
         };
         let mut outward = Outward {

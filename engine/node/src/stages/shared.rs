@@ -80,7 +80,8 @@ pub(crate) struct SharedLoop<S> {
 }
 
 impl<S: StateMachine> SharedLoop<S> {
-    pub(crate) fn new(parts: SharedParts<S>) -> Self {
+    pub(crate) fn new(mut parts: SharedParts<S>) -> Self {
+        parts.wire.set_linger(parts.placement.idle.linger());
         let auth = Arc::clone(parts.replica.executor().auth());
         Self {
             parts,
@@ -152,7 +153,9 @@ impl<S: StateMachine> SharedLoop<S> {
         let parts = &mut self.parts;
         let (instant, now) = parts.clock.read();
         let timeout = match parts.placement.idle {
-            Idle::Park => Duration::from_nanos(deadline_ns.saturating_sub(now.mono_ns)),
+            Idle::Linger | Idle::Park => {
+                Duration::from_nanos(deadline_ns.saturating_sub(now.mono_ns))
+            }
             Idle::Yield | Idle::Spin => Duration::ZERO,
         };
         if parts.replica.is_full() {

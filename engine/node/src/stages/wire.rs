@@ -172,6 +172,11 @@ impl WireStage {
         }
     }
 
+    /// How long a turn looks for what comes soon before it sleeps.
+    pub(crate) const fn set_linger(&mut self, linger: Duration) {
+        self.net.set_linger(linger);
+    }
+
     pub(crate) const fn clock(&self) -> Clock {
         self.clock
     }

@@ -94,7 +94,7 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value = "shared")]
     threads: ThreadsArg,
     /// What a thread does that has nothing to do
-    #[arg(long, value_enum, default_value = "park")]
+    #[arg(long, value_enum, default_value = "linger")]
     idle: IdleArg,
     /// Folder for the temporary folder of the cluster, such as one on the disk to be measured
     #[arg(long, value_name = "DIR")]

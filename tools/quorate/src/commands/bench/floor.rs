@@ -26,6 +26,9 @@ pub(crate) struct Options {
     /// Members vote for all in one go and read each vote at once, also where they share cores
     #[arg(long)]
     plain: bool,
+    /// Members look for a moment for what comes soon before they sleep, as validators that linger
+    #[arg(long)]
+    linger: bool,
     /// Rounds a second, open loop; back to back when not given
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: Option<u32>,
@@ -59,6 +62,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         duration: Duration::from_secs(options.seconds),
         silent: options.silent,
         is_plain: options.plain,
+        lingers: options.linger,
     })?;
     let us = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |us| format!("{us:.1}"));
     let text = format!(

@@ -72,6 +72,10 @@ pub(crate) struct Options {
     /// The floor's members vote for all in one go and read each vote at once, also on shared cores
     #[arg(long)]
     plain_floor: bool,
+    /// The floor's members look for a moment before they sleep in their poll, as validators do that
+    /// linger
+    #[arg(long)]
+    linger_floor: bool,
     /// What a vote must be before it leaves
     #[arg(long, value_enum, default_value = "both")]
     durability: DurabilityChoice,
@@ -301,6 +305,7 @@ impl Series {
             duration: Duration::from_secs(options.seconds),
             silent: options.stopped,
             is_plain: options.plain_floor,
+            lingers: options.linger_floor,
         })?;
         // What was stamped before is of no use.
         self.bed.dumps()?;

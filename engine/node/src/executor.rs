@@ -19,7 +19,7 @@ mod sections;
 mod streams;
 
 pub(crate) use sections::check_sections;
-pub use sections::{SECTIONS_MAX, SectionsError};
+pub use sections::{OWN_SECTIONS, SECTIONS_MAX, SectionsError};
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};

@@ -1,9 +1,10 @@
 //! A window for operators: GET /metrics, /health, /ready, /status and /trace over HTTP/1.1.
 //!
 //! Owns one thread, one listener and a bounded table of connections, none of which waits for what
-//! another one sends or reads. It answers from numbers and from what the node tells when asked; it
-//! changes nothing, reads at most 4 KiB of a request and hangs up on whoever is slow. Never: on the
-//! path of a command, and meant for a local or guarded address.
+//! another one sends or reads. It answers from numbers and from what the node tells when asked, for
+//! which all of them wait once while the node's loop hangs (`node::shared_ask`); it changes
+//! nothing, reads at most 4 KiB of a request and hangs up on whoever is slow. Never: on the path of
+//! a command, and meant for a local or guarded address.
 
 mod table;
 

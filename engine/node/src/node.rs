@@ -12,6 +12,7 @@ mod failure;
 mod first;
 mod made;
 mod public;
+mod shared_ask;
 mod start;
 
 // What stands in the functions of a node.
@@ -104,17 +105,23 @@ impl Asker {
         patience: Duration,
         make: impl FnOnce(Sender<T>) -> Control,
     ) -> Result<T, NodeFailure> {
+        let answer = self.put(patience, make)?;
+        wait_for(&answer, patience)
+    }
+
+    /// Hands a question over, for which there must be room within so long.
+    fn put<T>(
+        &self,
+        patience: Duration,
+        make: impl FnOnce(Sender<T>) -> Control,
+    ) -> Result<Receiver<T>, NodeFailure> {
         let (reply, answer) = bounded(1);
         match self.control.send_timeout(make(reply), patience) {
             Ok(()) => self.waker.wake(),
             Err(SendTimeoutError::Timeout(_)) => return Err(NodeFailure::NoAnswer),
             Err(SendTimeoutError::Disconnected(_)) => return Err(NodeFailure::Stopped),
         }
-        answer.recv_timeout(patience).map_err(|error| match error {
-            RecvTimeoutError::Timeout => NodeFailure::NoAnswer,
-            // The question is gone with the loop.
-            RecvTimeoutError::Disconnected => NodeFailure::Stopped,
-        })
+        Ok(answer)
     }
 
     pub(crate) fn status(&self) -> Result<NodeStatus, NodeFailure> {
@@ -129,6 +136,14 @@ impl Asker {
             self.waker.wake();
         }
     }
+}
+
+fn wait_for<T>(answer: &Receiver<T>, patience: Duration) -> Result<T, NodeFailure> {
+    answer.recv_timeout(patience).map_err(|error| match error {
+        RecvTimeoutError::Timeout => NodeFailure::NoAnswer,
+        // The question is gone with the loop.
+        RecvTimeoutError::Disconnected => NodeFailure::Stopped,
+    })
 }
 
 impl Node {

@@ -74,7 +74,7 @@ wire_enum! {
         MarginInsufficient = 31,
         /// There is no fresh price that margin or exercise could use.
         PriceNotFresh = 32,
-        /// The expiry is not in the future.
+        /// The expiry is not in the future, or it is 2^64 - 1, which never comes.
         ExpiryPast = 33,
         /// A strike, multiplier, price bound or size bound of a series is not allowed.
         TermsOutOfBounds = 34,

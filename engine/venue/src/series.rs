@@ -13,6 +13,9 @@ use crate::instruments::{InstrumentId, SIZE_LOTS_MAX};
 use crate::wire::{DecodeError, Reader, Writer, wire_enum};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Stands for times beyond it, which do not come: nothing is due then.
+pub(crate) const NEVER_NS: u64 = u64::MAX;
+
 /// What stands before the id in the symbol of a series.
 pub(crate) const SYMBOL_MARK: char = '#';
 

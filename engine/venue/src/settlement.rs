@@ -29,7 +29,7 @@ use crate::instruments::InstrumentId;
 use crate::orders::Handle;
 use crate::refusal::Refusal;
 use crate::reports::{CancelReason, Desk, PositionCause, PublicEvent, SessionReport};
-use crate::series::{ExerciseStyle, Series, SeriesState};
+use crate::series::{ExerciseStyle, NEVER_NS, Series, SeriesState};
 use crate::venue::Venue;
 use quorate::state_machine::Context;
 use std::collections::BTreeSet;
@@ -151,8 +151,7 @@ impl Clearing {
     pub(crate) fn due_ns(&self) -> Option<u64> {
         let rounds = self.feeds.iter().filter_map(Feed::due_ns);
         let all = rounds.chain(self.series.due_first_ns());
-        // The last instant there is stands for times beyond it, which do not come.
-        all.filter(|&due_ns| due_ns < u64::MAX).min()
+        all.filter(|&due_ns| due_ns < NEVER_NS).min()
     }
 
     /// The feeds whose round closes at this time.

@@ -12,7 +12,7 @@ use crate::feeds::{FeedId, Observation};
 use crate::instruments::{Instrument, InstrumentId, Listing, SIZE_LOTS_MAX, Status};
 use crate::refusal::Refusal;
 use crate::reports::{CashCause, Desk, PublicEvent, SessionReport};
-use crate::series::{self, Series, SeriesState, SeriesTerms};
+use crate::series::{self, NEVER_NS, Series, SeriesState, SeriesTerms};
 use crate::venue::{SECTION_INSTRUMENTS, SECTION_SERIES, Venue};
 use quorate::state_machine::{Context, SessionId};
 
@@ -239,7 +239,7 @@ impl Venue {
         if !(1..=price_max).contains(&terms.strike) || terms.multiplier == 0 || lots_max == 0 {
             return Err(Refusal::TermsOutOfBounds);
         }
-        if terms.expiry_ns <= context.time_ns {
+        if terms.expiry_ns <= context.time_ns || terms.expiry_ns == NEVER_NS {
             return Err(Refusal::ExpiryPast);
         }
         if clearing.series.has(&terms) {

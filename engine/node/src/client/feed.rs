@@ -14,6 +14,7 @@ use super::event::ClientEvent;
 use super::pending::{RETRY_MAX, RETRY_MIN};
 use super::sessions::{ClientRef, Clients, Table};
 use super::taking::Taking;
+use super::watch::LinkUse;
 use crate::client_wire::{
     Private, PrivateItem, PrivateState, ServerFrame, Stream, StreamFrame, encode_private_ask,
 };
@@ -330,7 +331,7 @@ impl Clients {
         let patience = session.options.patience;
         let Some(feed) = &session.feed else { return };
         if feed.is_stuck(now, patience) {
-            self.table.stuck.push(place);
+            self.table.stuck.push(LinkUse::Session(place));
             if let Some(feed) = self.feed_mut(place) {
                 feed.leaves();
             }

@@ -2,13 +2,16 @@
 //!
 //! Owns the judging of it, at the end of a turn. Two things are too much for a session's patience:
 //! that nothing is finalized while something waits, and, while nothing does, that a validator tells
-//! nothing at all and does not answer either ([`super::silence`]). Never: chooses the next one.
+//! nothing at all and does not answer either ([`super::silence`]). The latter is too much for a
+//! connection that only listens as well, whatever waits: it is dialed again, and counts as one that
+//! listens when the validator has answered. Never: chooses the next one.
 
 use super::event::ClientEvent;
 use super::quorum::Quorum;
 use super::sessions::{ClientRef, Clients, Table};
 use super::silence::{SILENCE_ID, Silence};
 use super::taking::Taking;
+use super::watch::LinkUse;
 use crate::client_wire::encode_status_ask;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_net::LinkId;
@@ -22,15 +25,31 @@ impl Clients {
         now: Instant,
         on_event: &mut impl FnMut(ClientRef, ClientEvent<'_>),
     ) {
-        for place in std::mem::take(&mut self.table.stuck) {
-            let session = &self.table.sessions[place];
-            if !session.gateway.is_up() {
-                continue;
+        for of in std::mem::take(&mut self.table.stuck) {
+            match of {
+                LinkUse::Session(place) => self.judge_session(place, now, on_event),
+                LinkUse::Watcher(place) if self.table.is_silent(of, now) => {
+                    self.redial_watcher(place, now);
+                }
+                LinkUse::Watcher(_) => {}
             }
-            let is_stuck = session.is_stuck(now) && !self.release_overdue(place, now, on_event);
-            if is_stuck || self.table.is_silent(place, now) || self.table.is_unfed(place, now) {
-                self.table.leaving.push((place, None));
-            }
+        }
+    }
+
+    fn judge_session(
+        &mut self,
+        place: usize,
+        now: Instant,
+        on_event: &mut impl FnMut(ClientRef, ClientEvent<'_>),
+    ) {
+        let session = &self.table.sessions[place];
+        if !session.gateway.is_up() {
+            return;
+        }
+        let is_stuck = session.is_stuck(now) && !self.release_overdue(place, now, on_event);
+        let is_silent = self.table.is_silent(LinkUse::Session(place), now);
+        if is_stuck || is_silent || self.table.is_unfed(place, now) {
+            self.table.leaving.push((place, None));
         }
     }
 
@@ -60,14 +79,14 @@ impl Clients {
         self.table.next_due = Instant::now();
     }
 
-    /// Asks the validator of a session that has nothing waiting whether it is there, or notes that
-    /// it did not answer, when one of them is due.
-    pub(super) fn run_silence(&mut self, place: usize, link: LinkId, now: Instant) {
-        let Some((silence, patience)) = self.table.silence_of(place) else {
+    /// Asks the validator of a connection on which nothing need come whether it is there, or notes
+    /// that it did not answer, when one of them is due.
+    pub(super) fn run_silence(&mut self, of: LinkUse, link: LinkId, now: Instant) {
+        let Some((silence, patience)) = self.table.silence_of(of) else {
             return;
         };
         if silence.is_over(now, patience) {
-            self.table.stuck.push(place);
+            self.table.stuck.push(of);
         } else if silence.is_to_be_asked(now, patience) {
             silence.asked(now);
             self.frame.clear();
@@ -75,7 +94,7 @@ impl Clients {
             // Where it takes nothing any more, nothing is heard either.
             self.links.send(link, &self.frame).ok();
         }
-        if let Some((silence, patience)) = self.table.silence_of(place)
+        if let Some((silence, patience)) = self.table.silence_of(of)
             && let Some(due) = silence.due(patience)
         {
             self.table.next_due = self.table.next_due.min(due.max(now));
@@ -91,18 +110,28 @@ impl Table {
         }
     }
 
-    /// How silent the validator of a session is that has nothing waiting, and what its patience is.
-    fn silence_of(&mut self, place: usize) -> Option<(&mut Silence, Duration)> {
-        let session = self.sessions.get(place)?;
-        let is_idle = session.pending.len() == 0 && session.gateway.is_up();
-        let validator = session.gateway.validator();
+    /// How silent the validator is to which a session with nothing waiting, or one that listens for
+    /// it, is connected, and what the session's patience is.
+    fn silence_of(&mut self, of: LinkUse) -> Option<(&mut Silence, Duration)> {
+        let (session, gateway) = match of {
+            LinkUse::Session(place) => {
+                let session = self.sessions.get(place)?;
+                let is_idle = session.pending.len() == 0;
+                (session, is_idle.then_some(&session.gateway)?)
+            }
+            LinkUse::Watcher(place) => {
+                let watcher = self.watchers.get(place)?;
+                (self.sessions.get(watcher.of)?, &watcher.gateway)
+            }
+        };
+        let validator = gateway.is_up().then(|| gateway.validator())?;
         let patience = session.options.patience;
-        let silence = self.silences.get_mut(validator.place());
-        silence.filter(|_| is_idle).zip(Some(patience))
+        let silence = self.silences.get_mut(validator.place())?;
+        Some((silence, patience))
     }
 
-    fn is_silent(&mut self, place: usize, now: Instant) -> bool {
-        let silence = self.silence_of(place);
+    fn is_silent(&mut self, of: LinkUse, now: Instant) -> bool {
+        let silence = self.silence_of(of);
         silence.is_some_and(|(silence, patience)| silence.is_over(now, patience))
     }
 }

@@ -50,7 +50,7 @@ pub struct PublicOptions {
     pub from: StreamPosition,
     /// A validator that tells nothing for this long is asked whether it is there, and left for the
     /// next one when it tells nothing for as long again; so is one that tells for twice as long
-    /// nothing of a range that it was asked for, busy or not.
+    /// nothing of a range that it was asked for, or of whether a subscription holds, busy or not.
     pub patience: Duration,
 }
 
@@ -111,6 +111,9 @@ struct Reading {
     subscription_id: u64,
     /// Its owner has no room for what the subscription brings.
     is_paused: bool,
+    /// Since a subscription is wanted of which this validator has not told whether it holds: one
+    /// that is busy each time does not.
+    subscribing: Option<Waited>,
     /// A subscription that is to be ended.
     stops: Option<u64>,
     range: Option<Range>,
@@ -130,6 +133,8 @@ struct Reading {
     now: Instant,
     /// How long the last turn could wait.
     turned_for: Duration,
+    /// In the last turn the validator came up. How long that took is no silence of it.
+    is_new: bool,
 }
 
 /// A polled reader of the public stream. See the module.
@@ -191,6 +196,7 @@ impl PublicReader {
                 is_subscribed: false,
                 subscription_id: 0,
                 is_paused: false,
+                subscribing: Some(Waited::default()),
                 stops: None,
                 range: None,
                 range_id: 0,
@@ -204,6 +210,7 @@ impl PublicReader {
                 silence: Silence::new(now),
                 now,
                 turned_for: Duration::ZERO,
+                is_new: false,
             },
             frame: Vec::new(),
         })
@@ -251,12 +258,15 @@ impl PublicReader {
         }
         reading.is_paused = true;
         reading.is_subscribed = false;
+        reading.subscribing = None;
         reading.subscription_id = 0;
         reading.position = position;
     }
 
-    const fn resume(&mut self) {
-        self.reading.is_paused = false;
+    fn resume(&mut self) {
+        if std::mem::take(&mut self.reading.is_paused) {
+            self.reading.subscribing = Some(Waited::default());
+        }
     }
 
     /// Waits at most `timeout` for something to happen, takes it, and tells of it.
@@ -384,9 +394,25 @@ impl Reading {
     fn begin_turn(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.now);
         self.now = now;
-        if let Some(range) = &mut self.range {
-            range.waited.poll(passed, self.turned_for);
+        if std::mem::take(&mut self.is_new) {
+            self.silence.heard(now);
+            return;
         }
+        let turned_for = self.turned_for;
+        for waited in self.waiting_mut() {
+            waited.poll(passed, turned_for);
+        }
+    }
+
+    /// What the validator has not told of yet.
+    fn waiting(&self) -> impl Iterator<Item = &Waited> {
+        let range = self.range.as_ref().map(|range| &range.waited);
+        self.subscribing.iter().chain(range)
+    }
+
+    fn waiting_mut(&mut self) -> impl Iterator<Item = &mut Waited> {
+        let range = self.range.as_mut().map(|range| &mut range.waited);
+        self.subscribing.iter_mut().chain(range)
     }
 
     /// When the patience with this validator ends, or it is to be asked whether it is there.
@@ -394,25 +420,27 @@ impl Reading {
         if !self.gateway.is_up() {
             return None;
         }
-        let left = |range: &Range| range.waited.left_of(self.patience.saturating_mul(2));
-        let range = self.range.as_ref();
-        let range_ends = range.and_then(|range| self.now.checked_add(left(range)));
+        let most = self.patience.saturating_mul(2);
+        let end = |waited: &Waited| self.now.checked_add(waited.left_of(most));
+        let ends = self.waiting().filter_map(end);
         let silence_ends = self.silence.due(self.patience);
-        silence_ends.into_iter().chain(range_ends).min()
+        ends.chain(silence_ends).min()
     }
 
-    /// Whether it has told nothing for too long: nothing at all, or nothing of the range.
+    /// Whether it has told nothing for too long: nothing at all, or nothing of what is wanted.
     fn is_out_of_patience(&self) -> bool {
         let most = self.patience.saturating_mul(2);
-        let is_over = |range: &Range| range.waited.left_of(most).is_zero();
+        let is_over = |waited: &Waited| waited.left_of(most).is_zero();
         let is_silent = self.silence.is_over(self.now, self.patience);
-        self.gateway.is_up() && (is_silent || self.range.as_ref().is_some_and(is_over))
+        self.gateway.is_up() && (is_silent || self.waiting().any(is_over))
     }
 
     /// The connection is no more: on to the next validator, and everything is asked for again.
     fn lost(&mut self, now: Instant) {
         self.gateway.next(now);
         self.is_subscribed = false;
+        self.subscribing = (!self.is_paused).then(Waited::default);
+        self.is_new = false;
         self.stops = None;
         self.hold_until = None;
         self.range_ahead = 0;
@@ -457,8 +485,9 @@ impl<F: FnMut(PublicUpdate<'_>)> LinkHandler for Taking<'_, F> {
         if self.reading.gateway.link() == Some(link) {
             self.reading.gateway.up(link);
             self.reading.silence.heard(self.reading.now);
-            if let Some(range) = &mut self.reading.range {
-                range.waited = Waited::default();
+            self.reading.is_new = true;
+            for waited in self.reading.waiting_mut() {
+                *waited = Waited::default();
             }
             let validator = self.reading.gateway.validator();
             (self.on_update)(PublicUpdate::Connected(validator));
@@ -545,6 +574,7 @@ impl<F: FnMut(PublicUpdate<'_>)> Taking<'_, F> {
         }
         match mark.state {
             PublicState::Subscribed => {
+                self.reading.subscribing = None;
                 self.reading.gone = 0;
                 if self.reading.position == StreamPosition::LIVE {
                     self.reading.position = mark.next;
@@ -554,6 +584,7 @@ impl<F: FnMut(PublicUpdate<'_>)> Taking<'_, F> {
             PublicState::Done if is_range => self.range_done(),
             PublicState::Cut => {
                 self.reading.is_subscribed = false;
+                self.reading.subscribing = Some(Waited::default());
                 (self.on_update)(PublicUpdate::Cut(self.reading.position));
             }
             PublicState::Gone => {
@@ -579,6 +610,7 @@ impl<F: FnMut(PublicUpdate<'_>)> Taking<'_, F> {
                 if !is_range {
                     // Whoever polls on is told again, and not each moment.
                     self.reading.is_subscribed = false;
+                    self.reading.subscribing = Some(Waited::default());
                     self.reading.hold_until = Some(self.reading.now + NOWHERE_PAUSE);
                 }
             }

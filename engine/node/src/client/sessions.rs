@@ -52,7 +52,8 @@ pub struct ClientOptions {
     pub pending_bytes_max: usize,
     /// A validator under which nothing is finalized for this long, while something waits, is left
     /// for the next one. While nothing waits, one that tells nothing for this long is asked whether
-    /// it is there, and left when it tells nothing for as long again.
+    /// it is there, and left when it tells nothing for as long again; so is one that is only
+    /// listened to, whatever waits, and then dialed again.
     pub patience: Duration,
     /// Whose word is taken for results. Answers to questions, streams and the session's last
     /// number are always those of the one validator.
@@ -118,8 +119,8 @@ pub(super) struct Table {
     pub(super) dirty: Vec<usize>,
     /// Sessions that give their connection up, and whether for the named leader.
     pub(super) leaving: Vec<(usize, Option<ValidatorIndex>)>,
-    /// Sessions whose validator seemed to tell nothing for too long before this turn's reading.
-    pub(super) stuck: Vec<usize>,
+    /// Connections whose validator seemed to tell nothing for too long before this turn's reading.
+    pub(super) stuck: Vec<LinkUse>,
     /// Of each validator, whichever session it tells something: one question is enough for all.
     pub(super) silences: Vec<Silence>,
     pub(super) next_due: Instant,
@@ -535,12 +536,14 @@ impl Clients {
             let session = &self.table.sessions[place];
             match session.gateway.state {
                 State::Down { dial_at } if dial_at <= now => self.dial(place, now),
-                State::Up { .. } if session.is_stuck(now) => self.table.stuck.push(place),
+                State::Up { .. } if session.is_stuck(now) => {
+                    self.table.stuck.push(LinkUse::Session(place));
+                }
                 State::Up { link } => {
                     if session.pending.has_sendable() {
                         self.table.soil(place);
                     }
-                    self.run_silence(place, link, now);
+                    self.run_silence(LinkUse::Session(place), link, now);
                     self.run_feed(place, now);
                 }
                 State::Down { .. } | State::Dialing { .. } => {}

@@ -4,6 +4,7 @@ use super::*;
 use crate::client::quorum::Whose;
 use crate::client_wire::{ClientFrame, Outcome};
 use crate::testing::sample_genesis;
+use quorate_net::LinkHandler as _;
 use std::net::TcpListener;
 
 const MS: Duration = Duration::from_millis(1);
@@ -178,6 +179,61 @@ fn an_idle_session_leaves_a_validator_that_tells_nothing_and_does_not_answer() {
     assert_eq!(turn(&mut clients, asked + patience), 1);
     assert!(!clients.table.sessions[0].gateway.is_up());
     assert!(clients.table.sessions[1].gateway.is_up());
+}
+
+/// One that hangs listens to nothing, whatever its session waits for.
+#[test]
+fn a_listening_connection_to_a_validator_that_tells_nothing_is_given_up_and_dialed_again() {
+    let (mut clients, all) = clients(Trust::FaultStake, 1);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let begin = Instant::now();
+    let ignored = &mut |_: ClientRef, _: ClientEvent<'_>| ();
+    for place in 0..clients.table.watchers.len() {
+        let link = knock(&mut clients, &listener);
+        clients.table.watchers[place].gateway.dialing(link);
+        clients.table.by_link.insert(link, LinkUse::Watcher(place));
+        come_up(&mut clients, link, begin);
+    }
+    let submitted = clients.submit(all[0], Lane::Order, b"order", begin);
+    submitted.expect("room");
+    let mut turn = |clients: &mut Clients, now: Instant| -> Vec<bool> {
+        clients.table.next_due = now;
+        clients.run_timers(now, ignored);
+        clients.judge_stuck(now, ignored);
+        let watchers = clients.table.watchers.iter();
+        watchers.map(|watcher| watcher.gateway.is_up()).collect()
+    };
+    let patience = ClientOptions::default().patience;
+    let asked = begin + patience;
+    assert_eq!(turn(&mut clients, asked), [true; 4], "asked now");
+    assert!(clients.table.next_due <= asked + patience);
+    for validator in 1..4 {
+        let answered_at = asked + patience / 2;
+        clients
+            .table
+            .heard(ValidatorIndex::new(validator), answered_at);
+    }
+    assert_eq!(turn(&mut clients, asked + patience - MS), [true; 4]);
+    let over = asked + patience;
+    assert_eq!(turn(&mut clients, over), [false, true, true, true]);
+    let State::Down { dial_at } = clients.table.watchers[0].gateway.state else {
+        panic!("it is given up");
+    };
+    assert!(clients.table.next_due <= dial_at);
+    turn(&mut clients, dial_at);
+    let link = clients.table.watchers[0].gateway.link();
+    come_up(&mut clients, link.expect("dialed again"), dial_at);
+    assert_eq!(turn(&mut clients, dial_at + MS), [true; 4], "it is there");
+}
+
+/// Somebody has opened.
+fn come_up(clients: &mut Clients, link: LinkId, now: Instant) {
+    let mut taking = Taking {
+        table: &mut clients.table,
+        now,
+        on_event: &mut |_: ClientRef, _: ClientEvent<'_>| (),
+    };
+    taking.link_up(link, 0, 1);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! touches the connections; what is to be left is noted for the end of the turn.
 
 use super::event::ClientEvent;
+use super::gateway::Gateway;
 use super::pending::Change;
 use super::quorum::{Counted, Whose};
 use super::refusals::Needed;
@@ -77,10 +78,16 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> LinkHandler for Taking<'_, F> {
     }
 
     fn link_bytes(&mut self, link: LinkId) {
-        if let Some(&LinkUse::Session(place)) = self.table.by_link.get(&link)
-            && let Some(session) = self.table.sessions.get(place)
-        {
-            let validator = session.gateway.validator();
+        let gateway = match self.table.by_link.get(&link) {
+            Some(&LinkUse::Session(place)) => {
+                self.table.sessions.get(place).map(|one| &one.gateway)
+            }
+            Some(&LinkUse::Watcher(place)) => {
+                self.table.watchers.get(place).map(|one| &one.gateway)
+            }
+            None => None,
+        };
+        if let Some(validator) = gateway.map(Gateway::validator) {
             self.table.heard(validator, self.now);
         }
     }
@@ -247,7 +254,8 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
     fn watcher_up(&mut self, place: usize, link: LinkId) {
         if let Some(watcher) = self.table.watchers.get_mut(place) {
             watcher.gateway.up(link);
-            let of = watcher.of;
+            let (of, validator) = (watcher.of, watcher.gateway.validator());
+            self.table.heard(validator, self.now);
             // Its commands may have waited for enough listeners.
             self.table.soil(of);
         }

@@ -46,14 +46,14 @@ impl Clients {
         }
     }
 
-    /// Dials those that are down and due, and says when the next one is.
+    /// Dials those that are down and due, asks those that are silent whether they are there, and
+    /// says when the next one is due.
     pub(super) fn run_watchers(&mut self, now: Instant) {
         for place in 0..self.table.watchers.len() {
-            let watcher = &self.table.watchers[place];
-            if let State::Down { dial_at } = watcher.gateway.state
-                && dial_at <= now
-            {
-                self.dial_watcher(place, now);
+            match self.table.watchers[place].gateway.state {
+                State::Down { dial_at } if dial_at <= now => self.dial_watcher(place, now),
+                State::Up { link } => self.run_silence(LinkUse::Watcher(place), link, now),
+                State::Down { .. } | State::Dialing { .. } => {}
             }
             if let State::Down { dial_at } = self.table.watchers[place].gateway.state {
                 self.table.next_due = self.table.next_due.min(dial_at);
@@ -86,6 +86,20 @@ impl Clients {
                 watcher.gateway.next(now);
             }
         }
+    }
+
+    /// Gives up the connection of one whose validator tells nothing: one that hangs would count as
+    /// one that listens.
+    pub(super) fn redial_watcher(&mut self, place: usize, now: Instant) {
+        let Some(watcher) = self.table.watchers.get_mut(place) else {
+            return;
+        };
+        if let Some(link) = watcher.gateway.link() {
+            self.links.close(link);
+            self.table.by_link.remove(&link);
+        }
+        watcher.gateway.next(now);
+        self.table.next_due = now;
     }
 
     /// Whether a session's commands may be sent: enough validators listen to tell their results.

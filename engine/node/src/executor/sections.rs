@@ -13,8 +13,8 @@ use crate::sessions::{SESSIONS_SECTION, SessionTable};
 use crate::snapshot::{SECTION_NAME_BYTES_MAX, is_section_name};
 use crate::state_machine::StateMachine;
 
-/// Sections that the engine itself has, before those of the application.
-const OWN_SECTIONS: [&str; 3] = [SESSIONS_SECTION, OUTPUTS_SECTION, EVENTS_SECTION];
+/// Sections that the engine itself has, in root order, before those of the application.
+pub const OWN_SECTIONS: [&str; 3] = [SESSIONS_SECTION, OUTPUTS_SECTION, EVENTS_SECTION];
 
 /// Sections that an application may have besides: with more a state could not be attested, and no
 /// snapshot taken of it.

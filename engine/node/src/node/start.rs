@@ -6,7 +6,8 @@ use super::diverged::Diverged;
 use super::early::early_start;
 use super::first::{bring_first, first_state, recovery_error};
 use super::public::{archive_config, forget_unwanted, public_stage};
-use super::{Asker, Node, NodeFailure, StartError};
+use super::shared_ask::SharedAsk;
+use super::{ASK_TIMEOUT, Asker, Node, NodeFailure, StartError};
 use crate::archive::Archived;
 use crate::auth::{BatchSeed, CommandAuth};
 use crate::begins::FirstState;
@@ -38,6 +39,7 @@ use crate::stages::shared::{SharedLoop, SharedParts};
 use crate::stages::verify::{VerifyParts, VerifyWorker};
 use crate::stages::wire::{ValidatorIdentity, WireStage};
 use crate::state_machine::StateMachine;
+use crate::status::NodeStatus;
 use crate::trace::Trace;
 use crate::vote_state::{self, KeepError, VoteState};
 use crossbeam::channel::{Receiver, bounded, unbounded};
@@ -588,10 +590,11 @@ fn start_http(
     let Some((address, reserved)) = address else {
         return Ok(None);
     };
-    let (asker, metrics, trace) = (asker.clone(), Arc::clone(metrics), trace.clone());
+    let status = SharedAsk::new(asker.clone(), Control::Status, ASK_TIMEOUT);
+    let (metrics, trace) = (Arc::clone(metrics), trace.clone());
     let answer = move |question| match question {
         Question::Trace => answer_trace(&trace),
-        question => answer_http(question, &asker, &metrics),
+        question => answer_http(question, &status, &metrics),
     };
     match HttpServer::start(reserved, answer) {
         Ok(server) => Ok(Some(server)),
@@ -611,7 +614,7 @@ fn answer_trace(trace: &Trace) -> Reply {
     }
 }
 
-fn answer_http(question: Question, asker: &Asker, metrics: &Metrics) -> Reply {
+fn answer_http(question: Question, status: &SharedAsk<NodeStatus>, metrics: &Metrics) -> Reply {
     const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0";
     let text = |code, body: String| Reply {
         code,
@@ -626,7 +629,7 @@ fn answer_http(question: Question, asker: &Asker, metrics: &Metrics) -> Reply {
         };
     }
     // A loop that answers is a loop that runs.
-    let status = match asker.status() {
+    let status = match status.ask() {
         Ok(status) => status,
         Err(error) => return text(503, format!("{error}\n")),
     };

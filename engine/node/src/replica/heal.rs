@@ -8,10 +8,11 @@
 use std::sync::Arc;
 
 use quorate_consensus::effect::Destination;
+use quorate_consensus::header::Header;
 use quorate_consensus::input::Input;
 use quorate_consensus::message::{BlockRef, Get, Message};
 use quorate_consensus::trust::Authenticated;
-use quorate_consensus::types::{Now, ValidatorIndex};
+use quorate_consensus::types::{Height, Now, ValidatorIndex};
 
 use super::order::{OrderOut, OrderStage};
 use crate::store::LoggedBlock;
@@ -45,11 +46,11 @@ impl OrderStage {
             }
             Message::Get(Get::History { top, count }) => {
                 let headers = salvage.history(&top, count as usize);
-                if headers.is_empty() {
-                    return Some(Message::Get(Get::History { top, count }));
+                let rest = rest_of((top, count), &headers, self.consensus.delivered());
+                if !headers.is_empty() {
+                    answers.push((peer, Message::History(headers)));
                 }
-                answers.push((peer, Message::History(headers)));
-                None
+                rest.map(Message::Get)
             }
             Message::Get(Get::Finality { at_least }) => {
                 // The peer may have a nearer one.
@@ -101,4 +102,19 @@ impl OrderStage {
                 .push((peer, Message::Certificates(vec![proof])));
         }
     }
+}
+
+/// What is left of a question for history that these headers answer: they end where the damage
+/// begins, and the question stands until all of it is here, so nobody would be asked for the rest
+/// before it is put again.
+fn rest_of((top, count): (BlockRef, u32), headers: &[Header], delivered: Height) -> Option<Get> {
+    let Some(lowest) = headers.last() else {
+        return Some(Get::History { top, count });
+    };
+    let count = count.saturating_sub(u32::try_from(headers.len()).unwrap_or(u32::MAX));
+    let top = BlockRef {
+        height: lowest.height.previous()?,
+        id: lowest.parent_id,
+    };
+    (count > 0 && top.height > delivered).then_some(Get::History { top, count })
 }

@@ -5,8 +5,9 @@ use quorate::journal::{JournalEntry, decode};
 use quorate::replica::{Event, Replica};
 use quorate_consensus::evidence::Evidence;
 use quorate_consensus::input::Input;
+use quorate_consensus::limits::HEADERS_PER_ANSWER_MAX;
 use quorate_consensus::machine::Durability;
-use quorate_consensus::message::{Message, Vote};
+use quorate_consensus::message::{Get, Message, Vote};
 use quorate_consensus::record::Record;
 use quorate_consensus::restart;
 use quorate_consensus::signing::{Signer as _, ValidatorKey, record_message};
@@ -161,6 +162,47 @@ fn helical_damage_on_all_validators_heals_on_all() {
         assert_eq!(heights, (1..=heights.len() as u64).collect::<Vec<_>>());
         assert!(!heights.is_empty());
     }
+}
+
+/// A question stands until all that it asks for is here: what the own log answers of it must not
+/// leave the rest unasked until the question is put again.
+#[test]
+fn what_the_own_log_lacks_of_the_history_is_asked_of_a_peer_at_once() {
+    let mut world = grown(Durability::Sync);
+    world.stop(3);
+    let memory = world.slots[3].memory.clone();
+    let heights = finalized_heights(&memory);
+    let (lost, top) = (heights[heights.len() / 2], heights[heights.len() - 1]);
+    let folder = DataFolder::in_memory(&memory.process_kill());
+    let log = open(&folder, &log_config(), GENESIS).expect("a sound log");
+    for record in log.reader.iter() {
+        let record = record.expect("a whole record");
+        let header = match decode(record.kind(), &record) {
+            Ok(JournalEntry::Block { header, .. }) => header,
+            Ok(JournalEntry::Finalized(mark)) => mark.header,
+            _ => continue,
+        };
+        if header.height.number() == lost {
+            rot(&memory, record.place());
+        }
+    }
+    world.watched = Some(3);
+    world.start(3).expect("damage is no reason to refuse");
+    let began = world.now.mono_ns;
+    world.run_until("it asks for history", 1_000 * MS, |world| {
+        !world.asked.is_empty()
+    });
+    let (asked_at, Get::History { top: asked, count }) = &world.asked[0] else {
+        panic!("{:?}", world.asked);
+    };
+    let here = u64::try_from(HEADERS_PER_ANSWER_MAX).expect("few") - u64::from(*count);
+    assert_eq!(asked.height.number(), lost);
+    assert!((1..top - lost + 1).contains(&here), "{here} were here");
+    // As long as a question waits before it is put again.
+    let wait_ns = 4 * world.timers.retransmit_ns;
+    assert!(asked_at - began < wait_ns, "{} ns", asked_at - began);
+    world.run_until_applied(40, 20_000 * MS);
+    world.assert_equal_states();
 }
 
 #[test]

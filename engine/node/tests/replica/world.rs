@@ -17,12 +17,14 @@ use quorate::state_machine::SessionId;
 use quorate_consensus::effect::Destination;
 use quorate_consensus::input::Input;
 use quorate_consensus::machine::{Durability, TimerConfig};
+use quorate_consensus::message::{Get, Message};
 use quorate_consensus::restart;
 use quorate_consensus::signing::ValidatorKey;
 use quorate_consensus::trust::Lease;
 use quorate_consensus::types::{Epoch, Now, Stake};
 use quorate_consensus::validators::{SetParameters, Validator, ValidatorSet};
 use quorate_consensus::verify::Zip215;
+use quorate_consensus::wire;
 use quorate_log::{DataFolder, LeaseFile, LeaseRead, MemoryBackend};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
@@ -105,6 +107,9 @@ pub(crate) struct World {
     pub(crate) sessions_max: u32,
     /// Frames sent so far.
     pub(crate) frames: u64,
+    /// Of this validator each question for history is noted in `asked`, with its time.
+    pub(crate) watched: Option<usize>,
+    pub(crate) asked: Vec<(u64, Get)>,
     /// A validator that takes no commands of a session from what others forward.
     pub(crate) censor: Option<(usize, SessionId)>,
 }
@@ -190,6 +195,8 @@ impl World {
             lax,
             sessions_max: 64,
             frames: 0,
+            watched: None,
+            asked: Vec::new(),
             censor: None,
         };
         for place in 0..validators {
@@ -387,6 +394,12 @@ impl World {
                 .filter(|&other| other != from)
                 .collect(),
         };
+        if self.watched == Some(from)
+            && let Ok(message) = wire::decode(bytes)
+            && let Message::Get(get @ Get::History { .. }) = message.into_message()
+        {
+            self.asked.push((self.now.mono_ns, get));
+        }
         for to in receivers {
             self.frames += 1;
             if self.slots[to].running.is_some() && !self.cut.contains(&(from, to)) {

@@ -253,7 +253,7 @@ fn an_account_below_initial_margin_may_still_close() {
 #[test]
 fn a_series_has_sound_terms_and_a_future() {
     let mut pit = pit();
-    let bad: [(Terms, Refusal); 11] = [
+    let bad: [(Terms, Refusal); 12] = [
         (|t| t.feed = FeedId(1), Refusal::UnknownFeed),
         (|t| t.strike = 0, Refusal::TermsOutOfBounds),
         (|t| t.strike = -7, Refusal::TermsOutOfBounds),
@@ -265,6 +265,7 @@ fn a_series_has_sound_terms_and_a_future() {
         (|t| t.size_lots_max = u64::MAX, Refusal::TermsOutOfBounds),
         (|t| t.expiry_ns = 1, Refusal::ExpiryPast),
         (|t| t.expiry_ns = 1_001 * ROUND, Refusal::ExpiryPast),
+        (|t| t.expiry_ns = u64::MAX, Refusal::ExpiryPast),
     ];
     for (spoil, refusal) in bad {
         let command = listing(&pit, spoil);

@@ -10,9 +10,11 @@ mod states;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use quorate::executor::OWN_SECTIONS;
 use quorate::file_error::read_bounded;
-use quorate::genesis::Genesis;
+use quorate::genesis::{Application, Genesis};
 use quorate::journal::{JournalEntry, decode as decode_entry};
+use quorate::state_machine::StateMachine as _;
 use quorate_consensus::attestation::StateStatement;
 use quorate_consensus::certificate::Certificate;
 use quorate_consensus::types::Point;
@@ -113,6 +115,8 @@ struct Fields {
     command: Option<CommandFields>,
     /// Section roots in root order, for a state.
     sections: Vec<String>,
+    /// Names of these, null where this program does not know one: they are no part of the proof.
+    section_names: Vec<Option<&'static str>>,
     /// Height of the attested state that an output is proven by.
     attested: Option<u64>,
     output: Option<output::Fields>,
@@ -127,7 +131,7 @@ struct Fields {
 pub(crate) fn run(applications: &Applications, command: &Command) -> Result<Report, Failure> {
     match command {
         Command::Make(options) => make(applications, options),
-        Command::Verify(options) => check(options),
+        Command::Verify(options) => check(applications, options),
     }
 }
 
@@ -175,7 +179,8 @@ fn make(applications: &Applications, options: &MakeOptions) -> Result<Report, Fa
             "--index and --output count from 0; name one that the block has, or another block",
         )
     })?;
-    let fields = fields_of(out, bytes.len(), proven);
+    let mut fields = fields_of(out, bytes.len(), proven);
+    fields.name_sections(applications, &chain.genesis.file().application);
     files::replace(out, &bytes)
         .map_err(|error| Failure::of_system(out, &error, Code::Configuration))?;
     report(fields)
@@ -236,10 +241,12 @@ fn block_proof(
     })
 }
 
-fn check(options: &VerifyOptions) -> Result<Report, Failure> {
+fn check(applications: &Applications, options: &VerifyOptions) -> Result<Report, Failure> {
     let genesis = Genesis::load(&options.genesis)?;
     let bytes = read_bounded(&options.proof, PROOF_BYTES_MAX)?;
-    report(judge(genesis.validator_set(), &options.proof, &bytes)?)
+    let mut fields = judge(genesis.validator_set(), &options.proof, &bytes)?;
+    fields.name_sections(applications, &genesis.file().application);
+    report(fields)
 }
 
 /// Reads the bytes of a proof and checks it.
@@ -310,6 +317,26 @@ fn state_fields(proof: PathBuf, bytes: usize, state: &StateStatement) -> Fields 
     }
 }
 
+impl Fields {
+    /// Names the sections, those of the application only where this program has it with as many
+    /// sections: a proof holds without.
+    fn name_sections(&mut self, applications: &Applications, application: &Application) {
+        if self.sections.is_empty() {
+            return;
+        }
+        let mut names: Vec<_> = OWN_SECTIONS.map(Some).to_vec();
+        if let Ok(application) = applications.open(application) {
+            names.extend(application.sections().iter().copied().map(Some));
+        }
+        let count = self.sections.len();
+        if names.len() != count {
+            names.truncate(OWN_SECTIONS.len());
+        }
+        names.resize(count, None);
+        self.section_names = names;
+    }
+}
+
 fn report(fields: Fields) -> Result<Report, Failure> {
     let what = match (fields.attested, fields.sections.is_empty()) {
         (Some(height), _) => format!("put out, by the attested state of height {height}:"),
@@ -332,8 +359,38 @@ fn report(fields: Fields) -> Result<Report, Failure> {
             command.index, command.session, command.seq, command.lane, command.entry
         ));
     }
-    for root in &fields.sections {
-        text.push_str(&format!("\n  {root}"));
+    let sections = fields.sections.iter().zip(&fields.section_names);
+    for (place, (root, name)) in sections.enumerate() {
+        match name {
+            Some(name) => text.push_str(&format!("\n  {root} {name}")),
+            None => text.push_str(&format!("\n  {root} section {place}, not known here")),
+        }
     }
     Report::new(&fields, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sections_are_named_as_far_as_this_program_knows_them() {
+        let named = |name: &str, sections: usize| {
+            let application = Application {
+                name: name.to_owned(),
+                parameters: serde_json::from_value(serde_json::json!({})).unwrap(),
+            };
+            let mut fields = Fields {
+                sections: vec!["root".to_owned(); sections],
+                ..Fields::default()
+            };
+            fields.name_sections(&Applications::new(), &application);
+            fields.section_names
+        };
+        let own = OWN_SECTIONS.map(Some);
+        assert_eq!(named("opaque", 4), [&own[..], &[Some("commands")]].concat());
+        assert_eq!(named("opaque", 5), [&own[..], &[None, None]].concat());
+        assert_eq!(named("of somebody else", 4), [&own[..], &[None]].concat());
+        assert_eq!(named("opaque", 0), []);
+    }
 }

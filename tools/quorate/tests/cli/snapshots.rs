@@ -90,9 +90,18 @@ fn proofs_hold(folder: &Folder, dir: &Path, attested: u64) {
     );
     assert_eq!(make(999_999_999, &[], 1)["error"]["kind"], "no");
     make(attested, &["--state"], 0);
+    let check = ["proof", "verify", "--genesis", text(&genesis), text(&proof)];
+    let told = String::from_utf8(run(&check).stdout).unwrap();
     let good = holds_and_damaged_does_not(&genesis, &proof);
     assert_eq!(good["height"], attested);
-    assert!(good["sections"].as_array().unwrap().len() > 1, "{good}");
+    let names = ["sessions", "outputs", "events", "commands"];
+    assert_eq!(good["section_names"], serde_json::json!(names));
+    assert_eq!(good["sections"].as_array().unwrap().len(), names.len());
+    // Each root stands beside its name.
+    for (root, name) in good["sections"].as_array().unwrap().iter().zip(names) {
+        let line = format!("\n  {} {name}", root.as_str().unwrap());
+        assert!(told.contains(&line), "{told}");
+    }
 }
 
 /// Nobody vouches for a snapshot with a signature that does not hold.

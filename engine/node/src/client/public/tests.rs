@@ -179,6 +179,7 @@ fn waiting() -> (PublicReader, TcpListener, LinkId, Instant) {
     let now = Instant::now();
     let reading = &mut reader.reading;
     (reading.patience, reading.now, reading.is_subscribed) = (3 * S, now, true);
+    reading.subscribing = None;
     reading.range.as_mut().expect("it is wanted").is_asked = true;
     reading.silence.heard(now);
     (reader, listener, link, now)
@@ -254,4 +255,76 @@ fn whoever_is_busy_whenever_it_is_asked_for_a_range_is_left_too_however_long_it_
     };
     taking.link_up(link, 1, 1);
     assert!(!reader.reading.is_out_of_patience());
+}
+
+#[test]
+fn whoever_is_busy_whenever_it_is_subscribed_to_is_left_too_and_whoever_has_said_yes_is_not() {
+    let over_at = |yes_at: Option<u32>| {
+        let (mut reader, _listener, link, begin) = waiting();
+        reader.end_range();
+        reader.reading.is_subscribed = false;
+        reader.reading.subscribing = Some(Waited::default());
+        let mut is_over = |seconds: u32| {
+            let now = begin + seconds * S;
+            reader.reading.begin_turn(now);
+            reader.reading.turned_for = S;
+            reader.send(now);
+            let id = reader.reading.subscription_id;
+            if yes_at.is_none_or(|yes_at| seconds < yes_at) {
+                busy(&mut reader, link, id, u32::MAX);
+            } else {
+                marked(&mut reader, id, PublicState::Subscribed);
+            }
+            reader.reading.is_out_of_patience()
+        };
+        (1..=20).find(|seconds| is_over(*seconds))
+    };
+    assert_eq!(over_at(None), Some(7));
+    assert_eq!(over_at(Some(6)), None);
+}
+
+/// What a validator tells of what was asked by this id.
+fn marked(reader: &mut PublicReader, id: u64, state: PublicState) {
+    let mark = PublicMark {
+        id,
+        state,
+        next: at(1, 0),
+        oldest: StreamPosition::BEGIN,
+        tip: at(1, 0),
+    };
+    let mut taking = Taking {
+        reading: &mut reader.reading,
+        on_update: &mut |_: PublicUpdate<'_>| {},
+    };
+    taking.mark(&mark);
+    taking.reading.silence.heard(taking.reading.now);
+}
+
+/// One turn may wait for a connection for longer than there is patience.
+#[test]
+fn how_long_it_took_to_be_connected_is_no_silence_of_a_validator() {
+    let (mut reader, _listener, link, begin) = waiting();
+    reader.reading.lost(begin);
+    reader.reading.gateway.dialing(link);
+    reader.reading.begin_turn(begin);
+    reader.reading.turned_for = 60 * S;
+    let mut taking = Taking {
+        reading: &mut reader.reading,
+        on_update: &mut |_: PublicUpdate<'_>| {},
+    };
+    taking.link_up(link, 0, 1);
+    let mut ends = |after: Duration| {
+        reader.reading.begin_turn(begin + after);
+        reader.reading.turned_for = S;
+        let ends = reader.reading.patience_ends().expect("it has an end");
+        (ends - begin, reader.reading.is_out_of_patience())
+    };
+    assert_eq!(ends(10 * S), (13 * S, false));
+    assert_eq!(ends(11 * S), (13 * S, false));
+    let waiting: Vec<Duration> = reader
+        .reading
+        .waiting()
+        .map(|waited| waited.left_of(6 * S))
+        .collect();
+    assert_eq!(waiting, [5 * S; 2], "of both that are wanted");
 }

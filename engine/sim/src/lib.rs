@@ -60,6 +60,6 @@ pub use reached::Reached;
 pub use run::{Failure, Outcome, Summary, SweepOptions, run, sweep};
 pub use scale::{
     COSTS_FILE, Costs, FileError, LATENCY_FILES, LatencyMatrix, Prediction, ScaleError,
-    ScaleOptions, predict,
+    ScaleOptions, SyncTimes, predict,
 };
 pub use script::Scenario;

@@ -8,6 +8,8 @@ use std::fmt;
 const PLACES_MAX: usize = 64;
 /// Longest one way between two places, microseconds: a minute.
 const ONE_WAY_US_MAX: u64 = 60_000_000;
+/// How many costs there are.
+const COSTS: usize = 20;
 /// Highest cost of one operation, nanoseconds: a second.
 const COST_NS_MAX: u64 = 1_000_000_000;
 
@@ -128,16 +130,43 @@ impl LatencyMatrix {
 /// What operations cost, nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Costs {
-    /// A turn that finds something to do.
+    /// From the moment in which something comes for a thread that sleeps until it runs, on a free
+    /// core.
+    pub wake_ns: u64,
+    /// The same on a core that has gone to rest, besides.
+    pub rested_ns: u64,
+    /// A turn that says something, of a thread that has rested, besides.
+    pub rested_turn_ns: u64,
+    /// The first write of a thread that has rested, besides.
+    pub rested_send_ns: u64,
+    /// A write to one who sleeps, besides: the system wakes its thread.
+    pub waking_ns: u64,
+    /// A core goes from a thread that sleeps to one that waited for it.
+    pub switch_ns: u64,
+    /// A validator's turn on a core where another thread has run since its last one, besides.
+    pub cold_ns: u64,
+    /// The sockets are asked what has come.
+    pub poll_ns: u64,
+    /// A turn that finds nothing to do.
     pub turn_ns: u64,
-    /// A frame taken in: decrypted, decoded, counted.
+    /// A turn that does what the last one has left, instead.
+    pub rest_ns: u64,
+    /// One socket read, and what came decrypted.
+    pub read_ns: u64,
+    /// A frame taken in: decoded, counted.
     pub receive_ns: u64,
-    /// A frame that carries a block, besides.
+    /// A client's command taken in and put into a block.
+    pub command_ns: u64,
+    /// A frame that carries a block, besides: judged, and voted for.
     pub propose_ns: u64,
     /// What a turn that says something appends to the log.
     pub append_ns: u64,
-    /// A frame to one peer.
+    /// A block that becomes final: found to be, logged, executed.
+    pub final_ns: u64,
+    /// What goes to one peer, encrypted and written.
     pub send_ns: u64,
+    /// Another thread is given something to do.
+    pub hand_over_ns: u64,
     /// A group sync.
     pub sync_ns: u64,
     /// One signature made or checked, by another thread.
@@ -145,36 +174,56 @@ pub struct Costs {
 }
 
 impl Costs {
+    /// Each with its name.
+    fn fields(&mut self) -> [(&'static str, &mut u64); COSTS] {
+        [
+            ("wake_ns", &mut self.wake_ns),
+            ("rested_ns", &mut self.rested_ns),
+            ("rested_turn_ns", &mut self.rested_turn_ns),
+            ("rested_send_ns", &mut self.rested_send_ns),
+            ("waking_ns", &mut self.waking_ns),
+            ("switch_ns", &mut self.switch_ns),
+            ("cold_ns", &mut self.cold_ns),
+            ("poll_ns", &mut self.poll_ns),
+            ("turn_ns", &mut self.turn_ns),
+            ("rest_ns", &mut self.rest_ns),
+            ("read_ns", &mut self.read_ns),
+            ("receive_ns", &mut self.receive_ns),
+            ("command_ns", &mut self.command_ns),
+            ("propose_ns", &mut self.propose_ns),
+            ("append_ns", &mut self.append_ns),
+            ("final_ns", &mut self.final_ns),
+            ("send_ns", &mut self.send_ns),
+            ("hand_over_ns", &mut self.hand_over_ns),
+            ("sync_ns", &mut self.sync_ns),
+            ("verify_ns", &mut self.verify_ns),
+        ]
+    }
+
     /// Reads a line for each cost: its name and nanoseconds.
     ///
     /// # Errors
     /// [`FileError`] with the line; a cost that is missing is named.
     pub fn parse(text: &str) -> Result<Self, FileError> {
         let mut costs = Self::default();
-        let mut fields = [
-            ("turn_ns", &mut costs.turn_ns, false),
-            ("receive_ns", &mut costs.receive_ns, false),
-            ("propose_ns", &mut costs.propose_ns, false),
-            ("append_ns", &mut costs.append_ns, false),
-            ("send_ns", &mut costs.send_ns, false),
-            ("sync_ns", &mut costs.sync_ns, false),
-            ("verify_ns", &mut costs.verify_ns, false),
-        ];
+        let mut is_given = [false; COSTS];
         for (line, words) in lines(text) {
             let [name, value] = words[..] else {
                 return Err(error(line, "a name and a number"));
             };
-            let field = fields.iter_mut().find(|(known, ..)| *known == name);
-            let Some((_, field, is_given)) = field else {
+            let fields = costs.fields().into_iter().zip(&mut is_given);
+            let mut of_name = fields.filter(|((known, _), _)| *known == name);
+            let Some(((_, field), is_given)) = of_name.next() else {
                 return Err(error(line, format!("{name}: no cost of this name")));
             };
             if std::mem::replace(is_given, true) {
                 return Err(error(line, format!("{name}: given twice")));
             }
-            **field = number(line, value, COST_NS_MAX)?;
+            *field = number(line, value, COST_NS_MAX)?;
         }
-        match fields.iter().find(|(.., is_given)| !is_given) {
-            Some((name, ..)) => Err(error(0, format!("{name} is missing"))),
+        let missing = is_given.iter().position(|is_given| !is_given);
+        match missing.map(|at| costs.fields()[at].0) {
+            Some(name) => Err(error(0, format!("{name} is missing"))),
             None => Ok(costs),
         }
     }
@@ -198,7 +247,7 @@ mod tests {
 
     #[test]
     fn each_cost_that_comes_along_stands_below_the_bench_that_it_is_from() {
-        let (mut comment, mut costs) = (String::new(), 0);
+        let (mut comment, mut costs) = (String::new(), 0_usize);
         for line in crate::scale::COSTS_FILE.lines() {
             if line.starts_with('#') {
                 comment.push_str(line);
@@ -208,7 +257,7 @@ mod tests {
             comment.clear();
             costs += 1;
         }
-        assert_eq!(costs, 7);
+        assert_eq!(costs, COSTS);
     }
 
     #[test]

@@ -3,11 +3,16 @@
 //! The validators are those that ship, over virtual time: what they say to whom and when is theirs;
 //! what each operation costs and how long the ways are is given. Owns the model of a machine: one
 //! thread that takes in what came, turns, and sends frames one after the other, and two others for
-//! signatures and syncs. Never: faults other than validators that are not there, or links that are
-//! full.
+//! signatures and syncs; each has a core to itself, or all of all validators share some. Never:
+//! faults other than validators that are not there, or links that are full.
 
+mod cores;
 mod files;
 mod hall;
+mod machine;
+mod plan;
+mod syncs;
+mod together;
 
 use std::fmt;
 
@@ -15,6 +20,7 @@ use quorate_consensus::limits::VALIDATORS_MAX;
 
 pub use files::{Costs, FileError, LatencyMatrix};
 use hall::Hall;
+pub use syncs::SyncTimes;
 
 /// The matrices that come along, by name.
 pub const LATENCY_FILES: [(&str, &str); 3] = [
@@ -39,8 +45,13 @@ pub struct ScaleOptions {
     pub matrix: LatencyMatrix,
     /// What operations cost.
     pub costs: Costs,
+    /// So many cores of one machine for all threads of all validators, at least 1; a core for each
+    /// when absent.
+    pub cores: Option<u16>,
     /// Whether a vote waits for the disk.
     pub is_synced: bool,
+    /// How long syncs take; each as long as its cost when absent.
+    pub syncs: Option<SyncTimes>,
     /// Commands that count, one after the other at the leader, at least 1.
     pub commands: u64,
     /// Bytes of a command.
@@ -146,7 +157,9 @@ mod tests {
             down,
             matrix: LatencyMatrix::uniform(WAY_NS),
             costs: Costs::default(),
+            cores: None,
             is_synced: false,
+            syncs: None,
             commands: 20,
             command_bytes: 128,
         }
@@ -183,6 +196,104 @@ mod tests {
             ..options(4, 0)
         });
         assert!(synced.unwrap().p50_ns >= few.p50_ns + costs.sync_ns);
+    }
+
+    #[test]
+    fn on_one_core_followers_vote_one_after_the_other() {
+        let costs = Costs {
+            propose_ns: 30_000,
+            ..Costs::default()
+        };
+        let on = |cores| {
+            let cores = Some(cores);
+            let options = ScaleOptions {
+                costs,
+                cores,
+                ..options(4, 0)
+            };
+            predict(&options).unwrap().p50_ns
+        };
+        // The vote that completes the block is that of the third follower.
+        assert_eq!(on(8), 2 * WAY_NS + costs.propose_ns);
+        assert_eq!(on(1), 2 * WAY_NS + 3 * costs.propose_ns);
+        // Two of them at once, and the third one behind.
+        assert_eq!(on(2), 2 * WAY_NS + 2 * costs.propose_ns);
+    }
+
+    #[test]
+    fn a_core_changes_hands_and_forgets_and_a_free_one_takes_a_wake_up() {
+        let p50_ns = |costs, cores| {
+            let options = ScaleOptions {
+                costs,
+                cores,
+                ..options(4, 0)
+            };
+            predict(&options).unwrap().p50_ns
+        };
+        let waking = Costs {
+            wake_ns: 7_000,
+            ..Costs::default()
+        };
+        // Of a follower and of the leader; the receipt is behind that of the leader's first turn.
+        for cores in [None, Some(8)] {
+            assert_eq!(p50_ns(waking, cores), 2 * WAY_NS + 2 * waking.wake_ns);
+        }
+        let resting = Costs {
+            rested_ns: 7_000,
+            ..Costs::default()
+        };
+        // The follower's has had nothing to do since the last command, the leader's has.
+        assert_eq!(p50_ns(resting, None), 2 * WAY_NS + resting.rested_ns);
+        let slow = Costs {
+            rested_turn_ns: 7_000,
+            rested_send_ns: 3_000,
+            ..Costs::default()
+        };
+        // The leader's thread and the follower's, and for its votes the leader has just run.
+        let more_ns = 2 * (slow.rested_turn_ns + slow.rested_send_ns);
+        for cores in [None, Some(8)] {
+            assert_eq!(p50_ns(slow, cores), 2 * WAY_NS + more_ns);
+        }
+        let work = Costs {
+            propose_ns: 30_000,
+            ..Costs::default()
+        };
+        let switching = Costs {
+            switch_ns: 2_000,
+            ..work
+        };
+        // The second and the third follower take the core over.
+        let more_ns = p50_ns(switching, Some(1)) - p50_ns(work, Some(1));
+        assert_eq!(more_ns, 2 * switching.switch_ns);
+        let cold = Costs {
+            cold_ns: 5_000,
+            ..work
+        };
+        assert_eq!(p50_ns(cold, None), p50_ns(work, None));
+        assert!(p50_ns(cold, Some(1)) >= p50_ns(work, Some(1)) + 4 * cold.cold_ns);
+    }
+
+    #[test]
+    fn who_shares_cores_reads_votes_together() {
+        let costs = Costs {
+            turn_ns: 50_000,
+            send_ns: 10_000,
+            ..Costs::default()
+        };
+        let on = |cores| {
+            let cores = Some(cores);
+            let options = ScaleOptions {
+                costs,
+                cores,
+                ..options(4, 0)
+            };
+            predict(&options).unwrap().p50_ns
+        };
+        // With two cores each the first vote that comes has a turn of its own, and the others wait
+        // for its end; with one less, which is still one for everybody, the last one ends a sleep.
+        let (apart, together) = (on(8), on(7));
+        let saved_ns = costs.turn_ns - 2 * costs.send_ns;
+        assert!(apart - together > saved_ns / 2, "{apart} {together}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use quorate_sim::{
     COSTS_FILE, Costs, FileError, LATENCY_FILES, LatencyMatrix, Prediction, ScaleError,
-    ScaleOptions, predict,
+    ScaleOptions, SyncTimes, predict,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -47,11 +47,16 @@ pub(crate) struct PredictOptions {
     /// What operations cost, nanoseconds: a file like engine/sim/latency/costs.txt
     #[arg(long, value_name = "FILE", requires = "prediction")]
     costs: Option<PathBuf>,
+    /// All threads of all validators share so many cores of one machine; a machine with enough of
+    /// them for each validator when not given. Of a measurement that tells its cores, those
+    #[arg(long, value_name = "C", requires = "prediction")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    cores: Option<u16>,
     /// Commands that count in a prediction, one after the other
     #[arg(long, value_name = "N", default_value_t = 100, requires = "prediction")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=100_000))]
     commands: u64,
-    /// Predict what `bench latency --json` measured, over ways as long as its own floor says
+    /// Predict what `bench latency --json` measured: its validators on the cores of its machine
     #[arg(long, value_name = "FILE", group = "prediction")]
     #[arg(conflicts_with_all = ["exhaustive", "script", "images", "nightly", "tell", "byzantine"])]
     #[arg(conflicts_with_all = ["seeds", "scenario", "threads", "twins", "beyond", "require_all"])]
@@ -72,6 +77,9 @@ struct Row {
     validators: u16,
     down: u16,
     durability: &'static str,
+    /// Cores that all validators share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cores: Option<u16>,
     /// At the leader, from a command's receipt there.
     finality_us: Micros,
     /// Share of commands in blocks that became final by first votes.
@@ -112,7 +120,7 @@ pub(super) fn run(options: &PredictOptions, validators: u16) -> Result<Report, F
     };
     let mut rows = Vec::new();
     if let Some(path) = &options.check_against {
-        rows = check(path, costs, options.commands)?;
+        rows = check(path, costs, options)?;
     }
     for path in &options.latency {
         let known = LATENCY_FILES
@@ -127,7 +135,9 @@ pub(super) fn run(options: &PredictOptions, validators: u16) -> Result<Report, F
             down: options.down,
             matrix: parse(path, &text, LatencyMatrix::parse)?,
             costs,
+            cores: options.cores,
             is_synced: options.synced,
+            syncs: None,
             commands: options.commands,
             command_bytes: 128,
         };
@@ -139,39 +149,53 @@ pub(super) fn run(options: &PredictOptions, validators: u16) -> Result<Report, F
     Ok(Report::new(&Fields { predictions: rows }, text)?.with_code(code))
 }
 
-/// Predicts each durability of a measurement, over ways that take half of its floor's median.
-fn check(path: &Path, costs: Costs, commands: u64) -> Result<Vec<Row>, Failure> {
+/// Predicts each durability of a measurement, over ways that take no time but what its ends pay for
+/// them: the cost of writes, reads and wake-ups, of which the measurement's own floor has its share
+/// already, so that nothing of it is used.
+fn check(path: &Path, costs: Costs, options: &PredictOptions) -> Result<Vec<Row>, Failure> {
     let wrong =
         |what: &str| Failure::usage(format!("{}: {what}", path.display())).remedy(MEASURED_REMEDY);
     let value: Value = serde_json::from_str(&read(path, MEASURED_REMEDY)?)
         .map_err(|error| wrong(&error.to_string()))?;
-    let whole = |key: &str| {
-        let found = value.get(key).and_then(Value::as_u64);
-        found.and_then(|found| u16::try_from(found).ok())
+    let whole = |pointer: &str| {
+        let found = value.pointer(pointer).map(|found| found.as_u64());
+        found.map(|found| found.and_then(|found| u16::try_from(found).ok()))
     };
-    let validators = whole("validators").ok_or_else(|| wrong("it has no validators"))?;
-    let down = whole("stopped").unwrap_or(0);
+    let validators = whole("/validators").flatten();
+    let validators = validators.ok_or_else(|| wrong("it has no validators"))?;
+    let down = whole("/stopped").flatten().unwrap_or(0);
+    let told = whole("/measured/machine/cores").or_else(|| whole("/cores"));
+    if told.is_some_and(|cores| cores.is_none_or(|cores| cores == 0)) {
+        return Err(wrong("its cores are no number of cores"));
+    }
+    let cores = options.cores.or(told.flatten());
     let bytes = value.get("size").and_then(Value::as_u64).unwrap_or(0);
     let mut rows = Vec::new();
     for figures in [Some(&value), value.get("sync")].into_iter().flatten() {
         let us = |pointer: &str| figures.pointer(pointer).and_then(Value::as_f64);
-        let floor = us("/floor_us/p50").ok_or_else(|| wrong("it has no floor"))?;
-        let measured = us("/finality_us/p50").ok_or_else(|| wrong("it has no finality"))?;
-        let is_synced = figures["durability"] == "sync";
-        let sync_ns = us("/group_sync_us/p50_us").map(to_ns);
+        let measured = us("/finality_us/p50").filter(|us| *us > 0.0);
+        let measured = measured.ok_or_else(|| wrong("it has no finality"))?;
+        let sync_ns = |name: &str| us(&format!("/group_sync_us/{name}_us")).map(to_ns);
+        // What is not told of them is as what is.
+        let p50_ns = sync_ns("p50").unwrap_or(costs.sync_ns);
+        let p90_ns = sync_ns("p90").unwrap_or(p50_ns);
+        let syncs = SyncTimes {
+            p50_ns,
+            p90_ns,
+            p99_ns: sync_ns("p99").unwrap_or(p90_ns),
+        };
         let wanted = ScaleOptions {
             validators,
             down,
-            matrix: LatencyMatrix::uniform(to_ns(floor / 2.0)),
-            costs: Costs {
-                sync_ns: sync_ns.unwrap_or(costs.sync_ns),
-                ..costs
-            },
-            is_synced,
-            commands,
+            matrix: LatencyMatrix::uniform(0),
+            costs,
+            cores,
+            is_synced: figures["durability"] == "sync",
+            syncs: Some(syncs),
+            commands: options.commands,
             command_bytes: usize::try_from(bytes).unwrap_or(0).min(4_096),
         };
-        let mut row = Row::of(format!("half of a floor of {floor:.0} us"), &wanted)?;
+        let mut row = Row::of("loopback".to_owned(), &wanted)?;
         let error = (row.finality_us.p50 - measured) / measured;
         row.measured_p50_us = Some(measured);
         row.error = Some(error);
@@ -202,6 +226,7 @@ impl Row {
             validators: wanted.validators,
             down: wanted.down,
             durability: if wanted.is_synced { "sync" } else { "async" },
+            cores: wanted.cores,
             finality_us: Micros {
                 p50: us(found.p50_ns),
                 p99: us(found.p99_ns),
@@ -240,6 +265,7 @@ fn text(rows: &[Row]) -> String {
         "validators",
         "away",
         "durability",
+        "cores",
         "p50 us",
         "p99 us",
         "fast path",
@@ -254,6 +280,8 @@ fn text(rows: &[Row]) -> String {
             row.validators.to_string(),
             row.down.to_string(),
             row.durability.to_owned(),
+            row.cores
+                .map_or_else(|| "own".to_owned(), |cores| cores.to_string()),
             format!("{:.0}", row.finality_us.p50),
             format!("{:.0}", row.finality_us.p99),
             format!("{:.0} %", row.fast_path_fraction * 100.0),

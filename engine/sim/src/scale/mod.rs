@@ -190,12 +190,26 @@ mod tests {
         assert!(2 * WAY_NS < few.p50_ns && few.p50_ns < many.p50_ns);
         assert!(few.frames_per_command < many.frames_per_command);
         assert_eq!(few, of(4));
-        let synced = predict(&ScaleOptions {
-            costs,
-            is_synced: true,
-            ..options(4, 0)
-        });
-        assert!(synced.unwrap().p50_ns >= few.p50_ns + costs.sync_ns);
+    }
+
+    #[test]
+    fn a_sync_is_on_the_way_of_a_vote() {
+        // Who waits for a disk has not rested as long as who waits for a vote.
+        let costs = Costs {
+            rested_ns: 0,
+            rested_turn_ns: 0,
+            rested_send_ns: 0,
+            ..Costs::parse(COSTS_FILE).unwrap()
+        };
+        let of = |is_synced| {
+            let options = ScaleOptions {
+                costs,
+                is_synced,
+                ..options(4, 0)
+            };
+            predict(&options).unwrap().p50_ns
+        };
+        assert!(of(true) >= of(false) + costs.sync_ns);
     }
 
     #[test]

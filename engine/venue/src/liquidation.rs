@@ -29,7 +29,7 @@ use crate::feeds::FeedId;
 use crate::instruments::{InstrumentId, Status};
 use crate::margin::lot_margin;
 use crate::matching::Incoming;
-use crate::orders::NONE;
+use crate::orders::Handle;
 use crate::reports::{
     CancelReason, Desk, LiquidationStep, OrderNumber, PositionCause, PublicEvent,
 };
@@ -100,15 +100,14 @@ impl Venue {
         if i128::from(account.cash) >= need {
             return;
         }
-        let session = account.session;
-        let mut handle = self.market.orders.session_first(session);
-        while handle != NONE {
-            let next = self.market.orders.session_next(handle);
-            let id = self.market.orders.order(handle).instrument;
-            if self.market.is_series(id) {
-                self.market.cancel(handle, CancelReason::Margin, desk);
-            }
-            handle = next;
+        // It has orders in no series but these; what it has in other instruments is not looked at.
+        let orders = &self.market.orders;
+        let series = account.holdings.keys();
+        let of_series = series.flat_map(|&id| orders.of_in(account.session, id));
+        let mut handles: Vec<Handle> = of_series.collect();
+        handles.sort_unstable_by_key(|&handle| orders.order(handle).number);
+        for handle in handles {
+            self.market.cancel(handle, CancelReason::Margin, desk);
         }
     }
 
@@ -247,14 +246,11 @@ impl Venue {
             return;
         };
         let session = clearing.accounts.get(index).session;
-        let mut handle = self.market.orders.session_first(session);
-        while handle != NONE {
-            let next = self.market.orders.session_next(handle);
-            let order = self.market.orders.order(handle);
-            if order.instrument == id && order.side == Side::Sell {
+        let handles: Vec<Handle> = self.market.orders.of_in(session, id).collect();
+        for handle in handles {
+            if self.market.orders.order(handle).side == Side::Sell {
                 self.market.cancel(handle, CancelReason::Margin, desk);
             }
-            handle = next;
         }
     }
 }
@@ -300,3 +296,6 @@ impl Clearing {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

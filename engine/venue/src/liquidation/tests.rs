@@ -80,15 +80,34 @@ fn order(number: u64, index: AccountIndex, instrument: InstrumentId, side: Side)
     }
 }
 
-/// Measures these accounts.
-fn review(venue: &mut Venue, accounts: &[AccountIndex]) {
+/// Measures these accounts. Gives how often an account was looked at.
+fn review(venue: &mut Venue, accounts: &[AccountIndex]) -> usize {
     let (mut output, mut scratch) = (Output::new(), Vec::new());
     let mut desk = Desk {
         output: &mut output,
         scratch: &mut scratch,
     };
+    // What is touched from here on is what the review touches.
+    venue.market.clearing_mut().unwrap().accounts.root();
+    visited(venue).set(0);
     venue.review(accounts, &mut desk);
+    let looks = visited(venue).get();
     assert_eq!(venue.audit(), Ok(()));
+    looks
+}
+
+fn visited(venue: &Venue) -> &core::cell::Cell<usize> {
+    &venue.market.clearing.as_ref().unwrap().accounts.visited
+}
+
+fn sell(venue: &mut Venue, seller: AccountIndex, buyer: AccountIndex, lots: u64) {
+    let clearing = venue.market.clearing_mut().unwrap();
+    clearing.accounts.transfer(seller, buyer, CALLS, lots);
+}
+
+fn position(venue: &Venue, index: AccountIndex) -> i64 {
+    let clearing = venue.market.clearing.as_ref().unwrap();
+    clearing.accounts.get(index).holding(CALLS).lots
 }
 
 /// 32 is what a lot asks.
@@ -111,4 +130,53 @@ fn who_loses_its_orders_in_series_has_none_looked_at_that_rests_elsewhere() {
     let visited = venue.market.orders.visited.get();
     assert_eq!(venue.order_count(), 10_000);
     assert!((3..=60).contains(&visited), "{visited}");
+}
+
+/// A has 31 for its lot, and another one enough for all others.
+#[test]
+fn a_lot_that_is_closed_touches_whom_it_falls_to_and_no_other_who_is_long() {
+    let mut venue = venue(1_002, 31);
+    let (rich, longs) = (A + 1, A + 2..A + 1_002);
+    let clearing = venue.market.clearing_mut().unwrap();
+    clearing.accounts.pay(EXTERNAL, rich, 1_000_000);
+    for long in longs.clone() {
+        sell(&mut venue, rich, long, 2);
+    }
+    sell(&mut venue, A, rich, 1);
+    review(&mut venue, &[A]);
+    assert_eq!(position(&venue, A), 0);
+    assert_eq!(position(&venue, longs.start), 1, "the oldest");
+    let touched = venue.market.clearing.as_ref().unwrap().accounts.touched();
+    assert_eq!(touched, 3, "both and the fund");
+}
+
+#[test]
+fn accounts_that_end_together_look_once_at_those_that_are_long() {
+    const EACH: u32 = 1_000;
+    let mut venue = venue(2 * EACH, 31);
+    let shorts: Vec<_> = (A..A + EACH).collect();
+    for &short in &shorts {
+        sell(&mut venue, short, short + EACH, 1);
+    }
+    let looks = review(&mut venue, &shorts);
+    assert!((A..A + 2 * EACH).all(|index| position(&venue, index) == 0));
+    let accounts = 2 * EACH as usize;
+    assert!((accounts..=30 * accounts).contains(&looks), "{looks}");
+}
+
+#[test]
+fn who_is_closed_against_has_no_order_looked_at_that_rests_elsewhere() {
+    let mut venue = venue(2, 31);
+    let long = A + 1;
+    sell(&mut venue, A, long, 1);
+    for number in 1..=10_000 {
+        venue.market.add(order(number, long, SPOT, Side::Sell));
+    }
+    venue.market.add(order(10_001, long, CALLS, Side::Sell));
+    venue.market.orders.visited.set(0);
+    review(&mut venue, &[A]);
+    assert_eq!(position(&venue, long), 0);
+    let visited = venue.market.orders.visited.get();
+    assert_eq!(venue.order_count(), 10_000);
+    assert!((1..=30).contains(&visited), "{visited}");
 }

@@ -6,6 +6,7 @@ use core::fmt;
 
 use quorate::genesis::Application;
 use quorate::state_machine::{Context, Output, SessionEvent, SessionId, StateMachine};
+use quorate_venue::config::SESSIONS_PER_SIDE_MIN;
 use quorate_venue::{FeedConfig, Instrument, Venue, VenueConfig, VenueLimits};
 use serde::{Deserialize, Serialize};
 
@@ -92,9 +93,20 @@ pub struct LimitParameters {
     pub levels_per_side_max: u32,
 }
 
+/// What a genesis that leaves limits out means. Never to change: they are in the state of such a
+/// chain, and a genesis is never changed. New ones say what they mean.
 impl Default for LimitParameters {
     fn default() -> Self {
-        let limits = VenueLimits::default();
+        Self {
+            orders_max: 1 << 20,
+            orders_per_session_max: 1 << 16,
+            levels_per_side_max: 1 << 16,
+        }
+    }
+}
+
+impl From<VenueLimits> for LimitParameters {
+    fn from(limits: VenueLimits) -> Self {
         Self {
             orders_max: limits.orders_max,
             orders_per_session_max: limits.orders_per_session_max,
@@ -119,7 +131,7 @@ impl VenueParameters {
                 .iter()
                 .map(|session| format!("{session:?}"))
                 .collect(),
-            limits: LimitParameters::default(),
+            limits: VenueLimits::default().into(),
             accounts: None,
         }
     }
@@ -325,9 +337,15 @@ impl Hosted {
         match application.name.as_str() {
             VENUE => {
                 let parameters: VenueParameters = serde_json::from_value(parameters)?;
-                Ok(Self::Venue(Box::new(Venue::new(
-                    parameters.into_config()?,
-                )?)))
+                let config = parameters.into_config()?;
+                if config.limits.few_may_fill_a_side() {
+                    tracing::warn!(
+                        "application.parameters.limits: fewer than {SESSIONS_PER_SIDE_MIN} \
+                         sessions may take all levels_per_side_max prices of a side and close it \
+                         to everybody else (docs/venue.md, Limits)"
+                    );
+                }
+                Ok(Self::Venue(Box::new(Venue::new(config)?)))
             }
             OPAQUE => {
                 #[derive(Deserialize)]
@@ -467,6 +485,26 @@ mod tests {
             name: name.to_owned(),
             parameters,
         })
+    }
+
+    /// Another meaning would make a chain's own state another than the one its log proves.
+    #[test]
+    fn limits_that_a_genesis_leaves_out_are_those_of_the_first_version_and_new_ones_are_written() {
+        let instruments = json!([
+            {"symbol": "A", "price_ticks_min": 1, "price_ticks_max": 2, "size_lots_max": 1}
+        ]);
+        let left_out: VenueParameters =
+            serde_json::from_value(json!({"instruments": instruments})).unwrap();
+        let limits = left_out.into_config().unwrap().limits;
+        let first = VenueLimits {
+            orders_max: 1_048_576,
+            orders_per_session_max: 65_536,
+            levels_per_side_max: 65_536,
+        };
+        assert_eq!(limits, first);
+        open("venue", json!({"instruments": instruments})).unwrap();
+        let new = serde_json::to_value(VenueParameters::one_instrument("QRT", &[])).unwrap();
+        assert_eq!(new["limits"]["orders_per_session_max"], json!(16_384));
     }
 
     #[test]

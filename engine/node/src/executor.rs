@@ -38,7 +38,8 @@ use crate::private::PrivateRing;
 use crate::results::{BlockResults, CommandResult, Correction, Mark, Outcome, Place};
 use crate::roots::{ROOT_HEIGHTS, RootRing};
 use crate::sessions::{
-    LastResult, Opening, Room, Session, SessionCommand, SessionTable, Standing, TIMEOUTS_PER_BLOCK,
+    LastResult, Opening, Room, Session, SessionCommand, SessionTable, Standing,
+    TIMEOUT_OUTPUTS_PER_BLOCK, TIMEOUTS_PER_BLOCK,
 };
 use crate::state_machine::{
     Audience, Context, Lane, Output, SessionEvent, SessionId, StateMachine,
@@ -337,6 +338,9 @@ impl<S: StateMachine> Executor<S> {
     /// the others with the next block.
     fn time_out_sessions(&mut self, results: &mut BlockResults) {
         for _ in 0..TIMEOUTS_PER_BLOCK {
+            if self.block_outputs.len() >= TIMEOUT_OUTPUTS_PER_BLOCK {
+                return;
+            }
             let Some(session) = self.sessions.time_out(self.time_ns) else {
                 return;
             };

@@ -49,6 +49,10 @@ pub const IDLE_MIN_NS: u64 = 3_600_000_000_000;
 pub const LOOKED_AT_MAX: usize = 1024;
 /// Time-outs of one block at most; the others come with the next one.
 pub const TIMEOUTS_PER_BLOCK: usize = 256;
+/// Outputs of one block's time-outs from which on the others come with the next block: what an
+/// application does about a session may be as much as it holds of it, and puts out of each thing
+/// something. One session's may go beyond.
+pub const TIMEOUT_OUTPUTS_PER_BLOCK: u32 = 1 << 16;
 
 /// Sessions hashed together: a block's changes are rehashed in pieces of this size.
 const BUCKET_SESSIONS: usize = 64;

@@ -31,6 +31,10 @@ pub const LOOKS_MAX: u32 = 1024;
 // The sum of all open sizes of a level is kept in a u64.
 const _: () = assert!((ORDERS_MAX as u128) * (crate::instruments::SIZE_LOTS_MAX as u128) < 1 << 64);
 
+/// Sessions without which no side of a book should be full: see
+/// [`VenueLimits::few_may_fill_a_side`].
+pub const SESSIONS_PER_SIDE_MIN: u32 = 4;
+
 /// How much the venue holds at most. What would go beyond is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VenueLimits {
@@ -46,7 +50,7 @@ impl Default for VenueLimits {
     fn default() -> Self {
         Self {
             orders_max: 1 << 20,
-            orders_per_session_max: 1 << 16,
+            orders_per_session_max: 1 << 14,
             levels_per_side_max: 1 << 16,
         }
     }
@@ -124,6 +128,17 @@ pub enum ConfigError {
 }
 
 impl VenueLimits {
+    /// Whether fewer than [`SESSIONS_PER_SIDE_MIN`] sessions may have orders at all the prices that
+    /// a side of a book can have, far from where it trades, so that an order of anybody else at
+    /// another price is refused with [`Refusal::LevelsFull`](crate::Refusal::LevelsFull), the best
+    /// one too. No error, since chains have begun with such limits, which are part of their state:
+    /// whoever starts a venue should say so.
+    #[must_use]
+    pub const fn few_may_fill_a_side(&self) -> bool {
+        let few = SESSIONS_PER_SIDE_MIN - 1;
+        self.orders_per_session_max as u64 * few as u64 >= self.levels_per_side_max as u64
+    }
+
     /// Checks each limit against its bound.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let limits = [
@@ -220,6 +235,21 @@ mod tests {
         assert_eq!(check_admins(vec![b, a]), Ok(vec![a, b]));
         assert_eq!(check_admins(vec![b, a, b]), Err(ConfigError::AdminTwice(b)));
         assert_eq!(check_admins(vec![a; 65]), Err(ConfigError::AdminCount(65)));
+    }
+
+    #[test]
+    fn a_side_is_full_by_four_sessions_or_more_by_default_and_not_with_the_limits_of_before() {
+        let limits = VenueLimits::default();
+        assert!(!limits.few_may_fill_a_side());
+        let with = |orders_per_session_max, levels_per_side_max| VenueLimits {
+            orders_per_session_max,
+            levels_per_side_max,
+            ..limits
+        };
+        assert!(with(1 << 16, 1 << 16).few_may_fill_a_side());
+        assert!(with(10, 30).few_may_fill_a_side());
+        assert!(!with(10, 31).few_may_fill_a_side());
+        assert!(with(ORDERS_MAX, ORDERS_MAX).few_may_fill_a_side());
     }
 
     #[test]

@@ -10,15 +10,19 @@
 //! step after which it has enough:
 //!
 //! 1. its orders in all series are cancelled;
-//! 2. for one series after another, by id, where it is short and the price can be used:
+//! 2. for one series after another, by id, where the price can be used, those that are short there,
+//!    in the order of opening:
 //!    1. it buys back from the book, at no more for a lot than the maintenance margin of a lot,
 //!       and at no more in all than its cash;
 //!    2. what is left goes to the fund together with the maintenance margin of it, as far as the
 //!       account has that, provided that the fund then has the maintenance margin of all it is
 //!       short;
-//!    3. otherwise it is closed against the long accounts, in proportion, at intrinsic value: the
-//!       account pays as far as its cash goes, then the fund, and the rest is the loss of the long
-//!       accounts.
+//!    3. what is left of all of them is closed at one time against the long accounts, in
+//!       proportion, at intrinsic value: each pays as far as its cash goes, then the fund, and the
+//!       rest is the loss of the long accounts.
+//!
+//! Step 2.3 is one for all, since to share lots is to round: account by account the same few would
+//! be closed against each time, and all who are long would be passed over as often.
 //!
 //! A series whose price cannot be used, or that has expired, is left alone.
 
@@ -29,13 +33,17 @@ use crate::feeds::FeedId;
 use crate::instruments::{InstrumentId, Status};
 use crate::margin::lot_margin;
 use crate::matching::Incoming;
-use crate::orders::NONE;
+use crate::orders::Handle;
 use crate::reports::{
     CancelReason, Desk, LiquidationStep, OrderNumber, PositionCause, PublicEvent,
 };
 use crate::series::{Series, SeriesState};
-use crate::settlement::{claims, share_lots};
+use crate::settlement::{Payment, claims, share_lots};
 use crate::venue::Venue;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Accounts that have too little, by the series in which they are liquidated next.
+type Waiting = BTreeMap<InstrumentId, BTreeSet<AccountIndex>>;
 
 impl Clearing {
     /// What the account has above its maintenance requirement; below zero it must be liquidated.
@@ -44,21 +52,19 @@ impl Clearing {
         i128::from(account.cash) - self.maintenance(account)
     }
 
-    /// The series that the account can be liquidated in next, with the price of its feed: the
-    /// first after `after`.
-    fn liquidable(
-        &self,
-        index: AccountIndex,
-        after: Option<InstrumentId>,
-    ) -> Option<(InstrumentId, Series, i64)> {
+    /// A series in which accounts can be liquidated, with the price of its feed.
+    fn liquid(&self, id: InstrumentId) -> Option<(Series, i64)> {
+        let series = *self.series.get(id)?;
+        let price = self.feed_of(&series).usable()?;
+        (series.state == SeriesState::Trading).then_some((series, price))
+    }
+
+    /// The series that the account can be liquidated in next: the first after `after`.
+    fn liquidable(&self, index: AccountIndex, after: Option<InstrumentId>) -> Option<InstrumentId> {
         let holdings = self.accounts.get(index).holdings.iter();
         let mut short = holdings
             .filter(|&(&id, holding)| holding.short() > 0 && after.is_none_or(|after| id > after));
-        short.find_map(|(&id, _)| {
-            let series = *self.series.get(id)?;
-            let price = self.feed_of(&series).usable()?;
-            (series.state == SeriesState::Trading).then_some((id, series, price))
-        })
+        short.find_map(|(&id, _)| self.liquid(id).map(|_| id))
     }
 }
 
@@ -85,8 +91,15 @@ impl Venue {
         for &index in accounts {
             self.disarm(index, desk);
         }
+        let mut waiting = Waiting::new();
         for &index in accounts {
-            self.restore_margin(index, desk);
+            self.line_up(index, None, &mut waiting);
+        }
+        while let Some((id, accounts)) = waiting.pop_first() {
+            self.liquidate_all(id, &accounts, desk);
+            for index in accounts {
+                self.line_up(index, Some(id), &mut waiting);
+            }
         }
     }
 
@@ -100,30 +113,49 @@ impl Venue {
         if i128::from(account.cash) >= need {
             return;
         }
-        let session = account.session;
-        let mut handle = self.market.orders.session_first(session);
-        while handle != NONE {
-            let next = self.market.orders.session_next(handle);
-            let id = self.market.orders.order(handle).instrument;
-            if self.market.is_series(id) {
-                self.market.cancel(handle, CancelReason::Margin, desk);
-            }
-            handle = next;
+        // It has orders in no series but these; what it has in other instruments is not looked at.
+        let orders = &self.market.orders;
+        let series = account.holdings.keys();
+        let of_series = series.flat_map(|&id| orders.of_in(account.session, id));
+        let mut handles: Vec<Handle> = of_series.collect();
+        handles.sort_unstable_by_key(|&handle| orders.order(handle).number);
+        for handle in handles {
+            self.market.cancel(handle, CancelReason::Margin, desk);
         }
     }
 
-    /// Step 2: closes what an account is short until it has enough.
-    fn restore_margin(&mut self, index: AccountIndex, desk: &mut Desk<'_>) {
-        let mut after = None;
-        while let Some(clearing) = &self.market.clearing
-            && clearing.surplus(index) < 0
-            && let Some((id, series, price)) = clearing.liquidable(index, after)
+    /// Has an account with too little wait for its next series: the first after `after`.
+    fn line_up(&self, index: AccountIndex, after: Option<InstrumentId>, waiting: &mut Waiting) {
+        let Some(clearing) = &self.market.clearing else {
+            return;
+        };
+        if clearing.surplus(index) < 0
+            && let Some(id) = clearing.liquidable(index, after)
         {
-            after = Some(id);
-            self.liquidate(index, id, &series, price, desk);
+            waiting.entry(id).or_default().insert(index);
         }
     }
 
+    /// Step 2 in one series: closes what these accounts are short until they have enough.
+    fn liquidate_all(
+        &mut self,
+        id: InstrumentId,
+        accounts: &BTreeSet<AccountIndex>,
+        desk: &mut Desk<'_>,
+    ) {
+        let Some((series, price)) = self.market.clearing.as_ref().and_then(|c| c.liquid(id)) else {
+            return;
+        };
+        let mut left = Vec::new();
+        for &index in accounts {
+            left.extend(self.liquidate(index, id, &series, price, desk));
+        }
+        if !left.is_empty() {
+            self.deleverage(&left, id, &series, price, desk);
+        }
+    }
+
+    /// Steps 2.1 and 2.2. Gives what is left for step 2.3.
     fn liquidate(
         &mut self,
         index: AccountIndex,
@@ -131,18 +163,21 @@ impl Venue {
         series: &Series,
         price: i64,
         desk: &mut Desk<'_>,
-    ) {
-        self.buy_back(index, id, series, price, desk);
-        let Some(clearing) = self.market.clearing.as_mut() else {
-            return;
+    ) -> Option<(AccountIndex, u64)> {
+        let has_too_little = |venue: &Self| {
+            let clearing = venue.market.clearing.as_ref();
+            clearing.is_some_and(|clearing| clearing.surplus(index) < 0)
         };
-        let lots = clearing.accounts.get(index).holding(id).short();
-        if lots > 0
-            && clearing.surplus(index) < 0
-            && !clearing.take_over(index, id, series, price, desk)
-        {
-            self.deleverage(index, id, series, price, desk);
+        // What it was long elsewhere may have brought cash while it waited.
+        if !has_too_little(self) {
+            return None;
         }
+        self.buy_back(index, id, series, price, desk);
+        let is_left = has_too_little(self);
+        let clearing = self.market.clearing.as_mut()?;
+        let lots = clearing.accounts.get(index).holding(id).short();
+        let is_left = is_left && lots > 0 && !clearing.take_over(index, id, series, price, desk);
+        is_left.then_some((index, lots))
     }
 
     /// Step 2.1: buys back from the book.
@@ -194,10 +229,10 @@ impl Venue {
         }
     }
 
-    /// Step 2.3: closes against the long accounts.
+    /// Step 2.3: closes what these accounts are short against the long accounts.
     fn deleverage(
         &mut self,
-        index: AccountIndex,
+        shorts: &[(AccountIndex, u64)],
         id: InstrumentId,
         series: &Series,
         price: i64,
@@ -206,38 +241,29 @@ impl Venue {
         let Some(clearing) = self.market.clearing.as_mut() else {
             return;
         };
-        let lots = clearing.accounts.get(index).holding(id).short();
-        let units = series.terms.intrinsic(price);
-        let closed = share_lots(lots, &clearing.longs(id));
-        let owed = claims(series, units, &[(index, lots)]);
-        let payment = clearing.settle(&owed, &claims(series, units, &closed));
-        for &(long, lots) in &closed {
-            clearing.accounts.transfer(long, index, id, lots);
-        }
-        let cause = PositionCause::Deleveraging;
-        let change = |lots, amount| Change {
+        let (longs, payment) = clearing.close(shorts, id, series, price);
+        let change = |lots: i64, amount| Change {
             instrument: id,
-            cause,
+            cause: PositionCause::Deleveraging,
             lots,
             amount,
         };
-        let paid: i64 = payment.paid.iter().map(|&(_, amount)| amount).sum();
-        clearing.tell(index, change(lots.cast_signed(), -paid), desk);
-        for (&(long, lots), &(_, got)) in closed.iter().zip(&payment.got) {
-            if lots > 0 {
-                clearing.tell(long, change(-lots.cast_signed(), got), desk);
-            }
+        for (&(short, lots), &(_, paid)) in shorts.iter().zip(&payment.paid) {
+            clearing.tell(short, change(lots.cast_signed(), -paid), desk);
+        }
+        for (&(long, lots), &(_, got)) in longs.iter().zip(&payment.got) {
+            clearing.tell(long, change(-lots.cast_signed(), got), desk);
         }
         desk.publish(&PublicEvent::Liquidated {
             instrument: id,
             step: LiquidationStep::Deleveraged,
-            lots,
+            lots: shorts.iter().map(|&(_, lots)| lots).sum(),
             price,
             paid: payment.total(),
             fund_paid: payment.fund_paid,
         });
         // An ask that was to close a position may now have nothing to close.
-        for (long, _) in closed.into_iter().filter(|&(_, lots)| lots > 0) {
+        for (long, _) in longs {
             self.cancel_asks(long, id, desk);
         }
     }
@@ -247,19 +273,40 @@ impl Venue {
             return;
         };
         let session = clearing.accounts.get(index).session;
-        let mut handle = self.market.orders.session_first(session);
-        while handle != NONE {
-            let next = self.market.orders.session_next(handle);
-            let order = self.market.orders.order(handle);
-            if order.instrument == id && order.side == Side::Sell {
+        let handles: Vec<Handle> = self.market.orders.of_in(session, id).collect();
+        for handle in handles {
+            if self.market.orders.order(handle).side == Side::Sell {
                 self.market.cancel(handle, CancelReason::Margin, desk);
             }
-            handle = next;
         }
     }
 }
 
 impl Clearing {
+    /// Moves lots of the long accounts to these, and pays for them: to whom how many, and what was
+    /// paid. Touches no long account to which no lot falls.
+    fn close(
+        &mut self,
+        shorts: &[(AccountIndex, u64)],
+        id: InstrumentId,
+        series: &Series,
+        price: i64,
+    ) -> (Vec<(AccountIndex, u64)>, Payment) {
+        let lots = shorts.iter().map(|&(_, lots)| lots).sum();
+        let mut longs = share_lots(lots, &self.longs(id));
+        longs.retain(|&(_, lots)| lots > 0);
+        let units = series.terms.intrinsic(price);
+        let (owed, due) = (claims(series, units, shorts), claims(series, units, &longs));
+        let payment = self.settle(&owed, &due);
+        for &(long, lots) in &longs {
+            self.accounts.transfer(long, FUND, id, lots);
+        }
+        for &(short, lots) in shorts {
+            self.accounts.transfer(FUND, short, id, lots);
+        }
+        (longs, payment)
+    }
+
     /// Step 2.2: the fund takes the position, if it can stand behind it.
     fn take_over(
         &mut self,
@@ -300,3 +347,6 @@ impl Clearing {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

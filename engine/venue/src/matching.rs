@@ -182,8 +182,7 @@ impl Market {
         if self.orders.session_count(incoming.session) > OWN_LOOKS_MAX {
             return Ok(None);
         }
-        let mut handle = self.orders.session_first(incoming.session);
-        while handle != NONE {
+        for handle in self.orders.of(incoming.session) {
             looks.one()?;
             let order = self.orders.order(handle);
             let meets = order.instrument == incoming.instrument
@@ -192,7 +191,6 @@ impl Market {
             if meets {
                 *own.entry(order.price_ticks).or_default() += order.open_lots;
             }
-            handle = self.orders.session_next(handle);
         }
         Ok(Some(own))
     }

@@ -10,7 +10,7 @@ use crate::commands::{self, ClientOrderId, Command};
 use crate::config::{self, ConfigError, VenueConfig, VenueLimits};
 use crate::instruments::{Instrument, InstrumentId, Listing, Status};
 use crate::matching::Market;
-use crate::orders::{Handle, NONE};
+use crate::orders::Handle;
 use crate::query;
 use crate::refusal::Refusal;
 use crate::reports::{CancelReason, Desk, PublicEvent, SessionReport};
@@ -206,21 +206,19 @@ impl Venue {
         if let Some(instrument) = instrument {
             self.listing(instrument)?;
         }
-        let mut count = 0;
-        let mut handle = self.market.orders.session_first(context.session);
-        while handle != NONE {
-            let next = self.market.orders.session_next(handle);
-            if instrument.is_none_or(|only| self.market.orders.order(handle).instrument == only) {
-                self.market.cancel(handle, CancelReason::MassCancel, desk);
-                count += 1;
-            }
-            handle = next;
+        let (orders, session) = (&self.market.orders, context.session);
+        let handles: Vec<Handle> = match instrument {
+            Some(instrument) => orders.of_in(session, instrument).collect(),
+            None => orders.of(session).collect(),
+        };
+        for &handle in &handles {
+            self.market.cancel(handle, CancelReason::MassCancel, desk);
         }
         desk.tell(
             context.session,
             &SessionReport::MassCancelled {
                 seq: context.seq,
-                count,
+                count: handles.len() as u32,
             },
         );
         Ok(())
@@ -336,12 +334,10 @@ impl StateMachine for Venue {
             output,
             scratch: &mut scratch,
         };
-        let mut handle = self.market.orders.session_first(context.session);
-        if handle != NONE {
-            while handle != NONE {
-                let next = self.market.orders.session_next(handle);
+        let handles: Vec<Handle> = self.market.orders.of(context.session).collect();
+        if !handles.is_empty() {
+            for handle in handles {
                 self.market.cancel(handle, CancelReason::Absent, &mut desk);
-                handle = next;
             }
             self.conclude();
         }
@@ -404,3 +400,6 @@ impl StateMachine for Venue {
         query::answer_to(self, asker, question).encode(answer);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,8 @@ struct Echo {
     is_odd: bool,
     /// Sessions that are not to end for want of room.
     kept: Vec<SessionId>,
+    /// How much it puts out for each session that times out.
+    outputs: u32,
 }
 
 impl StateMachine for Echo {
@@ -48,7 +50,10 @@ impl StateMachine for Echo {
         output.to_public(b"tick");
     }
 
-    fn apply_session(&mut self, context: &Context, event: SessionEvent, _: &mut Output) {
+    fn apply_session(&mut self, context: &Context, event: SessionEvent, output: &mut Output) {
+        if event == SessionEvent::TimedOut {
+            (0..self.outputs).for_each(|_| output.to_public(b"gone"));
+        }
         self.calls.push(match event {
             SessionEvent::Opened { key } => format!("open {} {}", context.seq, key[0]),
             event => format!("{event:?} {} at {}", context.seq, context.height),
@@ -381,6 +386,29 @@ fn time_outs_beyond_a_block_s_share_come_with_the_next_one() {
         assert_eq!(calls.iter().filter(is_time_out).count(), total, "{height}");
         // What is left over makes an idle chain propose another block.
         let next_ns = (total == 256).then_some(3 * SECOND_NS + 1);
+        assert_eq!(executor.timer_next_ns(), next_ns);
+    }
+}
+
+#[test]
+fn time_outs_that_put_out_much_leave_the_others_to_the_next_block() {
+    let echo = Echo {
+        outputs: TIMEOUT_OUTPUTS_PER_BLOCK / 3,
+        ..Echo::default()
+    };
+    let mut executor = Executor::new(echo, 8, 0);
+    let mut results = BlockResults::new();
+    let declare = |client| about(client, 1, SessionCommand::Timeout(SECOND_NS));
+    let first = block_of(1, SECOND_NS, (1..=6).map(declare));
+    executor.execute(&first, &mut results).expect("next");
+    // Three are a little less than the bound, so a fourth one is taken.
+    for (height, total) in [(2, 4), (3, 6), (4, 6)] {
+        let empty = block_of(height, 3 * SECOND_NS, []);
+        executor.execute(&empty, &mut results).expect("next");
+        let is_time_out = |call: &&String| call.starts_with("TimedOut");
+        let calls = &executor.app().calls;
+        assert_eq!(calls.iter().filter(is_time_out).count(), total, "{height}");
+        let next_ns = (total == 4).then_some(3 * SECOND_NS + 1);
         assert_eq!(executor.timer_next_ns(), next_ns);
     }
 }

@@ -365,6 +365,19 @@ fn a_series_takes_no_market_order_and_no_negative_price() {
     assert_eq!(none, Refusal::UnknownFeed);
 }
 
+/// An option may be worth nothing, and who is short of it wants to be rid of it.
+#[test]
+fn a_lot_of_a_series_may_be_sold_for_nothing() {
+    let mut pit = pit();
+    pit.done(session(1), &ask(CALL, 1, 0, 3));
+    pit.done(session(2), &bid(CALL, 1, 0, 2));
+    let positions = |number| pit.account(session(number)).positions;
+    assert_eq!(positions(1), [(InstrumentId(CALL), -2)]);
+    assert_eq!(positions(2), [(InstrumentId(CALL), 2)]);
+    assert_eq!(pit.account(session(1)).cash, 300);
+    assert_eq!(pit.account(session(2)).cash, 1_000);
+}
+
 #[test]
 fn questions_about_what_does_not_exist_are_refused() {
     let pit = pit();

@@ -1,7 +1,7 @@
 //! The waterfall step by step: at what price and with what cash it buys back, what the fund takes
 //! and with how much, and what is left alone. Its ordinary course is in `accounts`.
 
-use crate::support::pit::{Pit, ask, public};
+use crate::support::pit::{self, Pit, ask, public};
 use crate::support::{ADMIN, Told, session};
 use quorate_venue::{
     ClearingCommand, Command, ExerciseStyle, InstrumentId, LiquidationStep, PublicEvent, Right,
@@ -112,7 +112,7 @@ fn what_the_fund_has_taken_over_must_have_its_margin_before_it_takes_more() {
         steps.collect::<Vec<_>>()
     };
     let (taken, closed) = (LiquidationStep::TakenOver, LiquidationStep::Deleveraged);
-    assert_eq!(taken_with(9), [closed, closed]);
+    assert_eq!(taken_with(9), [closed], "both at one time");
     assert_eq!(taken_with(10), [taken, closed]);
     assert_eq!(taken_with(19), [taken, closed]);
     assert_eq!(taken_with(20), [taken, taken]);
@@ -143,4 +143,79 @@ fn who_is_long_and_was_not_closed_against_keeps_the_asks_that_close() {
     assert_eq!(pit.position(session(2), NEAR), 0);
     assert_eq!(pit.position(session(3), NEAR), 1);
     assert_eq!(pit.venue.order_count(), 1, "the ask still rests");
+}
+
+/// Ten accounts are short a lot each, all of them sold to the older of two who are long ten, and
+/// one with more cash than it needs is short the others.
+#[test]
+fn lots_of_many_small_accounts_are_shared_by_all_who_are_long_in_proportion() {
+    let mut config = pit::config();
+    let clearing = config.clearing.as_mut().expect("it has accounts");
+    clearing.rules.accounts_max = 16;
+    let mut pit = Pit::with(config);
+    let (older, younger, rich) = (session(11), session(12), session(13));
+    for who in [older, younger, rich] {
+        pit.deposit(who, 10_000);
+    }
+    pit.price(100);
+    pit.list(Right::Call, ExerciseStyle::European, 100, 20);
+    for number in 1..=10 {
+        pit.deposit(session(number), 30);
+        pit.trade(session(number), older, NEAR, 1, 1);
+    }
+    pit.trade(rich, younger, NEAR, 1, 10);
+    let told = pit.price(120);
+    assert_eq!(
+        steps(&told),
+        [(NEAR, LiquidationStep::Deleveraged, 10, 200)]
+    );
+    for who in [older, younger] {
+        assert_eq!(pit.position(who, NEAR), 5);
+        assert_eq!(pit.account(who).cash, 10_000 - 10 + 5 * 20);
+    }
+    for number in 1..=10 {
+        assert_eq!(pit.position(session(number), NEAR), 0);
+        assert_eq!(pit.account(session(number)).cash, 30 + 1 - 20);
+    }
+    assert_eq!(pit.position(rich, NEAR), -10);
+}
+
+/// At 150 a lot asks 65, and is worth 50. Both have 31 for one lot, and there is no fund.
+#[test]
+fn what_those_that_end_together_cannot_pay_is_the_loss_of_all_who_were_closed_against() {
+    let mut pit = Pit::new();
+    for (number, cash) in [(1, 30), (2, 30), (3, 1_000), (4, 1_000)] {
+        pit.deposit(session(number), cash);
+    }
+    pit.price(100);
+    pit.list(Right::Call, ExerciseStyle::European, 100, 20);
+    pit.trade(session(1), session(3), NEAR, 1, 1);
+    pit.trade(session(2), session(4), NEAR, 1, 1);
+    pit.deposit(session(2), 19);
+    let told = pit.price(150);
+    // 31 and 50 of 100.
+    let expected = [(NEAR, LiquidationStep::Deleveraged, 2, 80)];
+    assert_eq!(steps(&told), expected);
+    let cash = |number| pit.account(session(number)).cash;
+    assert_eq!((cash(1), cash(2)), (0, 0));
+    assert_eq!((cash(3), cash(4)), (999 + 40, 999 + 40));
+    assert_eq!(pit.fund().cash, 1, "what rounding left");
+}
+
+/// At 125 a lot asks 38 and 28, and is worth 25 and 15. The one that is short in both series has
+/// 470, and 90 when the fund has taken the first; the other one has 125 for its five.
+#[test]
+fn who_comes_to_a_series_from_another_one_ends_there_with_all_others() {
+    let mut pit = short(450, &[NEAR, FAR]);
+    pit.deposit(session(4), 120);
+    pit.trade(session(4), session(3), FAR, 1, 5);
+    let told = pit.price(125);
+    let expected = [
+        (NEAR, LiquidationStep::TakenOver, 10, 380),
+        (FAR, LiquidationStep::Deleveraged, 15, 225),
+    ];
+    assert_eq!(steps(&told), expected);
+    assert_eq!(pit.account(session(1)).cash, 0);
+    assert_eq!(pit.account(session(4)).cash, 125 - 75);
+    assert_eq!(pit.fund().cash, 380 - 60);
 }

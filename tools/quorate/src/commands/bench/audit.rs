@@ -205,8 +205,8 @@ impl Audit {
         Ok(audit)
     }
 
-    /// Reads what is whole behind a mark in a log that nobody writes; gives where the last record of
-    /// that begins and ends.
+    /// Reads what is whole behind a mark in a log that nobody writes; gives where the last record
+    /// of that begins and ends.
     ///
     /// # Errors
     /// A segment cannot be read.

@@ -2,9 +2,10 @@
 //! start makes of it.
 //!
 //! Owns the random histories, the choice of what survives, and the judgement from outside: what
-//! was synced is found again, what is found was appended, in that order, and a crash is never
-//! taken for damage. Runs the product's log over its own backend of a live and a durable image.
-//! Never: looks inside the log to decide what is right.
+//! was synced is found again, after the mere death of the process all that was appended is, what is
+//! found was appended, in that order, and a crash is never taken for damage. Runs the product's log
+//! over its own backend of a live and a durable image. Never: looks inside the log to decide what
+//! is right.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +42,8 @@ pub struct ImagesSummary {
     pub histories: u64,
     /// Starts that were cut short themselves, and their folders started from again.
     pub interrupted_starts: u64,
-    /// Of all images together, the records that had been synced.
+    /// Of all images together, the records that had been synced, or that a killed process had
+    /// appended.
     pub durable_records: u64,
     /// Of those, the ones that a start did not find again.
     pub lost: u64,
@@ -124,7 +126,7 @@ fn start(memory: &MemoryBackend) -> Result<Opened, OpenError> {
     open(&DataFolder::in_memory(memory), &config(), GENESIS)
 }
 
-/// What was appended in one folder, and how much of it was synced.
+/// What was appended in one folder, and how much of it was synced, or outlived the process.
 #[derive(Clone, Debug, Default)]
 struct Written {
     payloads: Vec<Vec<u8>>,
@@ -145,6 +147,7 @@ fn take_history(seed: u64) -> ImagesSummary {
         summary.images = 1;
         return summary;
     }
+    judge_kill(seed, &memory, &written, &mut summary);
     let mut things = 0_u32;
     drop(memory.power_cut(|_| {
         things += 1;
@@ -168,6 +171,21 @@ fn take_history(seed: u64) -> ImagesSummary {
         judge.judge(&after, &mut dice);
     }
     summary
+}
+
+/// The image that the mere death of the process leaves, which is not for chance to choose.
+fn judge_kill(seed: u64, memory: &MemoryBackend, written: &Written, summary: &mut ImagesSummary) {
+    let mut dice = Dice::new(seed, "kill");
+    let mut written = written.clone();
+    let image = crash(memory, true, &mut dice, &mut written);
+    summary.images += 1;
+    summary.durable_records += written.synced as u64;
+    let mut judge = Judge {
+        what: format!("seed {seed} kill"),
+        written: &written,
+        summary,
+    };
+    judge.start_from(&image, &mut dice);
 }
 
 /// A random life of a log, over restarts and earlier crashes, up to a crash at a random step, or to
@@ -201,10 +219,7 @@ fn live(
             act => {
                 drop(log);
                 goes_off = false;
-                memory = match act {
-                    17 => memory.process_kill(),
-                    _ => memory.power_cut(|_| dice.percent(50)),
-                };
+                memory = crash(&memory, act == 17, dice, written);
                 match start(&memory) {
                     Ok(opened) => {
                         log = opened;
@@ -220,6 +235,24 @@ fn live(
         }
     }
     memory
+}
+
+/// What is left of a folder when its process is killed, or when the power goes. A process takes
+/// nothing with it: all that it had appended is in the mapping, synced or not, and is to be found.
+/// What it stored after its power had gone is nowhere.
+fn crash(
+    memory: &MemoryBackend,
+    is_kill: bool,
+    dice: &mut Dice,
+    written: &mut Written,
+) -> MemoryBackend {
+    if is_kill && memory.spend_step().is_ok() {
+        written.synced = written.payloads.len();
+    }
+    if is_kill {
+        return memory.process_kill();
+    }
+    memory.power_cut(|_| dice.percent(50))
 }
 
 fn append(log: &mut Opened, dice: &mut Dice, written: &mut Written) -> bool {
@@ -430,6 +463,41 @@ mod tests {
         let mut other = written.clone();
         other.payloads[0].push(0);
         assert_eq!(verdict(&other), (0, 1));
+    }
+
+    #[test]
+    fn a_start_after_a_mere_kill_that_drops_the_last_whole_record_is_seen() {
+        let memory = MemoryBackend::new();
+        let mut log = start(&memory).unwrap();
+        let (mut written, mut dice) = (Written::default(), Dice::new(1, "test"));
+        assert!(append(&mut log, &mut dice, &mut written) && sync(&mut log, &mut written));
+        let without_it = memory.process_kill();
+        assert!(append(&mut log, &mut dice, &mut written));
+        drop(log);
+        let verdict = |is_kill, left: &MemoryBackend| {
+            let (mut written, mut summary) = (written.clone(), ImagesSummary::default());
+            drop(crash(
+                &memory,
+                is_kill,
+                &mut Dice::new(2, "test"),
+                &mut written,
+            ));
+            let log = start(left).unwrap();
+            let goes_on = keep_recovered(&log, "", &mut written, &mut summary);
+            (goes_on, summary.lost)
+        };
+        assert_eq!(verdict(true, &memory.process_kill()), (true, 0));
+        assert_eq!(verdict(true, &without_it), (false, 1));
+        assert_eq!(verdict(false, &without_it), (true, 0), "it was not synced");
+        let mut summary = ImagesSummary::default();
+        judge_kill(0, &memory, &written, &mut summary);
+        assert_eq!((summary.images, summary.lost), (1, 0));
+        judge_kill(0, &without_it, &written, &mut summary);
+        assert_eq!((summary.images, summary.lost), (2, 1));
+        assert!(summary.failures[0].starts_with("seed 0 kill: "));
+        without_it.power_off_after(0);
+        judge_kill(0, &without_it, &written, &mut summary);
+        assert_eq!((summary.images, summary.lost), (3, 1), "stored nowhere");
     }
 
     #[test]

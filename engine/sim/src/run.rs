@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::byzantine::{Byzantine, ByzantineCounts};
-use crate::checks::Violation;
+use crate::checks::{Checks, Violation};
 use crate::counts::FaultCounts;
 use crate::plan::RunOptions;
 use crate::reached::Reached;
@@ -129,6 +129,9 @@ fn conclude<S: StateMachine>(
     (0..world.members.len()).for_each(|at| world.note_life(at));
     if is_done && world.site.is_none() {
         world.judge_proofs();
+        let Checks { results, chain, .. } = &world.checks;
+        let is_judged = results.finish(chain.height());
+        world.checks.take(is_judged);
     }
     let violations = world.checks.finish();
     // A run that was given up for what it did wrong says nothing about progress.
@@ -437,6 +440,8 @@ mod tests {
             found.map(|violation| violation.check).collect::<Vec<_>>()
         };
         assert_eq!(judged(0), [""; 0]);
-        assert_eq!(judged(1), ["certificates"; 4]);
+        // Nor did anybody tell what came of a block at that height.
+        let [one, two, three, four] = ["certificates"; 4];
+        assert_eq!(judged(1), [one, two, three, four, "results"]);
     }
 }

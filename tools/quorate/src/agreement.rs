@@ -184,16 +184,34 @@ fn judge_roots(answers: &[Answered], height_min: u64) -> Agreement {
 
 /// Whether the validators still append to their logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Logs {
+pub(crate) enum Logs<'a> {
     /// They run. Segments and watermark are read at different moments then, so the end may seem
     /// torn or lost; damage further in shows as a chain that does not reach the height.
     Live,
-    /// They have stopped: everything must be whole.
+    /// They have stopped: everything must be whole, and no start may have found it otherwise.
     AtRest,
+    /// The same, but for the logs of these validators, to whose disks something was done: parts of
+    /// them may have been marked as faulty.
+    AtRestBut(&'a [usize]),
+}
+
+impl Logs<'_> {
+    fn may_be_marked(self, validator: usize) -> bool {
+        match self {
+            Self::Live => true,
+            Self::AtRest => false,
+            Self::AtRestBut(marked) => marked.contains(&validator),
+        }
+    }
 }
 
 /// Reads every log and compares the finalized chains, which must reach `height`.
-pub(crate) fn compare_logs(testnet: &Testnet, logs: Logs, height: u64, agreement: &mut Agreement) {
+pub(crate) fn compare_logs(
+    testnet: &Testnet,
+    logs: Logs<'_>,
+    height: u64,
+    agreement: &mut Agreement,
+) {
     let mut chains = Vec::new();
     let mut found = Vec::new();
     for index in 0..testnet.validators() {
@@ -222,15 +240,24 @@ pub(crate) fn compare_logs(testnet: &Testnet, logs: Logs, height: u64, agreement
     agreement.differences.extend(found);
 }
 
-fn read_log(testnet: &Testnet, index: usize, logs: Logs) -> Result<chain::Chain, Failure> {
+fn read_log(testnet: &Testnet, index: usize, logs: Logs<'_>) -> Result<chain::Chain, Failure> {
     let folder = testnet.log_folder(index)?;
     let verification = verify_path(&folder).map_err(|error| failure_of(&folder, &error))?;
     let mut chain = chain::read(&folder, &verification)?;
-    if logs == Logs::AtRest {
+    if logs != Logs::Live {
         let faults = verification.faults.iter();
-        chain
-            .findings
-            .extend(faults.map(|fault| Finding::of_fault(fault, Trouble::Faulty)));
+        let faults = faults.map(|fault| Finding::of_fault(fault, Trouble::Faulty));
+        let torn = verification.torn.iter();
+        let torn = torn.map(|fault| Finding::of_fault(fault, Trouble::Torn));
+        chain.findings.extend(faults.chain(torn));
+    }
+    // Nothing in such a stretch is read: what was voted there would be compared with nothing.
+    if !logs.may_be_marked(index) {
+        let marked = verification.marked.iter().map(Finding::of_mark);
+        chain.findings.extend(marked.map(|mark| Finding {
+            what: format!("marked as faulty {}", mark.what),
+            ..mark
+        }));
     }
     Ok(chain)
 }
@@ -279,7 +306,9 @@ mod tests {
     use quorate::profiles::{Durability, Profile};
     use quorate_bench::probe::Silence;
     use quorate_bench::testnet::{Plan, Workload};
+    use quorate_log::{DataFolder, LogConfig, Opened, RecordKind, open};
     use serde_json::json;
+    use std::path::{Path, PathBuf};
 
     fn root(height: u64, byte: u8) -> Answered {
         Ok(Reply::Root {
@@ -371,9 +400,15 @@ mod tests {
         assert_eq!(placement(&[]).0, "unknown");
     }
 
-    #[test]
-    fn logs_that_end_below_the_height_are_not_called_equal() {
-        let name = format!("quorate-agreement-{}", std::process::id());
+    const SHORT: LogConfig = LogConfig {
+        segment_bytes: 4 << 20,
+        salt: [7; 32],
+        distrusts_cache: false,
+    };
+
+    /// A testnet whose validators never ran.
+    fn testnet(name: &str) -> (PathBuf, Testnet) {
+        let name = format!("quorate-agreement-{name}-{}", std::process::id());
         let dir = std::env::temp_dir().join(name);
         let plan = Plan {
             weights: vec![1; 4],
@@ -389,22 +424,83 @@ mod tests {
             idle: None,
             trace_stamps: 0,
             window_slots: None,
-            segment_bytes: None,
+            segment_bytes: Some(SHORT.segment_bytes),
         };
         let testnet = Testnet::create(&dir, &plan).unwrap();
-        let compared = |height| {
-            let mut agreement = Agreement::default();
-            compare_logs(&testnet, Logs::AtRest, height, &mut agreement);
-            agreement
-        };
-        let whole = compared(0);
+        (dir, testnet)
+    }
+
+    fn compared(testnet: &Testnet, logs: Logs<'_>, height: u64) -> Agreement {
+        let mut agreement = Agreement::default();
+        compare_logs(testnet, logs, height, &mut agreement);
+        agreement
+    }
+
+    #[test]
+    fn logs_that_end_below_the_height_are_not_called_equal() {
+        let (dir, testnet) = testnet("below");
+        let whole = compared(&testnet, Logs::AtRest, 0);
         assert_eq!(whole.logs_equal, Some(true), "{:?}", whole.differences);
         // No block was ever made.
-        let short = compared(1);
+        let short = compared(&testnet, Logs::AtRest, 1);
         assert_eq!(short.logs_equal, Some(false));
         assert_eq!(short.differences.len(), 4, "{:?}", short.differences);
         let first = &short.differences[0];
         assert!(first.contains("ends at height 0, below 1"), "{first}");
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    fn opened(log: &Path) -> Opened {
+        let genesis = crate::inspect::records::genesis(log).unwrap().unwrap();
+        open(&DataFolder::open(log).unwrap(), &SHORT, &genesis).unwrap()
+    }
+
+    /// Two records of no kind, of which the first is synced: where each begins.
+    fn append_two(log: &Path) -> [usize; 2] {
+        let mut opened = opened(log);
+        [1, 2].map(|number| {
+            let place = opened.writer.end().offset.bytes() as usize;
+            let bytes = [number; 64];
+            let kind = RecordKind::new(900);
+            opened.writer.append(kind, &[&bytes]).unwrap();
+            if number == 1 {
+                opened.syncer.sync(opened.writer.unsynced()).unwrap();
+            }
+            place
+        })
+    }
+
+    fn flip(log: &Path, at: usize) {
+        let segment = log.join("segment-0000000000");
+        let mut bytes = std::fs::read(&segment).unwrap();
+        bytes[at] ^= 1;
+        std::fs::write(segment, bytes).unwrap();
+    }
+
+    #[test]
+    fn logs_at_rest_of_which_one_was_marked_or_is_torn_are_not_called_equal() {
+        let (dir, testnet) = testnet("marked");
+        let log = testnet.log_folder(2).unwrap();
+        let [synced, unsynced] = append_two(&log);
+        flip(&log, unsynced + 40);
+        let torn = compared(&testnet, Logs::AtRestBut(&[2]), 0).differences;
+        let told = |what: &str| torn.iter().any(|one| one.contains(what));
+        assert!(told("log of validator 2: record 2: "), "{torn:?}");
+        // The start marks what it had synced and finds otherwise.
+        flip(&log, synced + 40);
+        assert_eq!(opened(&log).recovery.marked.len(), 1);
+        for (logs, are_equal) in [
+            (Logs::AtRest, false),
+            (Logs::AtRestBut(&[0, 1]), false),
+            (Logs::AtRestBut(&[2]), true),
+            (Logs::Live, true),
+        ] {
+            let agreement = compared(&testnet, logs, 0);
+            assert_eq!(agreement.logs_equal, Some(are_equal), "{agreement:?}");
+            let told = agreement.differences.join("");
+            let is_told = told.contains("log of validator 2: marked as faulty from record 1");
+            assert_ne!(is_told, are_equal, "{told}");
+        }
         std::fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -5,12 +5,14 @@
 //! `quorate_log`; here it is judged what they say. Never: repairs.
 //!
 //! `beside` judges the bytes of a log that its validator may be writing, `records` walks the
-//! records, `chain` reads them as blocks, marks and proofs, `replay` executes them.
+//! records, `whole` those of a log of which something is known, `chain` reads them as blocks, marks
+//! and proofs, `replay` executes them.
 
 pub(crate) mod beside;
 pub(crate) mod chain;
 pub(crate) mod records;
 pub(crate) mod replay;
+pub(crate) mod whole;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -150,6 +150,19 @@ impl Results {
         Ok(())
     }
 
+    /// Holds what was judged against the height of the chain: above a block whose results nobody
+    /// told nothing was.
+    pub(crate) fn finish(&self, height: u64) -> Result<(), Violation> {
+        if self.judged >= height {
+            return Ok(());
+        }
+        let what = format!(
+            "of {height} heights those above {} were not judged",
+            self.judged
+        );
+        Err(Violation::new("results", what))
+    }
+
     /// What a block put out, all of it in its order, is the same everywhere.
     pub(crate) fn see_outputs(
         &mut self,
@@ -438,6 +451,17 @@ pub(crate) mod tests {
         results.see(0, 2, &[applied(2, 2)], &[]).unwrap();
         assert_eq!(results.see(1, 1, &[applied(1, 1)], &[]), Ok(()));
         assert!(results.see(1, 3, &[applied(3, 2)], &[]).is_err());
+    }
+
+    #[test]
+    fn a_height_that_nobody_told_and_all_above_it_are_not_taken_for_judged() {
+        let mut results = Results::default();
+        assert_eq!(results.finish(0), Ok(()));
+        results.see(0, 2, &[applied(2, 2)], &[]).unwrap();
+        assert!(results.finish(2).is_err());
+        results.see(1, 1, &[applied(1, 1)], &[]).unwrap();
+        assert_eq!(results.finish(2), Ok(()));
+        assert!(results.finish(3).is_err(), "restored, and told by nobody");
     }
 
     #[test]

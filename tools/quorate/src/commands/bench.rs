@@ -11,6 +11,7 @@ mod failover;
 mod floor;
 mod latency;
 mod overload;
+mod past;
 mod peers;
 mod recovery;
 mod report;

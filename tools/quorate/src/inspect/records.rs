@@ -10,11 +10,11 @@ use std::path::Path;
 use quorate_log::{LogOffset, MarkedFaulty, RecordKind, Verification};
 
 /// Bytes of a segment before its first record.
-const SEGMENT_HEADER_BYTES: usize = 512;
+pub(super) const SEGMENT_HEADER_BYTES: usize = 512;
 /// Bytes of a record before its payload.
 const RECORD_HEADER_BYTES: usize = 32;
 /// Bytes of a record after its padded payload.
-const CHAIN_HASH_BYTES: usize = 32;
+pub(super) const CHAIN_HASH_BYTES: usize = 32;
 /// Records start at multiples of this.
 const ALIGN_BYTES: usize = 8;
 /// First two bytes of a record.
@@ -76,36 +76,6 @@ pub(crate) fn segment_name(number: u32) -> String {
     format!("segment-{number:010}")
 }
 
-/// Where the last record begins of a log that nobody writes, looking from the record at `from` on;
-/// none when no record begins there. The record itself is not checked.
-///
-/// # Errors
-/// A segment cannot be read.
-pub(crate) fn tail_of(folder: &Path, from: Option<LogOffset>) -> io::Result<Option<LogOffset>> {
-    let from = match from {
-        Some(from) => from,
-        None => LogOffset::new(first_segment(folder)?, SEGMENT_HEADER_BYTES as u32),
-    };
-    let mut last = None;
-    for segment in from.segment().. {
-        let bytes = match quorate_log::segment_bytes(folder, segment) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-            Err(error) => return Err(error),
-        };
-        let mut at = if segment == from.segment() {
-            from.bytes() as usize
-        } else {
-            SEGMENT_HEADER_BYTES
-        };
-        while let Some((record, next)) = read(segment, &bytes, at) {
-            last = Some(record.place);
-            at = next;
-        }
-    }
-    Ok(last)
-}
-
 /// The genesis of a log: the payload of record 0, or of the file that keeps it when the log was
 /// pruned; none when neither is what the log's headers name.
 ///
@@ -136,7 +106,7 @@ fn kept_genesis(folder: &Path) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Number of the first segment of a folder; 0 when there is none.
-fn first_segment(folder: &Path) -> io::Result<u32> {
+pub(crate) fn first_segment(folder: &Path) -> io::Result<u32> {
     let mut first = None;
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
@@ -158,7 +128,7 @@ fn walk(segment: u32, bytes: &[u8], visit: &mut dyn FnMut(Record<'_>)) {
 }
 
 /// The record at `at` and where the next one begins; `None` where no record begins.
-fn read(segment: u32, bytes: &[u8], at: usize) -> Option<(Record<'_>, usize)> {
+pub(super) fn read(segment: u32, bytes: &[u8], at: usize) -> Option<(Record<'_>, usize)> {
     let header = bytes.get(at..at.checked_add(RECORD_HEADER_BYTES)?)?;
     if !header.starts_with(&MAGIC) {
         return None;
@@ -224,9 +194,6 @@ mod tests {
         .unwrap();
         assert_eq!(found, expected);
         assert_eq!(found_places, places);
-        assert_eq!(tail_of(&dir, None).unwrap(), places.last().copied());
-        let middle = Some(places[50]);
-        assert_eq!(tail_of(&dir, middle).unwrap(), places.last().copied());
         fs::remove_dir_all(dir).unwrap();
     }
 

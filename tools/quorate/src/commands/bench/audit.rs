@@ -1,6 +1,6 @@
 //! What one validator's log says over all its lives: what it voted, and what became final where.
 //!
-//! Owns the two checks that need the whole log: that every own vote record contradicts neither
+//! Owns the two checks of what a log says: that every own vote record contradicts neither
 //! itself nor the one before it of the same window, and that a command told to a client stands in
 //! the finalized chain. Reads the bytes itself, without the code that recovers; votes are judged by
 //! `vote_order`. Never: writes.
@@ -19,13 +19,16 @@ use quorate_consensus::types::{BlockId, Window};
 use quorate_log::{LogOffset, RecordKind, Verification};
 
 use super::vote_order::{Headers, Verdict, VoteOrder};
-use crate::inspect::records::{self, tail_of};
+use crate::inspect::records::{self, first_segment};
+use crate::inspect::whole::visit_whole;
 
 /// Conflicts of one log that are told in words: one is enough to begin with.
 const CONFLICTS_TOLD_MAX: usize = 4;
 
 /// Bytes of a chain hash.
 const HASH_BYTES: usize = 32;
+/// What reading a place gives whose segment is gone, or ends before it.
+const GONE: [io::ErrorKind; 2] = [io::ErrorKind::NotFound, io::ErrorKind::UnexpectedEof];
 
 /// A place in a log and the chain hash before it, which covers every byte from the genesis on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,41 +38,43 @@ pub(super) struct Mark {
 }
 
 impl Mark {
-    /// The start of the last record of a log that nobody writes, at or after an earlier mark. The
-    /// record itself may be torn; all before it is not.
-    ///
-    /// # Errors
-    /// A segment cannot be read.
-    pub(super) fn take(folder: &Path, after: Option<Self>) -> io::Result<Option<Self>> {
-        let from = after.map(|mark| mark.place);
-        let Some(place) = tail_of(folder, from)? else {
-            return Ok(after);
-        };
-        Ok(Some(Self {
-            place,
-            hash: hash_before(folder, place)?,
-        }))
-    }
-
     /// The end of what is whole in a log that nobody writes.
     ///
     /// # Errors
     /// The segment cannot be read.
     pub(super) fn at_end(folder: &Path, found: &Verification) -> io::Result<Self> {
-        let place = found.end.offset;
+        Self::at(folder, found.end.offset)
+    }
+
+    fn at(folder: &Path, place: LogOffset) -> io::Result<Self> {
         Ok(Self {
             place,
             hash: hash_before(folder, place)?,
         })
     }
 
-    /// Whether the log still is what it was up to here.
+    /// Whether the log still is what it was up to here. What was pruned is not looked for.
     ///
     /// # Errors
     /// The segment cannot be read.
     pub(super) fn stands(&self, folder: &Path) -> io::Result<bool> {
-        Ok(hash_before(folder, self.place)? == self.hash)
+        if self.place.segment() < first_segment(folder)? {
+            return Ok(true);
+        }
+        match hash_before(folder, self.place) {
+            Ok(hash) => Ok(hash == self.hash),
+            Err(error) if GONE.contains(&error.kind()) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
+}
+
+/// The last record of a log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ending {
+    /// Behind what stands before it, which stands where it alone is cut.
+    pub(super) begin: Mark,
+    pub(super) end: Mark,
 }
 
 fn hash_before(folder: &Path, place: LogOffset) -> io::Result<[u8; HASH_BYTES]> {
@@ -131,25 +136,27 @@ impl fmt::Display for Pair {
     }
 }
 
-/// What a validator has voted in lives whose logs are gone, for the audit of the log after them.
+/// What a validator has voted in lives that are over, for the audit of what its log says after
+/// them.
 #[derive(Debug, Default)]
 pub(super) struct Lives {
     headers: Headers,
     newest: BTreeMap<Window, Record>,
     open: Vec<Pair>,
-    /// Where the next log says something new: it may begin with a copy of the last one.
-    copied_until: Option<LogOffset>,
+    /// Where the log says something new: what stands before was judged, in this log or in the one
+    /// of which it is a copy.
+    judged_until: Option<LogOffset>,
 }
 
 impl Lives {
-    /// The next log is a copy of the last one up to this place.
+    /// The log is what was judged up to this place.
     pub(super) const fn go_on_behind(&mut self, mark: Mark) {
-        self.copied_until = Some(mark.place);
+        self.judged_until = Some(mark.place);
     }
 
     /// The next log holds nothing of the last one.
     pub(super) const fn begin_anew(&mut self) {
-        self.copied_until = None;
+        self.judged_until = None;
     }
 }
 
@@ -174,8 +181,8 @@ pub(super) struct Audit {
     newest: BTreeMap<Window, Record>,
     /// What cannot be judged yet.
     open: Vec<Pair>,
-    /// Own votes below this place were judged where they were said first, in a log that is gone.
-    copied_until: Option<LogOffset>,
+    /// Own votes below this place were judged before.
+    judged_until: Option<LogOffset>,
     /// Slots of a window.
     window_slots: u32,
 }
@@ -198,14 +205,40 @@ impl Audit {
         Ok(audit)
     }
 
-    /// The audit of a log that a validator began anew after those lives: their votes bind it still.
-    /// It abstains in their windows (R13), so that any vote there is to extend the last one.
+    /// Reads what is whole behind a mark in a log that nobody writes; gives where the last record
+    /// of that begins and ends.
+    ///
+    /// # Errors
+    /// A segment cannot be read.
+    pub(super) fn read_behind(
+        lives: Lives,
+        window_slots: u32,
+        folder: &Path,
+        mark: Option<Mark>,
+    ) -> io::Result<(Self, Ending)> {
+        let mut audit = Self::after(lives, window_slots);
+        let from = mark.map(|mark| mark.place);
+        let mut last = None;
+        let end = visit_whole(folder, from, &mut |record| {
+            last = Some(record.place);
+            audit.take_bytes(record.place, record.kind, record.payload);
+        })?;
+        let ending = Ending {
+            begin: Mark::at(folder, last.unwrap_or(end))?,
+            end: Mark::at(folder, end)?,
+        };
+        Ok((audit, ending))
+    }
+
+    /// The audit of what a validator says after those lives: their votes bind it still. Where it
+    /// began its log anew it abstains in their windows (R13), so that any vote there is to extend
+    /// the last one.
     fn after(lives: Lives, window_slots: u32) -> Self {
         Self {
             headers: lives.headers,
             newest: lives.newest,
             open: lives.open,
-            copied_until: lives.copied_until,
+            judged_until: lives.judged_until,
             window_slots,
             ..Self::default()
         }
@@ -233,7 +266,7 @@ impl Audit {
                 }
             }
             JournalEntry::Record { own, .. }
-                if self.copied_until.is_none_or(|until| place >= until) =>
+                if self.judged_until.is_none_or(|until| place >= until) =>
             {
                 self.take_record(own.window, own.record);
             }
@@ -287,13 +320,13 @@ impl Audit {
         }
     }
 
-    /// What a validator that loses this log has said all the same.
+    /// What the validator has said, whatever becomes of this log.
     pub(super) fn into_lives(self) -> Lives {
         Lives {
             headers: self.headers,
             newest: self.newest,
             open: self.open,
-            copied_until: None,
+            judged_until: None,
         }
     }
 

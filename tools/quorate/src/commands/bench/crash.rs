@@ -17,8 +17,9 @@ use quorate_bench::testnet::{Testnet, free_base_port};
 use quorate_log::verify_path;
 use serde::Serialize;
 
-use super::audit::{Audit, Lives, Mark};
+use super::audit::{Audit, Mark};
 use super::background::Load;
+use super::past::Past;
 use super::restores::Restores;
 use super::toll::{RecoveryMs, Toll};
 use crate::agreement::{self, Logs, Status};
@@ -264,12 +265,10 @@ pub(super) struct Series<'a> {
     pub(super) cluster: Cluster,
     pub(super) interrupt: &'a Interrupt,
     chance: Chance,
-    /// Of each validator, where its log stood at each of its deaths.
-    marks: Vec<Vec<Mark>>,
-    /// Of each validator, what its logs said that are gone.
-    lives: Vec<Lives>,
-    /// What was found in those logs.
-    lost_logs: Toll,
+    /// What is known of each validator from its deaths.
+    pasts: Vec<Past>,
+    /// What was found at them.
+    found: Toll,
     recoveries_ms: Vec<u64>,
     processes_killed: u64,
 }
@@ -277,12 +276,12 @@ pub(super) struct Series<'a> {
 impl<'a> Series<'a> {
     /// A series over validators that have been started.
     fn new(testnet: &'a Testnet, chain: &'a Chain, cluster: Cluster, setting: Setting<'a>) -> Self {
+        let window_slots = testnet.genesis().file().window_slots;
         Self {
-            marks: vec![Vec::new(); testnet.validators()],
-            lives: (0..testnet.validators())
-                .map(|_| Lives::default())
+            pasts: (0..testnet.validators())
+                .map(|validator| Past::new(validator, window_slots))
                 .collect(),
-            lost_logs: Toll::default(),
+            found: Toll::default(),
             chance: Chance::new(setting.seed),
             recoveries_ms: Vec::new(),
             processes_killed: 0,
@@ -383,24 +382,27 @@ impl<'a> Series<'a> {
         Ok(())
     }
 
-    /// Notes where the log of a validator that has ended stands.
+    /// Reads what a validator that has ended has left.
     pub(super) fn mark(&mut self, victim: usize) -> Result<(), Failure> {
         let folder = self.testnet.log_folder(victim)?;
-        let last = self.marks[victim].last().copied();
-        let mark = Mark::take(&folder, last).map_err(|error| unreadable(victim, &error))?;
-        self.marks[victim].extend(mark);
-        Ok(())
+        self.pasts[victim]
+            .take_death(&folder, &mut self.found)
+            .map_err(|error| unreadable(victim, &error))
+    }
+
+    /// Something else than a death befalls the disk of a validator that has ended, or will in the
+    /// life that begins.
+    pub(super) fn expect_doubts(&mut self, victim: usize) {
+        self.pasts[victim].expect_doubts();
     }
 
     /// The folder of a validator, which has ended, is about to go: what it voted is read before,
     /// and what stood in its log is not to be looked for in the next one.
     pub(super) fn lose_log(&mut self, victim: usize) -> Result<(), Failure> {
-        let audit = self.read_log(victim)?;
-        self.lost_logs.vote_records += audit.vote_records;
-        self.lost_logs.note_conflicts(victim, &audit);
-        self.lives[victim] = audit.into_lives();
-        self.marks[victim].clear();
-        Ok(())
+        let folder = self.testnet.log_folder(victim)?;
+        self.pasts[victim]
+            .lose_log(&folder, &mut self.found)
+            .map_err(|error| unreadable(victim, &error))
     }
 
     /// An older copy of a log that was lost stands in its place now: what is in it was judged with
@@ -412,30 +414,13 @@ impl<'a> Series<'a> {
             return Ok(());
         };
         let mark = Mark::at_end(&folder, &found).map_err(|error| unreadable(victim, &error))?;
-        self.marks[victim] = vec![mark];
-        self.lives[victim].go_on_behind(mark);
+        self.pasts[victim].put_back(mark);
         Ok(())
     }
 
     /// What was put back is gone again: the next log of the validator begins anew.
     pub(super) fn remove_log(&mut self, victim: usize) {
-        self.marks[victim].clear();
-        self.lives[victim].begin_anew();
-    }
-
-    /// Reads the log of a validator that has ended; what it voted in lives before is taken.
-    fn read_log(&mut self, index: usize) -> Result<Audit, Failure> {
-        let folder = self.testnet.log_folder(index)?;
-        let verification =
-            verify_path(&folder).map_err(|error| crate::inspect::failure_of(&folder, &error))?;
-        let lives = std::mem::take(&mut self.lives[index]);
-        let audit = Audit::read(
-            lives,
-            self.testnet.genesis().file().window_slots,
-            &folder,
-            &verification,
-        );
-        audit.map_err(|error| unreadable(index, &error))
+        self.pasts[victim].remove_log();
     }
 
     /// Where the log of a validator stands.
@@ -512,7 +497,11 @@ impl<'a> Series<'a> {
                 agreement.differences.push(self.died(ended).to_string());
             }
         }
-        agreement::compare_logs(self.testnet, Logs::AtRest, heard.height, &mut agreement);
+        let marked: Vec<usize> = (0..self.testnet.validators())
+            .filter(|&index| self.pasts[index].may_have_marked())
+            .collect();
+        let logs = Logs::AtRestBut(&marked);
+        agreement::compare_logs(self.testnet, logs, heard.height, &mut agreement);
         let mut toll = Toll {
             kills,
             processes_killed: self.processes_killed,
@@ -522,27 +511,29 @@ impl<'a> Series<'a> {
             unsent: heard.unsent,
             height: heard.height,
             recovery_ms: RecoveryMs::of(self.recoveries_ms.clone()),
-            ..std::mem::take(&mut self.lost_logs)
+            ..std::mem::take(&mut self.found)
         };
         toll.differences.append(&mut agreement.differences);
         let audits =
             (0..self.testnet.validators()).map(|index| self.audit(index, heard, &mut toll));
         let audits = audits.collect::<Result<Vec<_>, _>>()?;
         note_conflicts(audits, &mut toll);
+        toll.expect_places();
         Ok(toll)
     }
 
     fn audit(&mut self, index: usize, heard: &Heard, toll: &mut Toll) -> Result<Audit, Failure> {
         let folder = self.testnet.log_folder(index)?;
-        let mut audit = self.read_log(index)?;
+        let found =
+            verify_path(&folder).map_err(|error| crate::inspect::failure_of(&folder, &error))?;
+        toll.marked += found.marked.len() as u64;
+        let past = &mut self.pasts[index];
+        let unreadable = |error| unreadable(index, &error);
+        past.judge_doubts(&folder, toll).map_err(unreadable)?;
+        toll.rewritten += past.rewritten(&folder).map_err(unreadable)?;
+        let mut audit = past.audit(&folder, &found).map_err(unreadable)?;
         toll.vote_records += audit.vote_records;
         toll.lost += audit.lost(&heard.acknowledged);
-        for mark in &self.marks[index] {
-            let stands = mark
-                .stands(&folder)
-                .map_err(|error| unreadable(index, &error))?;
-            toll.rewritten += u64::from(!stands);
-        }
         audit.forget_commands();
         Ok(audit)
     }

@@ -9,12 +9,11 @@ use std::io;
 use std::path::Path;
 
 use quorate_bench::cluster::Ended;
-use quorate_consensus::restart;
 use quorate_consensus::types::Window;
-use quorate_log::{LeaseFile, LeaseRead};
 use serde::Serialize;
 
 use super::crash::Series;
+use super::past::Doubts;
 use crate::agreement::Status;
 use crate::commands::recover::forget_disk;
 use crate::failure::{Code, Failure};
@@ -147,12 +146,8 @@ fn go_on_without(series: &mut Series<'_>, victim: usize, data: &Path) -> Result<
 /// The window up to which a validator has found out by its peers what it had said: each time that
 /// it has done so leaves a later one in its lease file.
 fn recovered_until(log: &Path) -> Result<Option<Window>, Failure> {
-    let read = LeaseFile::look_at(log).map_err(|error| unusable(log, &error))?;
-    let held = match read {
-        LeaseRead::Present(bytes) => restart::LeaseFile::decode(&bytes),
-        LeaseRead::Missing | LeaseRead::Damaged(_) => None,
-    };
-    Ok(held.and_then(|held| held.lease.proofs_elsewhere))
+    let doubts = Doubts::read(log).map_err(|error| unusable(log, &error))?;
+    Ok(doubts.and_then(|doubts| doubts.recovered_until))
 }
 
 fn height_of(status: &Status) -> Option<u64> {

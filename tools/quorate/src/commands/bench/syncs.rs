@@ -198,6 +198,7 @@ impl Place {
         };
         let told = std::env::temp_dir().join(format!("quorate-syncs-{}", std::process::id()));
         let launch = self.launch(&usual, &told);
+        self.expect_doubts(series, victim);
         series.cluster.start_as(victim, &launch)?;
         let by_itself = wait_for_end(series, victim, &told)?;
         let ended = match by_itself {
@@ -239,9 +240,17 @@ impl Place {
         // Of no use any more, whether or not it could be written.
         drop(std::fs::remove_file(&told));
         series.mark(victim)?;
+        self.expect_doubts(series, victim);
         let started = series.start(&[victim])?;
         series.time_return(&[victim], started)?;
         Ok(was_reached)
+    }
+
+    /// Whose disk refused may not know what it holds, whose process died knows.
+    fn expect_doubts(self, series: &mut Series<'_>, victim: usize) {
+        if self.fault.0 != "kill" {
+            series.expect_doubts(victim);
+        }
     }
 
     /// Whether a validator that was let go ended by the fault all the same.

@@ -63,8 +63,13 @@ pub(super) struct Toll {
     pub(super) conflicting_votes: u64,
     /// Own vote records that were read for that.
     pub(super) vote_records: u64,
-    /// Places of logs at the moment of a kill that later were found changed or gone.
+    /// Ends of logs that were noted, one at each death.
+    pub(super) places: u64,
+    /// Of those, the ones that later were found changed or gone.
     pub(super) rewritten: u64,
+    /// Stretches of logs that starts have marked as faulty: no more than what was done to disks
+    /// explains, or it is a difference.
+    pub(super) marked: u64,
     /// Height of the chain at the end.
     pub(super) height: u64,
     /// How long recoveries took.
@@ -103,6 +108,17 @@ impl Toll {
         }
     }
 
+    /// Notes it when a log was not looked at after a kill: what it has lost since nobody knows.
+    pub(super) fn expect_places(&mut self) {
+        if self.places < self.processes_killed {
+            let what = format!(
+                "of {} processes killed only {} logs were looked at",
+                self.processes_killed, self.places
+            );
+            self.differences.push(what);
+        }
+    }
+
     /// The report for people.
     pub(super) fn text(&self) -> String {
         let mut facts = table(&["what", "value"]);
@@ -117,7 +133,9 @@ impl Toll {
             ("commands never handed over", self.unsent.to_string()),
             ("vote records read", self.vote_records.to_string()),
             ("of them conflicting", self.conflicting_votes.to_string()),
-            ("places of logs rewritten", self.rewritten.to_string()),
+            ("ends of logs noted", self.places.to_string()),
+            ("of them rewritten", self.rewritten.to_string()),
+            ("stretches marked as faulty", self.marked.to_string()),
             ("height at the end", self.height.to_string()),
             ("recovery ms: p50, p99, max", recovery),
         ] {
@@ -157,6 +175,20 @@ mod tests {
         toll.expect_rounds(4);
         assert_eq!(toll.code(), Code::No);
         assert!(toll.text().contains("interrupted after 3 of 4 rounds"));
+    }
+
+    #[test]
+    fn a_kill_after_which_nobody_looked_at_the_log_is_not_well() {
+        let mut toll = Toll {
+            processes_killed: 3,
+            places: 3,
+            ..Toll::default()
+        };
+        toll.expect_places();
+        assert_eq!(toll.code(), Code::Done);
+        toll.processes_killed = 4;
+        toll.expect_places();
+        assert_eq!(toll.code(), Code::No);
     }
 
     #[test]

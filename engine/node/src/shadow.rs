@@ -63,7 +63,7 @@ pub enum ShadowError {
     #[error("{0}")]
     Folder(SnapshotError),
     /// The snapshot to begin with cannot be restored.
-    #[error("{0}")]
+    #[error("{}", .0.with_remedy())]
     Restore(SnapshotError),
     /// The state that the chain begins with cannot be restored.
     #[error("{0}")]

@@ -176,13 +176,16 @@ pub(crate) fn put_back<S: StateMachine>(
 }
 
 fn check_names(names: &[&'static str], manifest: &Manifest) -> Result<(), SnapshotError> {
-    let found = manifest.sections.iter().map(|entry| entry.name.as_str());
-    if !names.iter().copied().eq(found.clone()) {
-        let odd = found.zip(names.iter().chain(std::iter::repeat(&"")));
-        let odd = odd.into_iter().find(|(found, name)| found != *name);
-        return Err(SnapshotError::Sections {
-            section: odd.map_or_else(String::new, |(found, _)| found.to_owned()),
-        });
+    let sections = &manifest.sections;
+    for place in 0..names.len().max(sections.len()) {
+        let found = sections.get(place).map(|entry| entry.name.as_str());
+        let expected = names.get(place).copied();
+        if found != expected {
+            return Err(SnapshotError::Sections {
+                found: found.map(str::to_owned),
+                expected: expected.map(str::to_owned),
+            });
+        }
     }
     Ok(())
 }

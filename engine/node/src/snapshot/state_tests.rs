@@ -264,24 +264,40 @@ fn a_snapshot_of_other_sections_is_refused_before_the_state_is_touched() {
     let origin = Origin::of(&scene.set);
     write(&mut scene.executor, &scene.header, &origin, &scene.folder).unwrap();
     let others: [(&'static [&'static str], &str); 5] = [
-        (&["text", "clock"], "timers"),
-        (&["words", "timers"], "text"),
-        (&["timers", "text"], "text"),
-        (&["text"], "timers"),
-        (&["text", "timers", "more"], ""),
+        (
+            &["text", "clock"],
+            r#"section "timers" of the snapshot stands where the application has "clock""#,
+        ),
+        (
+            &["words", "timers"],
+            r#"section "text" of the snapshot stands where the application has "words""#,
+        ),
+        (
+            &["timers", "text"],
+            r#"section "text" of the snapshot stands where the application has "timers""#,
+        ),
+        (
+            &["text"],
+            r#"section "timers" of the snapshot is none of the application's"#,
+        ),
+        (
+            &["text", "timers", "more"],
+            r#"section "more" of the application is not in the snapshot"#,
+        ),
     ];
-    for (names, odd) in others {
+    for (names, told) in others {
         let renamed = Pair {
             renamed: Some(names),
             ..Pair::default()
         };
         let mut other = Executor::new(renamed, 8, scene.set.genesis_time_ns());
         let before = other.root();
-        let refused = restore(&mut other, 3, &origin, &scene.folder);
+        let refused = restore(&mut other, 3, &origin, &scene.folder).unwrap_err();
         assert!(
-            matches!(&refused, Err(SnapshotError::Sections { section }) if section == odd),
-            "{names:?}: {refused:?}"
+            matches!(refused, SnapshotError::Sections { .. }),
+            "{refused:?}"
         );
+        assert_eq!(refused.to_string(), told);
         assert_eq!((other.height(), other.root()), (0, before), "{names:?}");
     }
 }
@@ -300,6 +316,12 @@ fn an_application_that_forgets_a_part_of_its_state_is_found_out() {
     assert!(
         matches!(&refused, Err(SnapshotError::Root { section }) if section == "timers"),
         "{refused:?}"
+    );
+    // What to do about that has nothing to do with the disk.
+    let told = crate::recovery::RecoveryError::from(refused.unwrap_err()).to_string();
+    assert!(
+        told.contains("run the build that wrote the snapshot"),
+        "{told}"
     );
 }
 

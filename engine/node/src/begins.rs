@@ -50,7 +50,7 @@ pub enum BeginsError {
         found: String,
     },
     /// It cannot be read, written or restored.
-    #[error("the state that this chain begins with: {0}")]
+    #[error("the state that this chain begins with: {}", .0.with_remedy())]
     Snapshot(#[from] SnapshotError),
 }
 

@@ -175,16 +175,21 @@ pub fn believe(
     certificate: &StateCertificate,
     manifest: &Manifest,
 ) -> Result<(), Lie> {
-    let nobody = ValidatorIndex::new(0);
-    let claim = Claim::StateCertificate(certificate.clone());
-    let checked = check_claims(set, nobody, vec![(nobody, claim)], &mut OneByOne);
-    if !checked.iter().all(Result::is_ok) {
+    if !is_proven(set, certificate) {
         return Err(Lie::Certificate);
     }
     if certificate.statement != statement_of(manifest) || !Origin::of(set).fits(manifest) {
         return Err(Lie::Manifest);
     }
     Ok(())
+}
+
+/// Whether signatures of AMP stand under a statement.
+pub(crate) fn is_proven(set: &ValidatorSet, certificate: &StateCertificate) -> bool {
+    let nobody = ValidatorIndex::new(0);
+    let claim = Claim::StateCertificate(certificate.clone());
+    let checked = check_claims(set, nobody, vec![(nobody, claim)], &mut OneByOne);
+    checked.iter().all(Result::is_ok)
 }
 
 fn certificate_bytes(certificate: &StateCertificate) -> Vec<u8> {

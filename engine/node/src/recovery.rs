@@ -180,7 +180,7 @@ pub enum RecoveryError {
     #[error(transparent)]
     Sections(#[from] SectionsError),
     /// A snapshot is whole and cannot be restored.
-    #[error("a snapshot cannot be restored: {0}")]
+    #[error("a snapshot cannot be restored: {}", .0.with_remedy())]
     Snapshot(#[from] SnapshotError),
     /// The chain begins with a state that is not here, or not the right one.
     #[error(transparent)]

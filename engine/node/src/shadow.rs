@@ -63,7 +63,7 @@ pub enum ShadowError {
     #[error("{0}")]
     Folder(SnapshotError),
     /// The snapshot to begin with cannot be restored.
-    #[error("{0}")]
+    #[error("{}", .0.with_remedy())]
     Restore(SnapshotError),
     /// The state that the chain begins with cannot be restored.
     #[error("{0}")]
@@ -83,6 +83,9 @@ pub enum Progress {
     Taken(StateStatement),
     /// A snapshot was due and could not be taken. The next one may be.
     Failed(SnapshotError),
+    /// The state does not come back from what the application writes of it, and there is no
+    /// snapshot of it. Nor will there be one: this instance is what came of it.
+    Forgotten(SnapshotError),
 }
 
 /// The second instance.
@@ -110,6 +113,8 @@ pub struct Shadow<S> {
     archived: Option<Arc<Archived>>,
     /// Snapshots that peers are fetching, ascending.
     held: Vec<u64>,
+    /// The application did not restore its own snapshot: the executor must not be used further.
+    is_spoilt: bool,
 }
 
 impl<S: StateMachine> Shadow<S> {
@@ -151,6 +156,7 @@ impl<S: StateMachine> Shadow<S> {
             pruning: None,
             archived: None,
             held: Vec::new(),
+            is_spoilt: false,
         })
     }
 
@@ -181,10 +187,12 @@ impl<S: StateMachine> Shadow<S> {
         self.executor.height()
     }
 
-    /// The next height at which a snapshot is due; none when they are not taken at intervals.
+    /// The next height at which a snapshot is due; none when they are not taken at intervals, or
+    /// not any more.
     #[must_use]
     pub fn next_due(&self) -> Option<u64> {
-        self.schedule.next_due(self.height())
+        let due = self.schedule.next_due(self.height());
+        due.filter(|_| !self.is_spoilt)
     }
 
     /// Asks for a snapshot out of turn, of the newest state whose root is attested; `height` is
@@ -279,8 +287,7 @@ impl<S: StateMachine> Shadow<S> {
 
     fn take(&mut self, header: &Header, mark: RecordRef) -> Progress {
         self.schedule.forget_asked();
-        let taken = snapshot::take(&mut self.executor, header, &self.origin, &self.folder);
-        let taken = taken.and_then(|manifest| {
+        let taken = self.write(header).and_then(|manifest| {
             let staying = self.make_room()?;
             self.marks.push((manifest.height(), mark));
             self.forget_marks(&staying);
@@ -293,8 +300,23 @@ impl<S: StateMachine> Shadow<S> {
                 }
                 Progress::Taken(statement_of(&manifest))
             }
+            Err(error) if self.is_spoilt => Progress::Forgotten(error),
             Err(error) => Progress::Failed(error),
         }
+    }
+
+    /// Writes a snapshot and goes on from what it restores to, before anybody is told of it: old
+    /// segments go for it, and peers begin with it. What the application forgets there shows in
+    /// the roots from here on, which are held against those of the first instance.
+    fn write(&mut self, header: &Header) -> Result<Manifest, SnapshotError> {
+        let executor = &mut self.executor;
+        let (writer, manifest) = snapshot::save(executor, header, &self.origin, &self.folder)?;
+        writer.finish_tried(manifest, |reader| {
+            reader.check()?;
+            let restored = snapshot::put_back(executor, reader);
+            self.is_spoilt = restored.is_err();
+            restored
+        })
     }
 
     /// Removes what the policy does not keep, after a snapshot was taken. The newest attested one

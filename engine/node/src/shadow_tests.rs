@@ -138,19 +138,27 @@ impl Scene {
     }
 
     fn shadow(&self, every_heights: u64, base: Option<(u64, RecordRef)>) -> Shadow<Count> {
+        self.shadow_of(Count::default(), every_heights, base)
+    }
+
+    fn shadow_of<S: StateMachine>(
+        &self,
+        app: S,
+        every_heights: u64,
+        base: Option<(u64, RecordRef)>,
+    ) -> Shadow<S> {
         let policy = SnapshotPolicy {
             folder: SnapshotFolder::new(self.temporary.path().join("snapshots")),
             every_heights,
             keep: 2,
         };
-        let app = Count::default();
         let executor = Executor::new(app, 8, self.set.genesis_time_ns());
         Shadow::new(executor, &self.set, policy, self.reader.clone(), base).unwrap()
     }
 }
 
 /// Everything that is taken until nothing is left.
-fn taken(shadow: &mut Shadow<Count>) -> Vec<StateStatement> {
+fn taken<S: StateMachine>(shadow: &mut Shadow<S>) -> Vec<StateStatement> {
     let mut all = Vec::new();
     loop {
         match shadow.advance(7).unwrap() {
@@ -158,7 +166,7 @@ fn taken(shadow: &mut Shadow<Count>) -> Vec<StateStatement> {
             Progress::Idle => return all,
             Progress::Taken(statement) => all.push(statement),
             Progress::Faulty(fault) => panic!("{fault}"),
-            Progress::Failed(error) => panic!("{error}"),
+            Progress::Failed(error) | Progress::Forgotten(error) => panic!("{error}"),
         }
     }
 }
@@ -289,10 +297,14 @@ impl Scene {
     }
 
     fn pruning_shadow(&mut self, bytes_max: u64) -> Shadow<Count> {
+        let pruning = self.pruning(bytes_max);
+        self.shadow(256, None).with_pruning(pruning)
+    }
+
+    fn pruning(&mut self, bytes_max: u64) -> Pruning {
         let pruner = self.pruner.take().unwrap();
         let (reader, served) = (self.reader.clone(), Arc::clone(&self.served));
-        let pruning = Pruning::new(pruner, reader, served, bytes_max);
-        self.shadow(256, None).with_pruning(pruning)
+        Pruning::new(pruner, reader, served, bytes_max)
     }
 
     fn first(&self) -> u32 {
@@ -611,7 +623,7 @@ fn old_segments_go_while_a_snapshot_is_due() {
 
 impl Scene {
     /// What a node does about snapshots, when it is where the log is.
-    fn work(&self, shadow: Shadow<Count>) -> SnapshotWork<Count> {
+    fn work<S: StateMachine>(&self, shadow: Shadow<S>) -> SnapshotWork<S> {
         let metrics = Arc::<crate::metrics::Metrics>::default();
         metrics.height.set(self.height);
         let exchange = Exchange::new(ExchangeParts {
@@ -677,6 +689,9 @@ mod archive;
 
 #[path = "shadow_damage_tests.rs"]
 mod damage;
+
+#[path = "shadow_forgotten_tests.rs"]
+mod forgotten;
 
 #[path = "shadow_thread_tests.rs"]
 mod thread;

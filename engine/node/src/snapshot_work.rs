@@ -279,6 +279,16 @@ impl<S: StateMachine> SnapshotWork<S> {
                 tracing::error!(%error, "a snapshot was not taken");
                 LOOK
             }
+            Progress::Forgotten(error) => {
+                self.metrics.alarms.add(1);
+                tracing::error!(
+                    %error,
+                    "THE APPLICATION DOES NOT RESTORE ITS OWN SNAPSHOT: there is none of this \
+                     state, and none is taken any more in this run. Its snapshot_section or \
+                     restore_section is at fault, not the disk; the log is not pruned further"
+                );
+                LOOK
+            }
         })
     }
 

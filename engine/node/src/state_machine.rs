@@ -239,10 +239,13 @@ pub trait StateMachine: Send + 'static {
     /// and by `status`, it must cost far less than a pass over the state.
     fn section_root(&mut self, section: usize) -> [u8; 32];
 
-    /// Appends the canonical bytes of one section to `bytes`.
+    /// Appends the canonical bytes of one section to `bytes`: all of it that anything later depends
+    /// on.
     fn snapshot_section(&self, section: usize, bytes: &mut Vec<u8>);
 
-    /// Replaces one section by what [`snapshot_section`](Self::snapshot_section) wrote.
+    /// Replaces one section by what [`snapshot_section`](Self::snapshot_section) wrote. Called in a
+    /// new instance, and in one that has executed blocks: nothing of what that had in the section
+    /// may stay.
     ///
     /// # Errors
     ///

@@ -186,6 +186,13 @@ fn two_instances_on_one_machine_that_differ_are_told() {
     bench.input(Input::State(state(64, 5)));
     bench.input(Input::State(snapshot(6)));
     assert_eq!(alarms(&bench).len(), 1, "at once");
+    // Whatever others say: it is no snapshot of the state that was told.
+    let other = attestation(&bench.set, 0, &snapshot(6));
+    let is_told =
+        |effect: &Effect| matches!(effect, Effect::Send { message, .. } if *message == other);
+    assert!(!bench.seen.iter().any(is_told));
+    say(&mut bench, 1, &snapshot(6));
+    assert!(proven(&bench).is_empty());
 }
 
 #[test]

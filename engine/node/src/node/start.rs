@@ -203,15 +203,15 @@ pub(super) fn start<S: StateMachine>(
     config.check()?;
     tell_start(&config);
     let clock = Clock::new();
-    let diverged = Diverged::find(&config)?;
+    let mut diverged = Diverged::find(&config)?;
     let (mut parts, companions, trace, addresses) = open_parts(&config, app, clock)?;
+    diverged.compare(&config, parts.executor.roots(), companions.summary.snapshot);
     let (shadow_sender, asks) = ShadowSender::new();
     let bytes_max = config.log.bytes_max;
     let (reader, served) = (companions.reader, companions.served);
     let (scrub, scrub_sender) = scrub_parts(&config, companions.scrubber, &reader);
     let pruning = Pruning::new(companions.pruner, reader.clone(), served, bytes_max);
     let origin = (reader, companions.snapshot, pruning, scrub_sender.clone());
-    let auth = Arc::clone(parts.executor.auth());
     // A state that differs is no state to take snapshots of, and its log is not to be pruned.
     let second = second.filter(|_| !diverged.is_known());
     let shadow = second.map(|app| ShadowPlan::new(&config, app, origin, asks, &parts.executor));
@@ -226,14 +226,17 @@ pub(super) fn start<S: StateMachine>(
     let public = public_stage(&mut parts, &config.limits, peers, &metrics, net.waker())?;
     let (publisher, finalized) = Publisher::new(config.limits.finalized_queue_max);
     let (is_wanted, durable) = publisher.ends();
-    let inlet = Arc::new(Inlet::new(&config.genesis, auth));
+    let inlet = Arc::new(Inlet::new(
+        &config.genesis,
+        Arc::clone(parts.executor.auth()),
+    ));
     let (asker, controls) = asker(net.waker());
     let http = start_http(for_metrics, &asker, &metrics, &trace)?;
     let core = config.placement.core_of(STAGES - 1);
     let verify = verify_parts(set, config.own, validator_key, core, &metrics)?;
     let preparer = start_preparer(companions.preparer, Arc::clone(&metrics))?;
     let parts = DedicatedParts {
-        recorder: diverged.recorder(parts.executor.roots(), &metrics, &inlet),
+        recorder: diverged.recorder(&parts.executor, &metrics, &inlet),
         own: config.own,
         parts,
         waker: net.waker(),

@@ -223,8 +223,11 @@ impl SnapshotFolder {
     /// # Errors
     /// As [`manifest`](Self::manifest), or the data is missing or of another length.
     pub fn open(&self, height: u64) -> Result<SnapshotReader, SnapshotError> {
-        let manifest = self.manifest(height)?;
-        let path = self.file(height, DATA);
+        self.open_data(self.manifest(height)?)
+    }
+
+    fn open_data(&self, manifest: Manifest) -> Result<SnapshotReader, SnapshotError> {
+        let path = self.file(manifest.height(), DATA);
         let file = self.disk.open(&path);
         let file = file.map_err(failed(&path, "open the data"))?;
         let found = file.bytes_len();
@@ -250,9 +253,7 @@ impl SnapshotFolder {
     /// The first thing that is wrong.
     pub fn verify(&self, height: u64) -> Result<Manifest, SnapshotError> {
         let mut reader = self.open(height)?;
-        for chunk in 0..reader.manifest.chunks.len() as u32 {
-            reader.chunk(chunk)?;
-        }
+        reader.check()?;
         Ok(reader.manifest)
     }
 
@@ -422,6 +423,17 @@ impl SnapshotReader {
         &self.manifest
     }
 
+    /// Reads all of it.
+    ///
+    /// # Errors
+    /// As [`chunk`](Self::chunk).
+    pub(crate) fn check(&mut self) -> Result<(), SnapshotError> {
+        for chunk in 0..self.manifest.chunks.len() as u32 {
+            self.chunk(chunk)?;
+        }
+        Ok(())
+    }
+
     /// One chunk; nothing behind the last one.
     ///
     /// # Errors
@@ -518,7 +530,20 @@ impl SnapshotWriter {
     ///
     /// # Errors
     /// [`SnapshotError`] when the disk refuses.
-    pub fn finish(mut self, mut manifest: Manifest) -> Result<Manifest, SnapshotError> {
+    pub fn finish(self, manifest: Manifest) -> Result<Manifest, SnapshotError> {
+        self.finish_tried(manifest, |_| Ok(()))
+    }
+
+    /// The same; `try_out` reads the data back before there is a snapshot, and there is none of
+    /// what it refuses.
+    ///
+    /// # Errors
+    /// [`SnapshotError`] when the disk refuses, or `try_out` does.
+    pub(crate) fn finish_tried(
+        mut self,
+        mut manifest: Manifest,
+        try_out: impl FnOnce(&mut SnapshotReader) -> Result<(), SnapshotError>,
+    ) -> Result<Manifest, SnapshotError> {
         if !self.chunk.is_empty() {
             self.end_chunk()?;
         }
@@ -530,9 +555,11 @@ impl SnapshotWriter {
         renamed.map_err(failed(&data, "rename the data"))?;
         self.folder.sync()?;
         manifest.chunks = std::mem::take(&mut self.chunks);
-        self.folder.put_manifest(&manifest)?;
+        let mut reader = self.folder.open_data(manifest)?;
+        try_out(&mut reader)?;
+        self.folder.put_manifest(&reader.manifest)?;
         self.is_finished = true;
-        Ok(manifest)
+        Ok(reader.manifest)
     }
 }
 

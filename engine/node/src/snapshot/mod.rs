@@ -27,6 +27,7 @@ pub use manifest::{
 pub use memory::MemoryDisk;
 pub use partial::PartialSnapshot;
 pub use state::{Origin, restore, take};
+pub(crate) use state::{put_back, save};
 
 use std::io;
 use std::path::PathBuf;
@@ -98,11 +99,13 @@ pub enum SnapshotError {
         /// What differs.
         what: &'static str,
     },
-    /// The application has other sections.
-    #[error("section {section:?} of the snapshot is not what the application has there")]
+    /// The application has other sections; the first place where it has.
+    #[error("{}", other_sections(found.as_deref(), expected.as_deref()))]
     Sections {
-        /// The section's name in the snapshot.
-        section: String,
+        /// The section's name in the snapshot, if it has one there.
+        found: Option<String>,
+        /// Its name in the application, if that has one there.
+        expected: Option<String>,
     },
     /// A section does not go back into the state.
     #[error("section {section:?} cannot be restored: {what}")]
@@ -120,7 +123,41 @@ pub enum SnapshotError {
     },
 }
 
+/// One of the two is there, at least.
+fn other_sections(found: Option<&str>, expected: Option<&str>) -> String {
+    match (found, expected) {
+        (None, expected) => format!(
+            "section {:?} of the application is not in the snapshot",
+            expected.unwrap_or_default()
+        ),
+        (Some(found), None) => {
+            format!("section {found:?} of the snapshot is none of the application's")
+        }
+        (Some(found), Some(expected)) => format!(
+            "section {found:?} of the snapshot stands where the application has {expected:?}"
+        ),
+    }
+}
+
 impl SnapshotError {
+    /// What is to be done where the files are good and the application does not take them.
+    #[must_use]
+    pub const fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Sections { .. } | Self::Restore { .. } | Self::Root { .. } => Some(
+                "the files are whole, the application does not take them: run the build that \
+                 wrote the snapshot, or mend its restore_section or snapshot_section",
+            ),
+            _ => None,
+        }
+    }
+
+    /// With what is to be done.
+    pub(crate) fn with_remedy(&self) -> String {
+        let remedy = self.remedy();
+        remedy.map_or_else(|| self.to_string(), |remedy| format!("{self}; {remedy}"))
+    }
+
     /// Whether what was written is not there any more, whoever reads it and whenever. A want of
     /// descriptors, memory or rights is none: it passes, or somebody has to correct it.
     pub(crate) fn is_damage(&self) -> bool {

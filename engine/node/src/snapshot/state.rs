@@ -9,7 +9,7 @@ use quorate_consensus::header::Header;
 use quorate_consensus::validators::ValidatorSet;
 
 use super::SnapshotError;
-use super::folder::SnapshotFolder;
+use super::folder::{SnapshotFolder, SnapshotReader, SnapshotWriter};
 use super::manifest::{Manifest, SECTIONS_MAX, SectionEntry, is_section_name};
 use crate::executor::Executor;
 use crate::roots::OUTPUTS_SECTION;
@@ -66,16 +66,35 @@ impl Origin {
     }
 }
 
-/// Writes the state as it stands after the block with this header.
+/// Writes the state as it stands after the block with this header, and restores it from what was
+/// written: the executor goes on from there, as a start would. An application that forgets a part
+/// of its state is found out here, and by what it computes from here on, and not when its
+/// validators have nothing else left to start from.
 ///
 /// # Errors
-/// [`SnapshotError`]: no snapshot was written.
+/// [`SnapshotError`]: no snapshot was written. The executor may have been restored in part, and
+/// must not be used further.
 pub fn take<S: StateMachine>(
     executor: &mut Executor<S>,
     header: &Header,
     origin: &Origin,
     folder: &SnapshotFolder,
 ) -> Result<Manifest, SnapshotError> {
+    let (writer, manifest) = save(executor, header, origin, folder)?;
+    writer.finish_tried(manifest, |reader| {
+        reader.check()?;
+        put_back(executor, reader)
+    })
+}
+
+/// Writes the sections of the state; what is written is no snapshot before it is finished with
+/// this manifest.
+pub(crate) fn save<S: StateMachine>(
+    executor: &mut Executor<S>,
+    header: &Header,
+    origin: &Origin,
+    folder: &SnapshotFolder,
+) -> Result<(SnapshotWriter, Manifest), SnapshotError> {
     let root = executor.root();
     if root.sections.len() > SECTIONS_MAX {
         return Err(SnapshotError::TooLarge {
@@ -100,12 +119,13 @@ pub fn take<S: StateMachine>(
             bytes: bytes.len() as u64,
         });
     }
-    writer.finish(Manifest {
+    let manifest = Manifest {
         genesis_hash: origin.genesis_hash,
         header: *header,
         sections,
         chunks: Vec::new(),
-    })
+    };
+    Ok((writer, manifest))
 }
 
 /// Brings an executor to the state of a snapshot. Every chunk is checked before the first section
@@ -120,18 +140,20 @@ pub fn restore<S: StateMachine>(
     origin: &Origin,
     folder: &SnapshotFolder,
 ) -> Result<Manifest, SnapshotError> {
-    let manifest = folder.verify(height)?;
-    check_origin(&manifest, origin)?;
-    let names = executor.section_names();
-    let found = manifest.sections.iter().map(|entry| entry.name.as_str());
-    if !names.iter().copied().eq(found.clone()) {
-        let odd = found.zip(names.iter().chain(std::iter::repeat(&"")));
-        let odd = odd.into_iter().find(|(found, name)| found != *name);
-        return Err(SnapshotError::Sections {
-            section: odd.map_or_else(String::new, |(found, _)| found.to_owned()),
-        });
-    }
     let mut reader = folder.open(height)?;
+    reader.check()?;
+    check_origin(reader.manifest(), origin)?;
+    put_back(executor, &mut reader)?;
+    Ok(reader.manifest().clone())
+}
+
+/// The sections of a snapshot into an executor, when every chunk has been read once.
+pub(crate) fn put_back<S: StateMachine>(
+    executor: &mut Executor<S>,
+    reader: &mut SnapshotReader,
+) -> Result<(), SnapshotError> {
+    let manifest = reader.manifest().clone();
+    check_names(&executor.section_names(), &manifest)?;
     for (place, entry) in manifest.sections.iter().enumerate() {
         let bytes = reader.section(place)?;
         let section = || entry.name.clone();
@@ -146,12 +168,26 @@ pub fn restore<S: StateMachine>(
         }
     }
     executor
-        .restore_position(height, manifest.header.time_ns)
+        .restore_position(manifest.height(), manifest.header.time_ns)
         .map_err(|what| SnapshotError::Restore {
             section: OUTPUTS_SECTION.to_owned(),
             what,
-        })?;
-    Ok(manifest)
+        })
+}
+
+fn check_names(names: &[&'static str], manifest: &Manifest) -> Result<(), SnapshotError> {
+    let sections = &manifest.sections;
+    for place in 0..names.len().max(sections.len()) {
+        let found = sections.get(place).map(|entry| entry.name.as_str());
+        let expected = names.get(place).copied();
+        if found != expected {
+            return Err(SnapshotError::Sections {
+                found: found.map(str::to_owned),
+                expected: expected.map(str::to_owned),
+            });
+        }
+    }
+    Ok(())
 }
 
 fn check_origin(manifest: &Manifest, origin: &Origin) -> Result<(), SnapshotError> {

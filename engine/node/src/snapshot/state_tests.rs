@@ -78,6 +78,17 @@ fn fresh(set: &ValidatorSet) -> Executor<Pair> {
     Executor::new(Pair::default(), 8, set.genesis_time_ns())
 }
 
+/// A snapshot that nobody has tried to restore.
+fn write(
+    executor: &mut Executor<Pair>,
+    header: &Header,
+    origin: &Origin,
+    folder: &SnapshotFolder,
+) -> Result<Manifest, SnapshotError> {
+    let (writer, manifest) = save(executor, header, origin, folder)?;
+    writer.finish(manifest)
+}
+
 /// Two blocks, whose text fills more than two chunks.
 fn scene() -> Scene {
     let set = Arc::clone(sample_genesis(4).0.validator_set());
@@ -108,7 +119,7 @@ fn scene() -> Scene {
 fn a_restored_state_has_the_root_and_goes_on_as_the_one_it_was_taken_from() {
     let mut scene = scene();
     let origin = Origin::of(&scene.set);
-    let manifest = take(&mut scene.executor, &scene.header, &origin, &scene.folder).unwrap();
+    let manifest = write(&mut scene.executor, &scene.header, &origin, &scene.folder).unwrap();
     assert_eq!(manifest.chunks.len(), 3);
     assert_eq!(scene.folder.heights().unwrap(), [3]);
     assert_eq!(scene.folder.verify(3).unwrap(), manifest);
@@ -140,11 +151,11 @@ fn a_restored_state_has_the_root_and_goes_on_as_the_one_it_was_taken_from() {
 fn the_same_state_makes_the_same_snapshot_anywhere() {
     let mut scene = scene();
     let origin = Origin::of(&scene.set);
-    let first = take(&mut scene.executor, &scene.header, &origin, &scene.folder).unwrap();
+    let first = write(&mut scene.executor, &scene.header, &origin, &scene.folder).unwrap();
     let elsewhere = SnapshotFolder::new(scene.folder.path().join("elsewhere"));
     let mut copy = fresh(&scene.set);
     restore(&mut copy, 3, &origin, &scene.folder).unwrap();
-    let second = take(&mut copy, &scene.header, &origin, &elsewhere).unwrap();
+    let second = write(&mut copy, &scene.header, &origin, &elsewhere).unwrap();
     assert_eq!(first, second);
 }
 
@@ -153,7 +164,7 @@ fn a_state_whose_outputs_end_at_another_height_is_refused() {
     let mut scene = scene();
     let origin = Origin::of(&scene.set);
     let other = final_block(&scene.set, 4, BlockId::new([0; 32]), &[]).header;
-    take(&mut scene.executor, &other, &origin, &scene.folder).unwrap();
+    write(&mut scene.executor, &other, &origin, &scene.folder).unwrap();
     let refused = restore(&mut fresh(&scene.set), 4, &origin, &scene.folder);
     let Err(SnapshotError::Restore { section, .. }) = refused else {
         panic!("{refused:?}");
@@ -180,7 +191,7 @@ fn a_state_whose_public_events_end_at_another_height_is_refused() {
         .execute(&next, &mut BlockResults::new())
         .unwrap();
     scene.executor.restore_section(events, &before).unwrap();
-    take(&mut scene.executor, &next.header, &origin, &scene.folder).unwrap();
+    write(&mut scene.executor, &next.header, &origin, &scene.folder).unwrap();
     let refused = restore(&mut fresh(&scene.set), 4, &origin, &scene.folder);
     let Err(SnapshotError::Restore { what, .. }) = refused else {
         panic!("{refused:?}");
@@ -192,7 +203,7 @@ fn a_state_whose_public_events_end_at_another_height_is_refused() {
 fn a_damaged_chunk_is_named_before_the_state_is_touched() {
     let mut scene = scene();
     let origin = Origin::of(&scene.set);
-    take(&mut scene.executor, &scene.header, &origin, &scene.folder).unwrap();
+    write(&mut scene.executor, &scene.header, &origin, &scene.folder).unwrap();
     let data = scene
         .folder
         .path()
@@ -222,7 +233,7 @@ fn a_damaged_chunk_is_named_before_the_state_is_touched() {
 fn a_snapshot_of_another_chain_genesis_or_set_is_refused() {
     let mut scene = scene();
     let origin = Origin::of(&scene.set);
-    take(&mut scene.executor, &scene.header, &origin, &scene.folder).unwrap();
+    write(&mut scene.executor, &scene.header, &origin, &scene.folder).unwrap();
     let others = [
         Origin {
             chain_id: [0; 32],
@@ -251,26 +262,42 @@ fn a_snapshot_of_another_chain_genesis_or_set_is_refused() {
 fn a_snapshot_of_other_sections_is_refused_before_the_state_is_touched() {
     let mut scene = scene();
     let origin = Origin::of(&scene.set);
-    take(&mut scene.executor, &scene.header, &origin, &scene.folder).unwrap();
+    write(&mut scene.executor, &scene.header, &origin, &scene.folder).unwrap();
     let others: [(&'static [&'static str], &str); 5] = [
-        (&["text", "clock"], "timers"),
-        (&["words", "timers"], "text"),
-        (&["timers", "text"], "text"),
-        (&["text"], "timers"),
-        (&["text", "timers", "more"], ""),
+        (
+            &["text", "clock"],
+            r#"section "timers" of the snapshot stands where the application has "clock""#,
+        ),
+        (
+            &["words", "timers"],
+            r#"section "text" of the snapshot stands where the application has "words""#,
+        ),
+        (
+            &["timers", "text"],
+            r#"section "text" of the snapshot stands where the application has "timers""#,
+        ),
+        (
+            &["text"],
+            r#"section "timers" of the snapshot is none of the application's"#,
+        ),
+        (
+            &["text", "timers", "more"],
+            r#"section "more" of the application is not in the snapshot"#,
+        ),
     ];
-    for (names, odd) in others {
+    for (names, told) in others {
         let renamed = Pair {
             renamed: Some(names),
             ..Pair::default()
         };
         let mut other = Executor::new(renamed, 8, scene.set.genesis_time_ns());
         let before = other.root();
-        let refused = restore(&mut other, 3, &origin, &scene.folder);
+        let refused = restore(&mut other, 3, &origin, &scene.folder).unwrap_err();
         assert!(
-            matches!(&refused, Err(SnapshotError::Sections { section }) if section == odd),
-            "{names:?}: {refused:?}"
+            matches!(refused, SnapshotError::Sections { .. }),
+            "{refused:?}"
         );
+        assert_eq!(refused.to_string(), told);
         assert_eq!((other.height(), other.root()), (0, before), "{names:?}");
     }
 }
@@ -279,7 +306,7 @@ fn a_snapshot_of_other_sections_is_refused_before_the_state_is_touched() {
 fn an_application_that_forgets_a_part_of_its_state_is_found_out() {
     let mut scene = scene();
     let origin = Origin::of(&scene.set);
-    take(&mut scene.executor, &scene.header, &origin, &scene.folder).unwrap();
+    write(&mut scene.executor, &scene.header, &origin, &scene.folder).unwrap();
     let lossy = Pair {
         is_lossy: true,
         ..Pair::default()
@@ -290,6 +317,41 @@ fn an_application_that_forgets_a_part_of_its_state_is_found_out() {
         matches!(&refused, Err(SnapshotError::Root { section }) if section == "timers"),
         "{refused:?}"
     );
+    // What to do about that has nothing to do with the disk.
+    let told = crate::recovery::RecoveryError::from(refused.unwrap_err()).to_string();
+    assert!(
+        told.contains("run the build that wrote the snapshot"),
+        "{told}"
+    );
+}
+
+/// There is no moment at which a crash leaves one that no start gets past.
+#[test]
+fn what_an_application_does_not_restore_is_never_a_snapshot() {
+    let set = Arc::clone(sample_genesis(4).0.validator_set());
+    let block = final_block(&set, 1, set.genesis().id, &[(3, 1, b"text")]);
+    let temporary = TemporaryFolder::new("untried");
+    for is_lossy in [false, true] {
+        let app = Pair {
+            is_lossy,
+            ..Pair::default()
+        };
+        let mut executor = Executor::new(app, 8, set.genesis_time_ns());
+        executor.execute(&block, &mut BlockResults::new()).unwrap();
+        let before = executor.root();
+        let folder = SnapshotFolder::new(temporary.path().join(is_lossy.to_string()));
+        let taken = take(&mut executor, &block.header, &Origin::of(&set), &folder);
+        if is_lossy {
+            assert!(
+                matches!(&taken, Err(SnapshotError::Root { section }) if section == "timers"),
+                "{taken:?}"
+            );
+            assert!(folder.names().unwrap().is_empty());
+        } else {
+            assert_eq!(folder.verify(1).unwrap(), taken.unwrap());
+            assert_eq!(executor.root(), before);
+        }
+    }
 }
 
 #[test]
@@ -298,7 +360,7 @@ fn a_snapshot_is_there_when_its_manifest_is_and_old_ones_go_first() {
     let origin = Origin::of(&scene.set);
     for height in [1, 2, 3] {
         scene.header.height = Height::new(height);
-        take(&mut scene.executor, &scene.header, &origin, &scene.folder).unwrap();
+        write(&mut scene.executor, &scene.header, &origin, &scene.folder).unwrap();
     }
     // Written and never finished: a crash in between.
     let half = "snapshot-00000000000000000009.data.new";
@@ -336,7 +398,7 @@ fn a_disk_that_is_full_keeps_whole_snapshots_alone() {
     let folder = SnapshotFolder::in_memory(&disk);
     let mut take_at = |height: u64| {
         scene.header.height = Height::new(height);
-        take(&mut scene.executor, &scene.header, &origin, &folder)
+        write(&mut scene.executor, &scene.header, &origin, &folder)
     };
     let names = || {
         let mut names = folder.disk.names(folder.path()).unwrap();
@@ -378,7 +440,7 @@ fn a_disk_that_is_full_keeps_whole_snapshots_alone() {
 fn a_start_passes_over_what_is_damaged_and_not_over_what_it_may_not_read() {
     let mut scene = scene();
     let origin = Origin::of(&scene.set);
-    take(&mut scene.executor, &scene.header, &origin, &scene.folder).unwrap();
+    write(&mut scene.executor, &scene.header, &origin, &scene.folder).unwrap();
     scene.folder.put_certificate(3, b"none that holds").unwrap();
     let restore = |reach| {
         crate::recovery::restore_newest(&scene.folder, &scene.set, &mut fresh(&scene.set), reach)
@@ -421,11 +483,11 @@ fn a_start_passes_over_what_is_damaged_and_not_over_what_it_may_not_read() {
 fn a_snapshot_under_the_name_of_another_height_is_passed_over() {
     let mut scene = scene();
     let origin = Origin::of(&scene.set);
-    take(&mut scene.executor, &scene.header, &origin, &scene.folder).unwrap();
+    write(&mut scene.executor, &scene.header, &origin, &scene.folder).unwrap();
     let next = final_block(&scene.set, 4, scene.header.id(), &[]);
     let results = &mut BlockResults::new();
     scene.executor.execute(&next, results).unwrap();
-    take(&mut scene.executor, &next.header, &origin, &scene.folder).unwrap();
+    write(&mut scene.executor, &next.header, &origin, &scene.folder).unwrap();
     scene.folder.put_certificate(4, b"of height 4").unwrap();
     for ending in ["data", "manifest", "certificate"] {
         let path = |height: u64| {

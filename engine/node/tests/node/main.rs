@@ -5,6 +5,7 @@
 mod asked;
 mod cluster;
 mod drift;
+mod forgetting;
 mod joining;
 mod maker;
 mod older;

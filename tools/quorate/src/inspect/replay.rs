@@ -91,7 +91,8 @@ pub(crate) fn failure_of(error: &SnapshotError) -> Failure {
         SnapshotError::TooLarge { .. } | SnapshotError::Sections { .. } => Code::No,
         _ => Code::Damaged,
     };
-    Failure::new(code, error).remedy("quorate snapshot list shows what there is")
+    let remedy = error.remedy();
+    Failure::new(code, error).remedy(remedy.unwrap_or("quorate snapshot list shows what there is"))
 }
 
 /// There is none of a height that was named.
@@ -109,7 +110,12 @@ pub(crate) fn failure_of_first(error: &BeginsError) -> Failure {
         }
         BeginsError::Snapshot(source) => {
             let code = failure_of(source).code;
-            Failure::new(code, error).remedy("bring the folder begins from another validator")
+            // What it takes says the error itself, where it is the application.
+            match source.remedy() {
+                Some(_) => Failure::new(code, error),
+                None => Failure::new(code, error)
+                    .remedy("bring the folder begins from another validator"),
+            }
         }
         _ => Failure::new(Code::Configuration, error),
     }

@@ -1,0 +1,118 @@
+//! Applications whose snapshots lack a part of the state.
+
+use super::*;
+use crate::snapshot_work::LOOK;
+
+/// What the snapshot lacks of it.
+#[derive(Clone, Copy, Debug)]
+enum Forgets {
+    /// What the root covers: no start gets past such a snapshot.
+    Sum,
+    /// What neither root nor snapshot has, and outputs tell: what is told changes with a start.
+    Told,
+}
+
+/// Counts commands, twice over.
+#[derive(Debug)]
+struct Forgetful {
+    forgets: Forgets,
+    count: u64,
+    sum: u64,
+    told: u64,
+}
+
+impl Forgetful {
+    const fn new(forgets: Forgets) -> Self {
+        Self {
+            forgets,
+            count: 0,
+            sum: 0,
+            told: 0,
+        }
+    }
+}
+
+impl StateMachine for Forgetful {
+    fn sections(&self) -> &'static [&'static str] {
+        &["sum"]
+    }
+
+    fn apply(&mut self, context: &Context, _: &[u8], output: &mut Output) {
+        self.count += 1;
+        self.sum += self.count;
+        self.told += 1;
+        if matches!(self.forgets, Forgets::Told) {
+            output.to_session(context.session, &self.told.to_le_bytes());
+        }
+    }
+
+    fn section_root(&mut self, _: usize) -> [u8; 32] {
+        let both = [self.count.to_le_bytes(), self.sum.to_le_bytes()].concat();
+        *blake3::hash(&both).as_bytes()
+    }
+
+    fn snapshot_section(&self, _: usize, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.count.to_le_bytes());
+        if matches!(self.forgets, Forgets::Told) {
+            bytes.extend_from_slice(&self.sum.to_le_bytes());
+        }
+    }
+
+    fn restore_section(&mut self, _: usize, bytes: &[u8]) -> Result<(), String> {
+        *self = Self::new(self.forgets);
+        let (count, sum) = bytes.split_first_chunk().ok_or("no count")?;
+        self.count = u64::from_le_bytes(*count);
+        self.sum = sum.first_chunk().map_or(0, |sum| u64::from_le_bytes(*sum));
+        Ok(())
+    }
+
+    fn query(&self, _: &[u8], _: &mut Vec<u8>) {}
+}
+
+/// Every validator would write the same bytes, so all would vouch for them, and let the log go.
+#[test]
+fn of_a_state_that_is_not_restored_nothing_is_attested_and_nothing_pruned() {
+    let mut scene = Scene::new();
+    let pruning = scene.pruning(1 << 16);
+    let shadow = scene.shadow_of(Forgetful::new(Forgets::Sum), 256, None);
+    let folder = shadow.folder.clone();
+    let shadow = shadow.with_pruning(pruning);
+    scene.append_to(700);
+    scene.prove(1);
+    scene.append_to(1024);
+    scene.sync();
+    let mut work = scene.work(shadow);
+    let (mut inputs, mut now) = (Vec::new(), std::time::Instant::now());
+    for turn in 0..100 {
+        now += LOOK;
+        work.turn(turn, now, true, &mut inputs).unwrap();
+    }
+    assert!(inputs.is_empty(), "{inputs:?}");
+    assert!(folder.heights().unwrap().is_empty());
+    assert_eq!(work.metrics().alarms.read(), 1, "it is said, once");
+    assert_eq!(scene.first(), 0, "the log is all that is left");
+    assert_eq!(work.shadow_mut().next_due(), None);
+}
+
+/// The first instance goes on with what the snapshot lacks, and this one without it.
+#[test]
+fn what_a_snapshot_lacks_and_outputs_tell_shows_in_the_roots_of_the_next_one() {
+    let mut scene = Scene::new();
+    scene.append_to(128);
+    scene.sync();
+    let mut first = scene.shadow_of(Forgetful::new(Forgets::Told), 0, None);
+    let mut second = scene.shadow_of(Forgetful::new(Forgets::Told), 64, None);
+    let [before, after] = &taken(&mut second)[..] else {
+        panic!("two are due");
+    };
+    while first.height() < 64 {
+        first.advance(1).unwrap();
+    }
+    let root = first.executor.root().statement(before.id, before.snapshot);
+    assert_eq!(*before, root);
+    assert!(taken(&mut first).is_empty());
+    let root = first.executor.root().statement(after.id, after.snapshot);
+    let differences: Vec<_> = quorate_consensus::attestation::differences(&root, after).collect();
+    // Sessions keep the hash of what they were told.
+    assert_eq!(differences, [0, quorate_proof::outputs::OUTPUTS_PLACE]);
+}

@@ -1,0 +1,100 @@
+//! An application that forgets, in snapshots, what its outputs tell: no two validators differ, and
+//! a start of all of them tells something else than was told.
+
+use crate::support::{Cluster, PATIENCE, eventually, patient, stop_all};
+use quorate::client::Client;
+use quorate::keys::KeyPair;
+use quorate::node::{Node, NodeFailure, snapshots_path};
+use quorate::profiles::{Durability, Threading};
+use quorate::snapshot::SnapshotFolder;
+use quorate::state_machine::{Context, Lane, Output, StateMachine};
+use quorate_consensus::types::ValidatorIndex;
+use quorate_consensus::wire;
+use std::sync::Arc;
+
+const EVERY: u64 = 128;
+
+/// Counts commands, and has the count in no root and no snapshot.
+#[derive(Debug, Default)]
+struct Forgetful(u64);
+
+impl StateMachine for Forgetful {
+    fn sections(&self) -> &'static [&'static str] {
+        &["nothing"]
+    }
+
+    fn apply(&mut self, context: &Context, _: &[u8], output: &mut Output) {
+        self.0 += 1;
+        output.to_session(context.session, &self.0.to_le_bytes());
+    }
+
+    fn section_root(&mut self, _: usize) -> [u8; 32] {
+        [0; 32]
+    }
+
+    fn snapshot_section(&self, _: usize, _: &mut Vec<u8>) {}
+
+    fn restore_section(&mut self, _: usize, _: &[u8]) -> Result<(), String> {
+        self.0 = 0;
+        Ok(())
+    }
+
+    fn query(&self, _: &[u8], answer: &mut Vec<u8>) {
+        answer.extend_from_slice(&self.0.to_le_bytes());
+    }
+}
+
+fn start_all(cluster: &Cluster) -> Vec<Node> {
+    let start = |place| {
+        let mut config = cluster.config(place);
+        config.snapshots.every_heights = EVERY;
+        Node::start_with_snapshots(config, Forgetful::default(), Forgetful::default()).unwrap()
+    };
+    (0..4).map(start).collect()
+}
+
+#[test]
+fn a_start_of_all_validators_that_rewrites_what_they_attested_is_told_and_not_served() {
+    for threading in [Threading::Shared, Threading::Dedicated] {
+        let mut cluster = Cluster::new("forgetting", 4, Durability::Sync);
+        cluster.threading = threading;
+        let folder = |place| SnapshotFolder::new(snapshots_path(&cluster.data(place)));
+        let attested = |place| {
+            let bytes = folder(place).attested().unwrap()?;
+            wire::decode_state_certificate(&bytes).ok()
+        };
+        let nodes = start_all(&cluster);
+        let key = Arc::new(KeyPair::from_seed(&[77; 32]));
+        let mut client = Client::connect(&cluster.genesis, key, patient(), PATIENCE).unwrap();
+        let height = || nodes.iter().map(|node| node.metrics().height.read()).max();
+        while height() < Some(EVERY + 70) {
+            client.submit_and_wait(Lane::Order, b"x", PATIENCE).unwrap();
+        }
+        eventually("a certificate above the snapshot, everywhere", || {
+            (0..4).all(|place| {
+                let is_above = |height: u64| height == EVERY + 64;
+                attested(place).is_some_and(|one| is_above(one.statement.height.number()))
+                    && folder(place).certificate(EVERY).unwrap().is_some()
+            })
+        });
+        assert!(nodes.iter().all(|node| node.metrics().alarms.read() == 0));
+        drop(client);
+        stop_all(nodes);
+
+        let nodes = start_all(&cluster);
+        for (place, node) in (0..4).zip(&nodes) {
+            assert!(node.metrics().alarms.read() > 0, "validator {place}");
+            // Of a certificate of two others nobody can tell who is right.
+            let signers = attested(place).unwrap().signatures;
+            let own = |&(signer, _): &(ValidatorIndex, _)| signer == node.index();
+            let decides = signers.len() > 2 || signers.iter().any(own);
+            assert_eq!(node.diverged().is_some(), decides, "validator {place}");
+            let answered = node.query(b"");
+            let is_refused = matches!(answered, Err(NodeFailure::Diverged { .. }));
+            assert_eq!(is_refused, decides, "validator {place}");
+        }
+        let found = nodes.iter().find_map(Node::diverged).expect("one at least");
+        assert_eq!(found.height, EVERY + 64);
+        stop_all(nodes);
+    }
+}

@@ -608,14 +608,16 @@ impl<S: StateMachine> Executor<S> {
     }
 
     /// When the application's earliest timer, or the time-out of a session, is due, by replicated
-    /// time.
+    /// time: never before a next block can be.
     #[must_use]
     pub fn timer_next_ns(&self) -> Option<u64> {
-        // Time-outs that found no room in the last block are due in the next one.
+        // Time-outs that found no room in the last block, and a timer that was set into the past,
+        // are due in the next one. With an earlier time no leader would make it, who takes the last
+        // block for the one that fires it, and all would wait for him.
         let next_ns = self.time_ns.saturating_add(1);
-        let timeout_ns = self.timeout_next_ns.map(|due_ns| due_ns.max(next_ns));
-        let timers = [self.app.timer_next_ns(), timeout_ns];
-        timers.into_iter().flatten().min()
+        let timers = [self.app.timer_next_ns(), self.timeout_next_ns];
+        let due_ns = timers.into_iter().flatten().min()?;
+        Some(due_ns.max(next_ns))
     }
 
     /// Answers a read-only question about the state between two blocks.

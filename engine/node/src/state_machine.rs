@@ -203,13 +203,22 @@ pub trait StateMachine: Send + 'static {
     /// Applies one command.
     fn apply(&mut self, context: &Context, command: &[u8], output: &mut Output);
 
-    /// The replicated time of the earliest timer that is set, if any.
+    /// The replicated time of the earliest timer that is set, if any. A pure function of the
+    /// state, asked after each block: no more than a look-up.
+    ///
+    /// A chain without commands makes a block for a timer as soon as clocks say that it is due.
+    /// One at or before the time of the block that set it, so in the past, is due in the next
+    /// block, which is made at once.
     fn timer_next_ns(&self) -> Option<u64> {
         None
     }
 
     /// Fires every timer that is due at `time_ns`. Called at the start of a block, before its
     /// commands, when [`timer_next_ns`](Self::timer_next_ns) is at or before its time.
+    ///
+    /// It must clear what is due, or set it to later than `time_ns`. A timer that stays is due in
+    /// each next block, so that an idle chain makes one empty block after another, as fast as it
+    /// can, and all of them are logged.
     fn apply_timers(&mut self, height: u64, time_ns: u64, output: &mut Output) {
         let (_, _, _) = (height, time_ns, output);
     }

@@ -15,6 +15,7 @@
 //! of outputs: so an output can be proven to anybody (docs/proof-format.md), and a validator that
 //! puts out something else is found by its root though its state be the others'.
 
+mod calls;
 mod sections;
 mod streams;
 
@@ -32,6 +33,7 @@ use quorate_consensus::types::BlockId;
 use quorate_proof::events::{EventHistory, events_leaf};
 use quorate_proof::outputs::{BlockOutputs, OutputHistory};
 
+use crate::applying::{applying, tell_panics};
 use crate::auth::{BatchCheck, CommandAuth};
 use crate::lanes::{Admitted, commands_of_block};
 use crate::private::PrivateRing;
@@ -121,6 +123,7 @@ impl<S: StateMachine> Executor<S> {
     /// The state at genesis.
     #[must_use]
     pub fn new(app: S, sessions_max: u32, genesis_time_ns: u64) -> Self {
+        tell_panics();
         let auth = Arc::new(CommandAuth::session());
         Self {
             check: auth.batch_check(EXECUTOR_STREAM),
@@ -361,7 +364,10 @@ impl<S: StateMachine> Executor<S> {
             lane: Lane::Admin,
         };
         self.output.clear();
-        self.app.apply_session(&context, event, &mut self.output);
+        let call = self.call("telling of a session", index, Some(session.id));
+        applying(call, || {
+            self.app.apply_session(&context, event, &mut self.output);
+        });
         self.collect(index, results);
     }
 
@@ -389,8 +395,10 @@ impl<S: StateMachine> Executor<S> {
             .is_some_and(|due_ns| due_ns <= self.time_ns)
         {
             self.output.clear();
-            self.app
-                .apply_timers(self.height, self.time_ns, &mut self.output);
+            applying(self.call("firing timers", None, None), || {
+                self.app
+                    .apply_timers(self.height, self.time_ns, &mut self.output);
+            });
             self.collect(None, results);
         }
     }
@@ -516,21 +524,8 @@ impl<S: StateMachine> Executor<S> {
             lane: Lane::from_u8(view.lane as u8).unwrap_or(Lane::Admin),
         };
         self.output.clear();
-        let mut command = view.body;
-        if let Some(key) = opening_key {
-            command = command.get(KEY_BYTES..).unwrap_or_default();
-            let event = SessionEvent::Opened { key };
-            self.app.apply_session(&context, event, &mut self.output);
-        }
-        if view.is_session() {
-            if SessionCommand::decode(command) == SessionCommand::Close {
-                let event = SessionEvent::Closed;
-                self.app.apply_session(&context, event, &mut self.output);
-            }
-        } else if opening_key.is_none() || !command.is_empty() {
-            // A client may open its session with nothing to say yet.
-            self.app.apply(&context, command, &mut self.output);
-        }
+        let call = self.call("applying a command", Some(index), Some(context.session));
+        applying(call, || self.hand_over(&context, view, opening_key));
         let first = self.block_outputs.len();
         self.collect(Some(index), results);
         LastResult {
@@ -618,16 +613,6 @@ impl<S: StateMachine> Executor<S> {
         let timers = [self.app.timer_next_ns(), self.timeout_next_ns];
         let due_ns = timers.into_iter().flatten().min()?;
         Some(due_ns.max(next_ns))
-    }
-
-    /// Answers a read-only question about the state between two blocks.
-    pub fn query(&self, question: &[u8], answer: &mut Vec<u8>) {
-        self.app.query(question, answer);
-    }
-
-    /// The same for a client that has logged in as this session.
-    pub fn query_from(&self, asker: SessionId, question: &[u8], answer: &mut Vec<u8>) {
-        self.app.query_from(asker, question, answer);
     }
 
     /// The session table.

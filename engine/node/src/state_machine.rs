@@ -191,7 +191,8 @@ impl Output {
 ///
 /// Two instances that got the same calls hold the same state, give the same outputs and the same
 /// roots, byte for byte. No call may panic on any command bytes: what cannot be done is answered
-/// by an output.
+/// by an output. A command on which one does ends every validator and each start again; the log
+/// names it (docs/operations.md, *the application panics*).
 pub trait StateMachine: Send + 'static {
     /// Names of the state's sections, in root order; the same for the life of the instance, and at
     /// every validator. At most [`SECTIONS_MAX`](crate::executor::SECTIONS_MAX) (29), each of 1 to

@@ -25,6 +25,7 @@ pub use sections::{SECTIONS_MAX, SectionsError};
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use quorate_consensus::effect::FinalPath;
 use quorate_consensus::header::Header;
@@ -42,6 +43,7 @@ use crate::roots::{ROOT_HEIGHTS, RootRing};
 use crate::sessions::{
     LastResult, Opening, Room, Session, SessionCommand, SessionTable, Standing, TIMEOUTS_PER_BLOCK,
 };
+use crate::stages::clock::nanoseconds;
 use crate::state_machine::{
     Audience, Context, Lane, Output, SessionEvent, SessionId, StateMachine,
 };
@@ -187,7 +189,10 @@ impl<S: StateMachine> Executor<S> {
         block: &FinalBlock,
         results: &mut BlockResults,
     ) -> Result<(), ExecuteError> {
-        self.execute_watched(block, results, |_, _| ())
+        let began = Instant::now();
+        self.execute_watched(block, results, |_, _| ())?;
+        results.execution_ns = nanoseconds(began.elapsed());
+        Ok(())
     }
 
     /// The same; `watch` sees the state after the time-outs and timers of the block, and after each

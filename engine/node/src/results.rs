@@ -193,6 +193,8 @@ pub struct BlockResults {
     /// Where the sessions stand that began or ended here, found no room, or had a command refused,
     /// each once: a pool, which goes by the blocks alone, may have them elsewhere.
     pub corrections: Vec<Correction>,
+    /// How long its execution took here; 0 when it was replayed.
+    pub execution_ns: u64,
     payload_bytes: usize,
     /// Commands of each lane, in the order in which they stand in the block.
     lanes: [u32; Lane::COUNT],
@@ -214,6 +216,7 @@ impl BlockResults {
         self.time_ns = 0;
         self.path = None;
         self.final_ns = 0;
+        self.execution_ns = 0;
         self.payload_bytes = 0;
         self.lanes = [0; Lane::COUNT];
         self.root = None;

@@ -144,8 +144,8 @@ impl Output {
     /// those that a command puts out for its own session it gets as many of the first as fit, and
     /// from the one on that does not all others by its private stream. An output for another
     /// session, or of a timer or session event, comes by that stream too. One above that bound is
-    /// left out; it is state and proven all the same, and an embedding program gets it with the
-    /// block.
+    /// left out, and each validator's log has a line that says so; it is state and proven all the
+    /// same, and an embedding program gets it with the block.
     pub fn to_session(&mut self, session: SessionId, bytes: &[u8]) {
         self.push(Audience::Session(session), bytes);
     }

@@ -1,7 +1,7 @@
 //! What an executed block is counted for, and what an operator is told of it.
 //!
-//! Owns the numbers of one block and the lines about an application that is
-//! too slow. Never: what clients are told.
+//! Owns the numbers of one block and the lines about an application that is too slow or puts out
+//! too much. Never: what clients are told.
 
 use crate::metrics::Metrics;
 use crate::results::BlockResults;
@@ -46,6 +46,14 @@ pub(crate) fn tell_block(results: &BlockResults) {
             commands = results.commands.len(),
             execution_ms = results.execution_ns / 1_000_000,
             "a block took above a second to execute: the application is slow"
+        );
+    }
+    if let (left_out, Some(first)) = results.too_long {
+        tracing::error!(
+            height,
+            left_out,
+            session = ?first,
+            "private outputs are too long to be told to their sessions"
         );
     }
 }

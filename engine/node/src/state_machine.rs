@@ -265,6 +265,11 @@ pub trait StateMachine: Send + 'static {
     /// left out, and the client gets an empty one. Let a question name the part that it asks for,
     /// and no whole answer be empty, so that a client can tell the two. What the embedding program
     /// asks is answered whole, whatever its length.
+    ///
+    /// No question may panic either: anybody may ask, and the validator that is asked ends. A client
+    /// whose validator is lost asks the next one, so one such question can end all of them. The
+    /// client of this crate gives a question up after two
+    /// ([`ClientError::QuestionLost`](crate::client::ClientError::QuestionLost)); others need not.
     fn query(&self, question: &[u8], answer: &mut Vec<u8>);
 
     /// Answers a question of a client that has logged in with the key of the session `asker`; it

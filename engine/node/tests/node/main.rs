@@ -8,6 +8,7 @@ mod drift;
 mod joining;
 mod maker;
 mod older;
+mod panics;
 mod rates;
 mod refusals;
 mod refused;

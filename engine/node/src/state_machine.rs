@@ -266,9 +266,9 @@ pub trait StateMachine: Send + 'static {
     /// and no whole answer be empty, so that a client can tell the two. What the embedding program
     /// asks is answered whole, whatever its length.
     ///
-    /// No question may panic either: anybody may ask, and the validator that is asked ends. A client
-    /// whose validator is lost asks the next one, so one such question can end all of them. The
-    /// client of this crate gives a question up after two
+    /// No question may panic either: anybody may ask, and the validator that is asked ends. A
+    /// client whose validator is lost asks the next one, so one such question can end all of them.
+    /// The client of this crate gives a question up after two
     /// ([`ClientError::QuestionLost`](crate::client::ClientError::QuestionLost)); others need not.
     fn query(&self, question: &[u8], answer: &mut Vec<u8>);
 

@@ -15,6 +15,7 @@
 //! of outputs: so an output can be proven to anybody (docs/proof-format.md), and a validator that
 //! puts out something else is found by its root though its state be the others'.
 
+mod calls;
 mod sections;
 mod streams;
 
@@ -24,6 +25,7 @@ pub use sections::{OWN_SECTIONS, SECTIONS_MAX, SectionsError};
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use quorate_consensus::effect::FinalPath;
 use quorate_consensus::header::Header;
@@ -32,6 +34,7 @@ use quorate_consensus::types::BlockId;
 use quorate_proof::events::{EventHistory, events_leaf};
 use quorate_proof::outputs::{BlockOutputs, OutputHistory};
 
+use crate::applying::{applying, tell_panics};
 use crate::auth::{BatchCheck, CommandAuth};
 use crate::lanes::{Admitted, commands_of_block};
 use crate::private::PrivateRing;
@@ -41,6 +44,7 @@ use crate::sessions::{
     LastResult, Opening, Room, Session, SessionCommand, SessionTable, Standing,
     TIMEOUT_OUTPUTS_PER_BLOCK, TIMEOUTS_PER_BLOCK,
 };
+use crate::stages::clock::nanoseconds;
 use crate::state_machine::{
     Audience, Context, Lane, Output, SessionEvent, SessionId, StateMachine,
 };
@@ -122,6 +126,7 @@ impl<S: StateMachine> Executor<S> {
     /// The state at genesis.
     #[must_use]
     pub fn new(app: S, sessions_max: u32, genesis_time_ns: u64) -> Self {
+        tell_panics();
         let auth = Arc::new(CommandAuth::session());
         Self {
             check: auth.batch_check(EXECUTOR_STREAM),
@@ -185,7 +190,10 @@ impl<S: StateMachine> Executor<S> {
         block: &FinalBlock,
         results: &mut BlockResults,
     ) -> Result<(), ExecuteError> {
-        self.execute_watched(block, results, |_, _| ())
+        let began = Instant::now();
+        self.execute_watched(block, results, |_, _| ())?;
+        results.execution_ns = nanoseconds(began.elapsed());
+        Ok(())
     }
 
     /// The same; `watch` sees the state after the time-outs and timers of the block, and after each
@@ -365,7 +373,10 @@ impl<S: StateMachine> Executor<S> {
             lane: Lane::Admin,
         };
         self.output.clear();
-        self.app.apply_session(&context, event, &mut self.output);
+        let call = self.call("telling of a session", index, Some(session.id));
+        applying(call, || {
+            self.app.apply_session(&context, event, &mut self.output);
+        });
         self.collect(index, results);
     }
 
@@ -393,8 +404,10 @@ impl<S: StateMachine> Executor<S> {
             .is_some_and(|due_ns| due_ns <= self.time_ns)
         {
             self.output.clear();
-            self.app
-                .apply_timers(self.height, self.time_ns, &mut self.output);
+            applying(self.call("firing timers", None, None), || {
+                self.app
+                    .apply_timers(self.height, self.time_ns, &mut self.output);
+            });
             self.collect(None, results);
         }
     }
@@ -520,21 +533,8 @@ impl<S: StateMachine> Executor<S> {
             lane: Lane::from_u8(view.lane as u8).unwrap_or(Lane::Admin),
         };
         self.output.clear();
-        let mut command = view.body;
-        if let Some(key) = opening_key {
-            command = command.get(KEY_BYTES..).unwrap_or_default();
-            let event = SessionEvent::Opened { key };
-            self.app.apply_session(&context, event, &mut self.output);
-        }
-        if view.is_session() {
-            if SessionCommand::decode(command) == SessionCommand::Close {
-                let event = SessionEvent::Closed;
-                self.app.apply_session(&context, event, &mut self.output);
-            }
-        } else if opening_key.is_none() || !command.is_empty() {
-            // A client may open its session with nothing to say yet.
-            self.app.apply(&context, command, &mut self.output);
-        }
+        let call = self.call("applying a command", Some(index), Some(context.session));
+        applying(call, || self.hand_over(&context, view, opening_key));
         let first = self.block_outputs.len();
         self.collect(Some(index), results);
         LastResult {
@@ -612,24 +612,16 @@ impl<S: StateMachine> Executor<S> {
     }
 
     /// When the application's earliest timer, or the time-out of a session, is due, by replicated
-    /// time.
+    /// time: never before a next block can be.
     #[must_use]
     pub fn timer_next_ns(&self) -> Option<u64> {
-        // Time-outs that found no room in the last block are due in the next one.
+        // Time-outs that found no room in the last block, and a timer that was set into the past,
+        // are due in the next one. With an earlier time no leader would make it, who takes the last
+        // block for the one that fires it, and all would wait for him.
         let next_ns = self.time_ns.saturating_add(1);
-        let timeout_ns = self.timeout_next_ns.map(|due_ns| due_ns.max(next_ns));
-        let timers = [self.app.timer_next_ns(), timeout_ns];
-        timers.into_iter().flatten().min()
-    }
-
-    /// Answers a read-only question about the state between two blocks.
-    pub fn query(&self, question: &[u8], answer: &mut Vec<u8>) {
-        self.app.query(question, answer);
-    }
-
-    /// The same for a client that has logged in as this session.
-    pub fn query_from(&self, asker: SessionId, question: &[u8], answer: &mut Vec<u8>) {
-        self.app.query_from(asker, question, answer);
+        let timers = [self.app.timer_next_ns(), self.timeout_next_ns];
+        let due_ns = timers.into_iter().flatten().min()?;
+        Some(due_ns.max(next_ns))
     }
 
     /// The session table.

@@ -17,6 +17,7 @@ pub mod publication;
 pub mod topology;
 
 // The application and what it sees.
+pub(crate) mod applying;
 pub mod archive;
 pub(crate) mod backfill;
 pub mod executor;

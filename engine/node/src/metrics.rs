@@ -199,6 +199,8 @@ macro_rules! numbers {
             /// From a block's finality here to its results and events on their way to the
             /// sockets.
             pub publish: Durations,
+            /// The execution of one block, the application's part most of all.
+            pub execution: Durations,
             /// When which block was published here.
             pub publication: Publication,
             /// One sync of the log.
@@ -443,6 +445,11 @@ impl Metrics {
         self.publish.render(
             "quorate_publish_seconds",
             "From a block's finality here to its results and events on their way to the sockets.",
+            &mut text,
+        );
+        self.execution.render(
+            "quorate_execution_seconds",
+            "The execution of one finalized block here, roots included.",
             &mut text,
         );
         self.sync

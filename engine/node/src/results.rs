@@ -193,6 +193,10 @@ pub struct BlockResults {
     /// Where the sessions stand that began or ended here, found no room, or had a command refused,
     /// each once: a pool, which goes by the blocks alone, may have them elsewhere.
     pub corrections: Vec<Correction>,
+    /// How long its execution took here; 0 when it was replayed.
+    pub execution_ns: u64,
+    /// Private outputs that are too long for any client to be told of them, and whose the first is.
+    pub(crate) too_long: (u32, Option<SessionId>),
     payload_bytes: usize,
     /// Commands of each lane, in the order in which they stand in the block.
     lanes: [u32; Lane::COUNT],
@@ -214,6 +218,8 @@ impl BlockResults {
         self.time_ns = 0;
         self.path = None;
         self.final_ns = 0;
+        self.execution_ns = 0;
+        self.too_long = (0, None);
         self.payload_bytes = 0;
         self.lanes = [0; Lane::COUNT];
         self.root = None;
@@ -227,6 +233,12 @@ impl BlockResults {
     /// Takes over what one call of the application put out.
     pub(crate) fn collect(&mut self, command: Option<u32>, output: &Output) {
         for (audience, bytes) in output.iter() {
+            if let Audience::Session(session) = audience
+                && bytes.len() > OUTPUT_BYTES_MAX
+            {
+                let (count, first) = self.too_long;
+                self.too_long = (count.saturating_add(1), first.or(Some(session)));
+            }
             self.bytes.extend_from_slice(bytes);
             self.outputs.push(OutputEntry {
                 command,

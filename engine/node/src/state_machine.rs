@@ -144,8 +144,8 @@ impl Output {
     /// those that a command puts out for its own session it gets as many of the first as fit, and
     /// from the one on that does not all others by its private stream. An output for another
     /// session, or of a timer or session event, comes by that stream too. One above that bound is
-    /// left out; it is state and proven all the same, and an embedding program gets it with the
-    /// block.
+    /// left out, and each validator's log has a line that says so; it is state and proven all the
+    /// same, and an embedding program gets it with the block.
     pub fn to_session(&mut self, session: SessionId, bytes: &[u8]) {
         self.push(Audience::Session(session), bytes);
     }
@@ -191,7 +191,8 @@ impl Output {
 ///
 /// Two instances that got the same calls hold the same state, give the same outputs and the same
 /// roots, byte for byte. No call may panic on any command bytes: what cannot be done is answered
-/// by an output.
+/// by an output. A command on which one does ends every validator and each start again; the log
+/// names it (docs/operations.md, *the application panics*).
 pub trait StateMachine: Send + 'static {
     /// Names of the state's sections, in root order; the same for the life of the instance, and at
     /// every validator. At most [`SECTIONS_MAX`](crate::executor::SECTIONS_MAX) (29), each of 1 to
@@ -203,13 +204,22 @@ pub trait StateMachine: Send + 'static {
     /// Applies one command.
     fn apply(&mut self, context: &Context, command: &[u8], output: &mut Output);
 
-    /// The replicated time of the earliest timer that is set, if any.
+    /// The replicated time of the earliest timer that is set, if any. A pure function of the
+    /// state, asked after each block: no more than a look-up.
+    ///
+    /// A chain without commands makes a block for a timer as soon as clocks say that it is due.
+    /// One at or before the time of the block that set it, so in the past, is due in the next
+    /// block, which is made at once.
     fn timer_next_ns(&self) -> Option<u64> {
         None
     }
 
     /// Fires every timer that is due at `time_ns`. Called at the start of a block, before its
     /// commands, when [`timer_next_ns`](Self::timer_next_ns) is at or before its time.
+    ///
+    /// It must clear what is due, or set it to later than `time_ns`. A timer that stays is due in
+    /// each next block, so that an idle chain makes one empty block after another, as fast as it
+    /// can, and all of them are logged.
     fn apply_timers(&mut self, height: u64, time_ns: u64, output: &mut Output) {
         let (_, _, _) = (height, time_ns, output);
     }
@@ -258,6 +268,11 @@ pub trait StateMachine: Send + 'static {
     /// left out, and the client gets an empty one. Let a question name the part that it asks for,
     /// and no whole answer be empty, so that a client can tell the two. What the embedding program
     /// asks is answered whole, whatever its length.
+    ///
+    /// No question may panic either: anybody may ask, and the validator that is asked ends. A
+    /// client whose validator is lost asks the next one, so one such question can end all of them.
+    /// The client of this crate gives a question up after two
+    /// ([`ClientError::QuestionLost`](crate::client::ClientError::QuestionLost)); others need not.
     fn query(&self, question: &[u8], answer: &mut Vec<u8>);
 
     /// Answers a question of a client that has logged in with the key of the session `asker`; it

@@ -1,8 +1,10 @@
 //! What the unit tests of this crate share. Never: compiled into what ships.
 
+mod logged;
 mod member;
 mod signed;
 
+pub(crate) use logged::logged;
 pub(crate) use member::{Member, signed_auth};
 pub(crate) use signed::signed_entry;
 

@@ -53,6 +53,10 @@ pub(super) struct OnStream {
 /// Holes of the private stream that are kept for whoever asks.
 const HOLES_MAX: usize = 64;
 
+/// Connections that a question to the application may cost: it is in all likelihood what ends the
+/// validators that are asked it, so it is not carried on to the next one.
+const QUESTION_LOSSES_MAX: u32 = 2;
+
 type TellStream = Box<dyn FnMut(Stream<'_>) + Send>;
 
 impl OnStream {
@@ -245,10 +249,12 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Length`]: it is longer than any validator takes
-    /// ([`QUESTION_BYTES_MAX`](crate::client_wire::QUESTION_BYTES_MAX)). The time was over.
+    /// ([`QUESTION_BYTES_MAX`](crate::client_wire::QUESTION_BYTES_MAX)).
+    /// [`ClientError::QuestionLost`]: two connections ended while it was asked, and it is asked
+    /// nobody else. The time was over.
     pub fn query(&mut self, question: &[u8], timeout: Duration) -> Result<Vec<u8>, ClientError> {
-        self.question(
-            timeout,
+        self.question_until(
+            (timeout, QUESTION_LOSSES_MAX),
             |clients, client| clients.query(client, question),
             |id, event| match event {
                 ClientEvent::Answer { id: of, answer } if *of == id => Some(answer.to_vec()),
@@ -292,8 +298,19 @@ impl Client {
         ask: impl Fn(&mut Clients, ClientRef) -> Result<u64, ClientError>,
         answer: impl Fn(u64, &ClientEvent<'_>) -> Option<T>,
     ) -> Result<T, ClientError> {
+        self.question_until((timeout, u32::MAX), ask, answer)
+    }
+
+    /// The same until so many connections ended that had it.
+    fn question_until<T>(
+        &mut self,
+        (timeout, losses_max): (Duration, u32),
+        ask: impl Fn(&mut Clients, ClientRef) -> Result<u64, ClientError>,
+        answer: impl Fn(u64, &ClientEvent<'_>) -> Option<T>,
+    ) -> Result<T, ClientError> {
         let end = end_of(timeout);
         let mut asked_since = Instant::now();
+        let mut losses = 0;
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let id = match ask(&mut self.clients, self.client) {
@@ -314,7 +331,10 @@ impl Client {
             };
             let patience = self.patience.saturating_sub(asked_since.elapsed());
             let found = self.wait(patience.min(left), |event| match event {
-                ClientEvent::Disconnected(_) => Some(ControlFlow::Continue(pending::RETRY_MIN)),
+                ClientEvent::Disconnected(_) => {
+                    losses += 1;
+                    Some(ControlFlow::Continue(pending::RETRY_MIN))
+                }
                 ClientEvent::Busy {
                     id: of,
                     retry_after_us,
@@ -335,6 +355,9 @@ impl Client {
                 }
                 Err(error) => return Err(error),
             };
+            if losses >= losses_max {
+                return Err(ClientError::QuestionLost { losses });
+            }
             // A busy validator is to be left in peace for a moment, however long it asks for, and
             // one that is left is left in a turn.
             match self.wait(pause.min(left), |_| None::<()>) {

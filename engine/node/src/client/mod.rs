@@ -78,6 +78,13 @@ pub enum ClientError {
     /// So much waits on the connection that the question has no room; try again in a moment.
     #[error("too much waits to be sent")]
     Crowded,
+    /// So many connections ended while they had the question that it may be what ends validators:
+    /// an application that panics on it ends whichever is asked. It is asked nobody else.
+    #[error("{losses} connections ended while they had the question: it is asked nobody else")]
+    QuestionLost {
+        /// How many.
+        losses: u32,
+    },
     /// No validator is connected; try again.
     #[error("not connected")]
     NotConnected,

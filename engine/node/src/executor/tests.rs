@@ -320,6 +320,21 @@ fn time_outs_of_a_block_come_before_its_timers() {
 }
 
 #[test]
+fn no_timer_is_told_to_be_due_before_a_next_block_can_be() {
+    let mut executor = Executor::new(Echo::default(), 8, 0);
+    let first = block_of(1, 5 * SECOND_NS, vec![]);
+    let next = executor.execute(&first, &mut BlockResults::new());
+    next.expect("next");
+    let past = [0, 4 * SECOND_NS, 5 * SECOND_NS, 5 * SECOND_NS + 1];
+    for (due_ns, told_ns) in past.map(|due_ns| (due_ns, 5 * SECOND_NS + 1)) {
+        executor.app.due_ns = Some(due_ns);
+        assert_eq!(executor.timer_next_ns(), Some(told_ns));
+    }
+    executor.app.due_ns = Some(6 * SECOND_NS);
+    assert_eq!(executor.timer_next_ns(), Some(6 * SECOND_NS));
+}
+
+#[test]
 fn a_silent_session_is_told_of_once_and_again_after_it_was_heard() {
     let mut executor = Executor::new(Echo::default(), 8, 0);
     let mut results = BlockResults::new();

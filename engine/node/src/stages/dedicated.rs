@@ -8,13 +8,14 @@ use super::app::AppThread;
 use super::check::{CheckSender, CheckWorkers};
 use super::clock::{Clock, nanoseconds};
 use super::door::Room;
+use super::executed::{count_block, tell_block};
 use super::inlet::{Control, Inlet, InletReader};
 use super::journal::{JournalThread, SyncThread};
 use super::order::OrderThread;
 use super::publisher::Publisher;
 use super::scrub::ScrubSender;
 use super::shadow::ShadowSender;
-use super::shared::{count_block, note_event};
+use super::shared::note_event;
 use super::verify::{VerifyParts, VerifyWorker};
 use super::wire::{Caller, Inward, Replies, WireStage};
 use crate::client_wire::ClientFrame;
@@ -508,6 +509,7 @@ impl NetThread {
                     self.wire.send_block(leader, &results);
                 }
                 count_block(&self.metrics, &results);
+                tell_block(&results);
                 self.finalized.publish(&self.metrics, &mut vec![*results]);
             }
             ToNet::Repeats(_) if !self.metrics.is_serving() => {}

@@ -28,6 +28,7 @@ pub(crate) mod courtesy;
 pub(crate) mod dedicated;
 pub(crate) mod door;
 pub(crate) mod exchange;
+mod executed;
 mod forgeries;
 pub(crate) mod inlet;
 pub(crate) mod journal;

@@ -11,6 +11,7 @@ use super::clock::{Clock, nanoseconds};
 use super::courtesy::Courtesy;
 use super::dedicated::copy_order;
 use super::door::Room;
+use super::executed::{count_block, tell_block};
 use super::inlet::{Control, InletReader, SessionAt};
 use super::journal::SyncThread;
 use super::patience::Patience;
@@ -29,11 +30,10 @@ use crate::node::NodeFailure;
 use crate::private::PrivateRange;
 use crate::profiles::{Idle, Placement};
 use crate::replica::{Event, FrameOutcome, Job, Outbox, Replica};
-use crate::results::BlockResults;
 use crate::state_machine::StateMachine;
 use crate::status::{NodeStatus, StatusFacts};
 use crossbeam::channel::Receiver;
-use quorate_consensus::effect::{Alarm, FinalPath};
+use quorate_consensus::effect::Alarm;
 use quorate_consensus::input::Input;
 use quorate_consensus::types::{Now, ValidatorIndex};
 use std::sync::Arc;
@@ -343,6 +343,7 @@ impl<S: StateMachine> SharedLoop<S> {
         }
         for results in &outbox.results {
             count_block(&parts.metrics, results);
+            tell_block(results);
         }
         parts.finalized.publish(&parts.metrics, &mut outbox.results);
         work
@@ -429,29 +430,6 @@ fn take_verified<S: StateMachine>(replica: &mut Replica<S>, now: Now, inputs: Ve
         replica.input(now, input);
     }
     1
-}
-
-/// Counts what came of a block.
-pub(crate) fn count_block(metrics: &Metrics, results: &BlockResults) {
-    match results.path {
-        Some(FinalPath::Fast) => metrics.blocks_finalized_fast.add(1),
-        Some(FinalPath::Slow) => metrics.blocks_finalized_slow.add(1),
-        Some(FinalPath::Proof) => metrics.blocks_finalized_proof.add(1),
-        None => {}
-    }
-    metrics
-        .commands_finalized
-        .add(results.commands.len() as u64);
-    let refused = results.refused().len() as u64;
-    metrics.block_signatures_bad.add(refused);
-    for (lane, command) in results.commands_by_lane() {
-        if command.finality_ns > 0 {
-            metrics.finality.record(command.finality_ns);
-            if let Some(inclusion) = metrics.inclusion.get(lane) {
-                inclusion.record(command.finality_ns);
-            }
-        }
-    }
 }
 
 pub(crate) fn note_event(

@@ -8,6 +8,7 @@ use crate::drift::Facts;
 use crate::genesis::Genesis;
 use crate::keys::KeyPair;
 use crate::profiles::{PlacementFacts, Profile, Threads};
+use crate::results::BlockResults;
 use crate::stages::clock::machine_ns;
 use crate::stages::inlet::Inlet;
 use crate::stages::public::PublicStage;

@@ -9,6 +9,7 @@ mod forgetting;
 mod joining;
 mod maker;
 mod older;
+mod panics;
 mod rates;
 mod refusals;
 mod refused;

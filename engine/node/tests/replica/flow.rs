@@ -407,6 +407,30 @@ fn application_timers_fire_without_commands() {
     world.assert_equal_states();
 }
 
+/// Due at the time of the block that set it, or before, is due in the next one.
+#[test]
+fn a_timer_that_is_set_into_the_past_fires_at_once_and_costs_no_leader_a_window() {
+    for past in ["timer 0", "timer -1000"] {
+        let mut world = World::new(4, 1, 0, Durability::Sync);
+        world.submit(1, &[command(1, 1, past)]);
+        world.run_until_applied(1, 500 * MS);
+        let height = world.replica(0).executor().height();
+        world.run_until("a timer fired everywhere", 100 * MS, |world| {
+            world
+                .up()
+                .all(|(_, running)| !running.replica.executor().app().timers_fired.is_empty())
+        });
+        world.run(3_000 * MS);
+        for (_, running) in world.up() {
+            let executor = running.replica.executor();
+            assert_eq!(executor.height(), height + 1, "one empty block did it");
+            assert_eq!(executor.app().timers_fired.len(), 1);
+            assert_eq!(running.replica.consensus().counters().stops_timer, 0);
+        }
+        world.assert_equal_states();
+    }
+}
+
 /// What is due is known from the state alone, not from commands that come.
 #[test]
 fn application_timers_fire_after_a_start_of_all_without_commands() {

@@ -30,8 +30,9 @@ impl StateMachine for Tape {
             .update(command);
         self.chain = *hasher.finalize().as_bytes();
         if let Some(delay_ms) = command.strip_prefix(b"timer ") {
-            let delay_ms = String::from_utf8_lossy(delay_ms).parse().unwrap_or(0);
-            self.timer_ns = Some(context.time_ns + delay_ms * MS);
+            let delay_ms: i64 = String::from_utf8_lossy(delay_ms).parse().unwrap_or(0);
+            let delay_ns = delay_ms * MS.cast_signed();
+            self.timer_ns = Some(context.time_ns.saturating_add_signed(delay_ns));
         }
         output.to_session(context.session, command);
     }

@@ -25,14 +25,12 @@ impl<S: StateMachine> World<S> {
             return;
         };
         let (height, root) = life.root();
-        self.reached.note_start(&life.companions.summary);
+        let summary = life.companions.summary.clone();
         self.trace.tell(
             self.now_ns,
-            format_args!(
-                "v{at} starts at height {height}: {:?}",
-                life.companions.summary.lease
-            ),
+            format_args!("v{at} starts at height {height}: {:?}", summary.lease),
         );
+        self.reached_of(at).note_start(&summary);
         if self.is_byzantine(at) {
             return;
         }
@@ -50,10 +48,9 @@ impl<S: StateMachine> World<S> {
             for (_, bytes) in &turned.frames {
                 self.note_byzantine_frame(at, bytes);
             }
-            turned
-                .events
-                .iter()
-                .for_each(|event| self.note_event(event));
+            for event in &turned.events {
+                self.note_event(at, event);
+            }
             return turned;
         }
         for (to, bytes) in &turned.frames {
@@ -167,7 +164,7 @@ impl<S: StateMachine> World<S> {
         self.trace
             .tell(self.now_ns, format_args!("v{at} {event:?}"));
         self.note_accusation(index(at), event);
-        self.note_event(event);
+        self.note_event(at, event);
         if let Event::Entered { window, .. } = event {
             let is_promised = self.is_progress_promised();
             let progress = &mut self.checks.progress;
@@ -186,14 +183,15 @@ impl<S: StateMachine> World<S> {
         self.checks.take(outcome);
     }
 
-    fn note_event(&mut self, event: &Event) {
+    fn note_event(&mut self, at: usize, event: &Event) {
         let name = match event {
             Event::Durable(_) => "r11_flushed_by_many",
-            Event::Alarm(Alarm::DiskOlderThanSent(_)) => "r12_old_disk_noticed",
             Event::Alarm(Alarm::Recovered(_)) => "r13_recovered",
+            // An honest one that says so accuses itself (`checks::conduct`).
+            Event::Alarm(Alarm::DiskOlderThanSent(_)) => return self.note_old_disk(at),
             _ => return,
         };
-        self.reached.note(name, 1);
+        self.reached_of(at).note(name, 1);
     }
 
     /// A validator says something.

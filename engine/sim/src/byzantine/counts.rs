@@ -9,7 +9,12 @@ use serde::Serialize;
 
 use super::deeds::{Deed, Deeds, SIDES};
 use super::{ActorName, RUNS_FOR_DEEDS};
+use crate::counts::FaultCounts;
+use crate::reached::Reached;
 use crate::script::Scenario;
+
+/// What the fence of R12 must have told one whose old disk was put back, and who listens.
+const OLD_DISK: &str = "old disk noticed";
 
 /// What was seen of one kind of actor.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -30,6 +35,8 @@ pub struct ActorCounts {
     pub two_records: u64,
     /// One record that contradicts itself.
     pub one_record: u64,
+    /// Times that its own replica noticed that its disk is older than what it said (R12).
+    pub old_disks: u64,
     /// What honest validators did beside it.
     pub beside: Beside,
 }
@@ -44,6 +51,7 @@ impl ActorCounts {
         self.two_headers += other.two_headers;
         self.two_records += other.two_records;
         self.one_record += other.one_record;
+        self.old_disks += other.old_disks;
         self.beside.add(&other.beside);
     }
 
@@ -110,6 +118,10 @@ pub struct ByzantineCounts {
     pub runs: u64,
     /// Virtual partitions of a Twins script that came to pass.
     pub twin_phases: u64,
+    /// What Byzantine validators went through by the rules; it counts for nobody.
+    pub reached: Reached,
+    /// Faults that hit Byzantine validators, or links of theirs.
+    pub faults: FaultCounts,
     /// By the name of what is played.
     pub actors: BTreeMap<&'static str, ActorCounts>,
 }
@@ -119,6 +131,8 @@ impl ByzantineCounts {
     pub fn add(&mut self, other: &Self) {
         self.runs += other.runs;
         self.twin_phases += other.twin_phases;
+        self.reached.add(&other.reached);
+        self.faults.add(&other.faults);
         for (name, counts) in &other.actors {
             self.actors.entry(name).or_default().add(counts);
         }
@@ -140,6 +154,9 @@ impl ByzantineCounts {
             .collect();
         if actor.is_some_and(ActorName::is_refused) && counts.accusations == 0 {
             lacking.push(format!("{name}: accused"));
+        }
+        if actor == Some(ActorName::Amnesiac) && counts.old_disks == 0 {
+            lacking.push(format!("{name}: {OLD_DISK}"));
         }
         lacking
     }
@@ -182,6 +199,7 @@ mod tests {
             let mut counts = ActorCounts {
                 played: runs,
                 accusations: 1,
+                old_disks: u64::from(!is_left_out(actor, Deed::Rigged)),
                 ..ActorCounts::default()
             };
             let deeds = actor.deeds().iter().copied();
@@ -201,7 +219,8 @@ mod tests {
         for actor in ActorName::all() {
             let own = format!("{actor}: ");
             let count = missed.iter().filter(|one| one.starts_with(&own)).count();
-            assert_eq!(count, actor.deeds().len(), "{actor}");
+            let noticed = usize::from(actor == ActorName::Amnesiac);
+            assert_eq!(count, actor.deeds().len() + noticed, "{actor}");
             assert!(count > 0, "{actor}");
         }
         let busy = played(1_000, |_, _| false);
@@ -229,6 +248,14 @@ mod tests {
         let missed = found.inert(Scenario::Mixed);
         assert!(missed.contains(&"garbage: accused".to_owned()));
         assert!(missed.iter().all(|one| one.ends_with(": accused")));
+    }
+
+    #[test]
+    fn an_old_disk_that_no_fence_ever_tells_of_is_missed() {
+        let mut found = played(RUNS_FOR_DEEDS, |_, _| false);
+        let amnesiac = found.actors.get_mut(ActorName::Amnesiac.name()).unwrap();
+        amnesiac.old_disks = 0;
+        assert_eq!(found.inert(Scenario::Mixed), ["amnesiac: old disk noticed"]);
     }
 
     #[test]

@@ -22,9 +22,14 @@ use super::puppet::{Lent, Moment, Puppet, bytes};
 use super::stage::{Plot, Wish, bytes_of};
 use super::twins::TwinScript;
 use crate::checks::conduct;
+use crate::counts::FaultCounts;
 use crate::disk::Ending;
 use crate::queue::Due;
+use crate::reached::Reached;
 use crate::world::{MS, US, World, index};
+
+/// Directions, each from one process to another.
+type Links = Vec<(usize, usize)>;
 
 /// The Byzantine validators of a run.
 pub(crate) struct Troupe {
@@ -84,6 +89,45 @@ impl Troupe {
 }
 
 impl<S: StateMachine> World<S> {
+    /// Where what a validator does is noted: what a Byzantine one does has not been tried.
+    pub(crate) fn reached_of(&mut self, at: usize) -> &mut Reached {
+        if self.is_byzantine(at) {
+            &mut self.troupe.counts.reached
+        } else {
+            &mut self.reached
+        }
+    }
+
+    /// Where what is done to a validator is counted.
+    pub(crate) fn faults_of(&mut self, at: usize) -> &mut FaultCounts {
+        let is_honest = !self.is_byzantine(at);
+        self.faults_among(is_honest)
+    }
+
+    /// Where what is done to validators is counted that are all honest, or not.
+    pub(crate) const fn faults_among(&mut self, is_honest: bool) -> &mut FaultCounts {
+        if is_honest {
+            &mut self.faults
+        } else {
+            &mut self.troupe.counts.faults
+        }
+    }
+
+    /// Links between two honest ones, and the others.
+    pub(crate) fn by_honesty(&self, links: &[(usize, usize)]) -> [(Links, bool); 2] {
+        let is_honest = |link: &(usize, usize)| {
+            let (one, other) = *link;
+            !self.is_byzantine(one) && !self.is_byzantine(other)
+        };
+        let (honest, others) = links.iter().copied().partition(is_honest);
+        [(honest, true), (others, false)]
+    }
+
+    /// The replica of a validator has noticed that its disk is older than what it said.
+    pub(crate) fn note_old_disk(&mut self, at: usize) {
+        self.troupe.count(at, |counts| counts.old_disks += 1);
+    }
+
     /// Whose key the process at a place has.
     pub(crate) fn validator(&self, place: usize) -> ValidatorIndex {
         index(self.troupe.cast.validator(place))

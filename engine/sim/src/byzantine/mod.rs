@@ -226,12 +226,12 @@ impl ActorName {
 
     /// What it must have done.
     fn deeds(self) -> &'static [Done] {
-        self.actor().deeds()
+        self.actor(0).deeds()
     }
 
-    fn actor(self) -> Box<dyn Actor> {
+    fn actor(self, seed: u64) -> Box<dyn Actor> {
         match self {
-            Self::Amnesiac => Box::new(amnesiac::Amnesiac::default()),
+            Self::Amnesiac => Box::new(amnesiac::Amnesiac::new(seed)),
             Self::Censor => Box::new(censor::Censor),
             Self::Conflicter => Box::new(conflicter::Conflicter::default()),
             Self::DisrupterAny => Box::new(disrupter::Disrupter::new(Scope::Any)),

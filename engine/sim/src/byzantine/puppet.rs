@@ -70,7 +70,10 @@ impl Puppet {
     pub(crate) fn new(own: ValidatorIndex, actors: &[ActorName], seed: u64) -> Self {
         Self {
             own,
-            actors: actors.iter().map(|&name| (name, name.actor())).collect(),
+            actors: actors
+                .iter()
+                .map(|&name| (name, name.actor(seed)))
+                .collect(),
             dice: Dice::new(seed, &format!("puppet {}", own.number())),
             copy: None,
         }
@@ -246,6 +249,6 @@ mod tests {
     #[test]
     fn what_an_actor_does_to_the_honest_is_seen_and_not_what_it_does_to_fellows() {
         let silence = (ActorName::Silent, (Deed::Withheld, "fence"));
-        assert_eq!(seen(ActorName::Silent.actor()), [silence]);
+        assert_eq!(seen(ActorName::Silent.actor(0)), [silence]);
     }
 }

@@ -47,7 +47,9 @@ mod watch;
 mod world;
 
 pub use app::App;
-pub use byzantine::{ActorCounts, ActorName, Beside, Byzantine, ByzantineCounts, Deed, Deeds};
+pub use byzantine::{
+    ActorCounts, ActorName, Beside, Byzantine, ByzantineCounts, Deed, Deeds, Occasion,
+};
 pub use checks::Violation;
 pub use counts::FaultCounts;
 pub use exhaustive::{

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use quorate_consensus::machine::Counters;
 use serde::Serialize;
 
-use super::deeds::{Deed, Deeds, SIDES};
+use super::deeds::{Deed, Deeds, Done, Occasion, SIDES};
 use super::{ActorName, RUNS_FOR_DEEDS};
 use crate::counts::FaultCounts;
 use crate::reached::Reached;
@@ -21,6 +21,9 @@ const OLD_DISK: &str = "old disk noticed";
 pub struct ActorCounts {
     /// Validators that played it.
     pub played: u64,
+    /// Those of them that had an occasion that not every run gives.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub occasions: BTreeMap<Occasion, u64>,
     /// What it did that its replica would not have done.
     pub deeds: Deeds,
     /// Frames that left in place of those of its replica, or of its own accord.
@@ -44,6 +47,9 @@ pub struct ActorCounts {
 impl ActorCounts {
     fn add(&mut self, other: &Self) {
         self.played += other.played;
+        for (occasion, count) in &other.occasions {
+            *self.occasions.entry(*occasion).or_default() += count;
+        }
         self.deeds.add(&other.deeds);
         self.frames += other.frames;
         self.changed += other.changed;
@@ -53,6 +59,21 @@ impl ActorCounts {
         self.one_record += other.one_record;
         self.old_disks += other.old_disks;
         self.beside.add(&other.beside);
+    }
+
+    /// How often it had this occasion.
+    fn had(&self, occasion: Occasion) -> u64 {
+        self.occasions.get(&occasion).map_or(0, |count| *count)
+    }
+
+    /// Which of these it never did.
+    fn never(&self, name: &str, deeds: &[Done]) -> Vec<String> {
+        let never = deeds
+            .iter()
+            .filter(|(deed, what)| self.deeds.of(*deed, what) == 0);
+        never
+            .map(|(deed, what)| format!("{name}: {deed} {what}"))
+            .collect()
     }
 
     /// Evidence of all kinds.
@@ -146,12 +167,7 @@ impl ByzantineCounts {
         let actor = name.parse::<ActorName>().ok();
         // Two copies of a key do no more than to change their connections.
         let deeds = actor.map_or(&[(Deed::Rigged, SIDES)][..], ActorName::deeds);
-        let never = deeds
-            .iter()
-            .filter(|(deed, what)| counts.deeds.of(*deed, what) == 0);
-        let mut lacking: Vec<String> = never
-            .map(|(deed, what)| format!("{name}: {deed} {what}"))
-            .collect();
+        let mut lacking = counts.never(name, deeds);
         if actor.is_some_and(ActorName::is_refused) && counts.accusations == 0 {
             lacking.push(format!("{name}: accused"));
         }
@@ -159,6 +175,14 @@ impl ByzantineCounts {
             lacking.push(format!("{name}: {OLD_DISK}"));
         }
         lacking
+    }
+
+    /// What one of them has not done of all that such an occasion is for.
+    #[must_use]
+    pub fn lacking_at(&self, name: &str, occasion: Occasion) -> Vec<String> {
+        let actor = name.parse::<ActorName>().ok();
+        let deeds = actor.map_or(&[][..], |actor| actor.deeds_at(occasion));
+        self.of(name).never(name, deeds)
     }
 
     /// What is lacking of those that were played often enough, in worlds in which they have
@@ -170,14 +194,21 @@ impl ByzantineCounts {
             Scenario::Byzantine => (Scenario::Mixed, 4),
             other => (other, 1),
         };
-        let is_asked = |&(name, counts): &(&&'static str, &ActorCounts)| {
+        let mut lacking = Vec::new();
+        for (name, counts) in &self.actors {
             let actor = name.parse::<ActorName>().ok();
             let home = actor.map_or(Scenario::Mixed, ActorName::world);
             let runs = actor.map_or(RUNS_FOR_DEEDS, ActorName::runs_for_deeds);
-            home == world && counts.played >= times * runs
-        };
-        let asked = self.actors.iter().filter(is_asked);
-        asked.flat_map(|(name, _)| self.lacking(name)).collect()
+            if home != world {
+                continue;
+            }
+            if counts.played >= times * runs {
+                lacking.extend(self.lacking(name));
+            }
+            let had = Occasion::all().filter(|one| counts.had(*one) >= times * RUNS_FOR_DEEDS);
+            lacking.extend(had.flat_map(|one| self.lacking_at(name, one)));
+        }
+        lacking
     }
 
     /// Those of one actor.
@@ -190,6 +221,7 @@ impl ByzantineCounts {
 #[cfg(test)]
 mod tests {
     use super::super::cast::TWINS;
+    use super::super::deeds::RIVAL;
     use super::*;
 
     /// Every actor played so often, and having done all of its deeds but those that `is_left_out`.
@@ -248,6 +280,30 @@ mod tests {
         let missed = found.inert(Scenario::Mixed);
         assert!(missed.contains(&"garbage: accused".to_owned()));
         assert!(missed.iter().all(|one| one.ends_with(": accused")));
+    }
+
+    #[test]
+    fn what_an_occasion_is_for_is_missed_after_many_of_them_and_not_without() {
+        let mut found = played(RUNS_FOR_DEEDS, |_, _| false);
+        assert_eq!(found.inert(Scenario::Mixed), [""; 0]);
+        let voters = [ActorName::Conflicter, ActorName::RuleXBreaker];
+        for count in [RUNS_FOR_DEEDS - 1, RUNS_FOR_DEEDS] {
+            for name in voters.map(ActorName::name) {
+                let counts = found.actors.get_mut(name).unwrap();
+                counts.occasions.insert(Occasion::Fork, count);
+            }
+            let missed = found.inert(Scenario::Mixed);
+            let expected: &[&str] = match count {
+                RUNS_FOR_DEEDS => &["conflicter: named rival", "rule-x-breaker: named rival"],
+                _ => &[],
+            };
+            assert_eq!(missed, expected);
+        }
+        for name in voters.map(ActorName::name) {
+            let counts = found.actors.get_mut(name).unwrap();
+            counts.deeds.note((Deed::Named, RIVAL));
+        }
+        assert_eq!(found.inert(Scenario::Mixed), [""; 0]);
     }
 
     #[test]

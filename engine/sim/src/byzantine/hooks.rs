@@ -15,9 +15,10 @@ use quorate_consensus::message::Message;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::wire;
 
+use super::ActorName;
 use super::cast::{Cast, TWINS};
 use super::counts::{ActorCounts, ByzantineCounts};
-use super::deeds::{Deed, Done, SIDES};
+use super::deeds::{Deed, Done, Occasion, SIDES};
 use super::puppet::{Lent, Moment, Puppet, bytes};
 use super::stage::{Plot, Wish, bytes_of};
 use super::twins::TwinScript;
@@ -49,7 +50,11 @@ impl Troupe {
         let mut puppets = BTreeMap::new();
         for place in 0..cast.validators() {
             for name in cast.names(place) {
-                counts.actors.entry(name).or_default().played += 1;
+                let one = counts.actors.entry(name).or_default();
+                one.played += 1;
+                if cast.has_beside(place, ActorName::Equivocator) {
+                    *one.occasions.entry(Occasion::Fork).or_default() += 1;
+                }
             }
             if !cast.actors(place).is_empty() {
                 puppets.insert(place, Puppet::new(index(place), cast.actors(place), seed));

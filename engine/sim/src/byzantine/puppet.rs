@@ -121,6 +121,7 @@ impl Puppet {
             moment.note(lent, self.actors[number].0, mark, |out, done| {
                 deeds::heard(&given, heard.as_ref(), done);
                 deeds::made(out, done);
+                deeds::named(lent.plot, None, out, done);
             });
         }
         (heard, moment)
@@ -132,7 +133,10 @@ impl Puppet {
         for number in 0..self.actors.len() {
             let mark = moment.mark();
             self.on_stage(lent, number, &mut moment, |actor, stage| actor.act(stage));
-            moment.note(lent, self.actors[number].0, mark, deeds::made);
+            moment.note(lent, self.actors[number].0, mark, |out, done| {
+                deeds::made(out, done);
+                deeds::named(lent.plot, None, out, done);
+            });
         }
         moment
     }
@@ -153,6 +157,7 @@ impl Puppet {
                 if !lent.plot.is_fellow(outgoing.to) {
                     moment.note(lent, self.actors[number].0, mark, |out, done| {
                         deeds::said(outgoing.to, &given, out, done);
+                        deeds::named(lent.plot, Some(&given), out, done);
                     });
                 }
                 for later in &mut moment.out[mark.0..] {

@@ -24,15 +24,24 @@ const MIXED: [(u16, u64); 5] = [
 ];
 /// Validators and seeds of the sweeps with one or two kinds of Byzantine validators.
 const DRAWN: [(u16, u64); 3] = [(4, 5_000), (6, 5_000), (7, 2_000)];
-/// Seeds of each kind of Byzantine validator.
-const ACTOR_SEEDS: u64 = 20_000;
+/// Validators and seeds of the sweeps with one kind of Byzantine validator: 20,000 of each kind.
+const ACTORS: [(u16, u64); 3] = [(4, 14_000), (6, 3_000), (7, 3_000)];
+/// Those who have more to say where another one shows two branches of its windows.
+const BESIDE_FORKS: [ActorName; 3] = [
+    ActorName::Conflicter,
+    ActorName::RuleXBreaker,
+    ActorName::Nuller,
+];
+/// Validators and seeds of the sweeps with such a pair: enough validators that two are Byzantine.
+const PAIRS: [(u16, u64); 2] = [(7, 2_000), (10, 1_000)];
 /// Validators and seeds of the sweeps in which logs are pruned and validators join. A run of them
 /// has as many blocks as twenty others.
 const JOINS: [(u16, u64); 3] = [(4, 2_000), (5, 1_000), (7, 500)];
 /// Validators and seeds of the sweeps in which a whole site loses its power.
 const SITES: [(u16, u64); 3] = [(4, 10_000), (5, 5_000), (7, 5_000)];
-/// Seeds of those that lie to whoever joins.
-const JOIN_ACTOR_SEEDS: u64 = 1_000;
+/// Validators and seeds of those that lie to whoever joins, or about what is on their disks.
+const JOIN_ACTORS: [(u16, u64); 1] = [(4, 1_000)];
+const SITE_ACTORS: [(u16, u64); 1] = [(4, 20_000)];
 /// Validators and seeds of the sweeps with twins: more than a million steps in all.
 const TWINS: [(u16, u64); 5] = [(4, 40), (5, 40), (6, 40), (7, 40), (10, 40)];
 /// Crash images of a log.
@@ -167,19 +176,34 @@ fn sweeps(plan: &Plan<'_>) -> Vec<Sweep> {
         let name = format!("twins-{}", size.0);
         entry(&name, size, Scenario::Mixed, has_twins, false)
     });
-    let actors = ActorName::all().map(|actor| {
+    let actors = ActorName::all().flat_map(|actor| {
         let acting = Byzantine {
             actors: [Some(actor), None],
             ..honest
         };
         let world = actor.world();
-        let seeds = match world {
-            Scenario::Join => JOIN_ACTOR_SEEDS,
-            _ => ACTOR_SEEDS,
+        let sizes: &[(u16, u64)] = match world {
+            Scenario::Join => &JOIN_ACTORS,
+            Scenario::BlackoutAsync => &SITE_ACTORS,
+            _ => &ACTORS,
         };
-        // Turns are marked by censors alone, so a sweep of theirs has to show one.
-        let wants_all = world != Scenario::Mixed || actor == ActorName::Censor;
-        entry(actor.name(), (4, seeds), world, acting, wants_all)
+        sizes.iter().map(move |&size| {
+            let name = format!("{actor}-{}", size.0);
+            // Turns are marked by censors alone, so a sweep of theirs has to show one.
+            let is_long_censor = actor == ActorName::Censor && size == ACTORS[0];
+            let wants_all = world != Scenario::Mixed || is_long_censor;
+            entry(&name, size, world, acting, wants_all)
+        })
+    });
+    let pairs = BESIDE_FORKS.into_iter().flat_map(|voter| {
+        let acting = Byzantine {
+            actors: [Some(ActorName::Equivocator), Some(voter)],
+            ..honest
+        };
+        PAIRS.map(|size| {
+            let name = format!("equivocator-{voter}-{}", size.0);
+            entry(&name, size, Scenario::Mixed, acting, false)
+        })
     });
     let joins = JOINS.map(|size| {
         let name = format!("join-{}", size.0);
@@ -192,6 +216,7 @@ fn sweeps(plan: &Plan<'_>) -> Vec<Sweep> {
     let mut all: Vec<Sweep> = mixed.into_iter().chain(drawn).collect();
     all.extend(joins.into_iter().chain(sites));
     all.extend(actors);
+    all.extend(pairs);
     all.extend(twins);
     all
 }
@@ -387,11 +412,34 @@ mod tests {
         };
         for actor in ActorName::all() {
             let all = sweeps(&night);
-            let own = all.iter().find(|sweep| sweep.name == actor.name());
-            let options = &own.expect("a sweep of its own").options;
-            assert_eq!(options.scenario, actor.world(), "{actor}");
-            let seeds = options.seeds.end - options.seeds.start;
-            assert!(seeds >= actor.runs_for_deeds(), "{actor}");
+            let is_own = |sweep: &&Sweep| sweep.options.byzantine.actors == [Some(actor), None];
+            let own: Vec<&Sweep> = all.iter().filter(is_own).collect();
+            assert!(!own.is_empty(), "{actor}");
+            for options in own.into_iter().map(|sweep| &sweep.options) {
+                assert_eq!(options.scenario, actor.world(), "{actor}");
+                let seeds = options.seeds.end - options.seeds.start;
+                assert!(seeds >= actor.runs_for_deeds(), "{actor}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_votes_for_either_branch_is_played_beside_one_who_shows_two() {
+        let night = Plan {
+            percent: 100.0,
+            from: 0,
+            part: "",
+            threads: 1,
+        };
+        let all = sweeps(&night);
+        for voter in BESIDE_FORKS {
+            let pair = [Some(ActorName::Equivocator), Some(voter)];
+            let sizes = all
+                .iter()
+                .filter(|sweep| sweep.options.byzantine.actors == pair)
+                .map(|sweep| sweep.options.validators);
+            // One of four plays both parts by itself.
+            assert_eq!(sizes.collect::<Vec<_>>(), [7, 10], "{voter}");
         }
     }
 

@@ -38,6 +38,7 @@ mod scale;
 pub mod scenes;
 mod schedule;
 mod script;
+mod shown;
 mod site;
 mod standing;
 mod tape;
@@ -65,3 +66,4 @@ pub use scale::{
     ScaleOptions, predict,
 };
 pub use script::Scenario;
+pub use shown::Shown;

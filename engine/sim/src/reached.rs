@@ -4,13 +4,14 @@
 //! Owns the names of every rule's actions and every branch of recovery that a run can take, and
 //! how often each was taken. Never: judges a run.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use quorate::recovery::RecoverySummary;
 use quorate_consensus::machine::Counters;
 use quorate_consensus::message::Message;
 use quorate_log::Row;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::byzantine::{ActorName, Byzantine};
 use crate::counts::FaultCounts;
@@ -124,23 +125,23 @@ const BESIDE_JOINS: [&str; 10] = [
 const BEFORE_A_LOSS: [&str; 3] = ["kills", "power_cuts", "disk_stalls"];
 
 /// How often each thing happened, by its name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Reached(BTreeMap<&'static str, u64>);
+pub struct Reached(BTreeMap<Cow<'static, str>, u64>);
 
 impl Reached {
     /// Something happened so many times more.
     pub(crate) fn note(&mut self, name: &'static str, count: u64) {
         debug_assert!(NAMES.contains(&name), "{name} has no place in the list");
         if count > 0 {
-            *self.0.entry(name).or_insert(0) += count;
+            *self.0.entry(Cow::Borrowed(name)).or_insert(0) += count;
         }
     }
 
     /// Adds what happened in another run.
     pub(crate) fn add(&mut self, other: &Self) {
         for (name, count) in &other.0 {
-            *self.0.entry(name).or_insert(0) += count;
+            *self.0.entry(name.clone()).or_insert(0) += count;
         }
     }
 
@@ -165,7 +166,7 @@ impl Reached {
                 && (scenario == Scenario::BlackoutAsync) == name.starts_with(OF_SITES)
         };
         let rules = NAMES.iter().copied().filter(is_required);
-        let missing = rules.filter(|name| !self.0.contains_key(name));
+        let missing = rules.filter(|name| !self.0.contains_key(*name));
         let is_missing = |&(name, count): &(&str, u64)| {
             let is_one_of = match scenario {
                 Scenario::Join => BESIDE_JOINS.contains(&name),

@@ -2,10 +2,11 @@
 //!
 //! Owns the numbers, and which of them show an actor that was played and did nothing.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use quorate_consensus::machine::Counters;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::deeds::{Deed, Deeds, Done, Occasion, SIDES};
 use super::{ActorName, RUNS_FOR_DEEDS};
@@ -17,12 +18,12 @@ use crate::script::Scenario;
 const OLD_DISK: &str = "old disk noticed";
 
 /// What was seen of one kind of actor.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActorCounts {
     /// Validators that played it.
     pub played: u64,
     /// Those of them that had an occasion that not every run gives.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub occasions: BTreeMap<Occasion, u64>,
     /// What it did that its replica would not have done.
     pub deeds: Deeds,
@@ -45,7 +46,7 @@ pub struct ActorCounts {
 }
 
 impl ActorCounts {
-    fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.played += other.played;
         for (occasion, count) in &other.occasions {
             *self.occasions.entry(*occasion).or_default() += count;
@@ -85,7 +86,7 @@ impl ActorCounts {
 
 /// What honest validators did in the runs in which somebody played it: not all of it for that
 /// reason, so it is to be held against runs without.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beside {
     /// Windows stopped.
     pub stops: u64,
@@ -144,7 +145,7 @@ pub struct ByzantineCounts {
     /// Faults that hit Byzantine validators, or links of theirs.
     pub faults: FaultCounts,
     /// By the name of what is played.
-    pub actors: BTreeMap<&'static str, ActorCounts>,
+    pub actors: BTreeMap<Cow<'static, str>, ActorCounts>,
 }
 
 impl ByzantineCounts {
@@ -155,7 +156,7 @@ impl ByzantineCounts {
         self.reached.add(&other.reached);
         self.faults.add(&other.faults);
         for (name, counts) in &other.actors {
-            self.actors.entry(name).or_default().add(counts);
+            self.actors.entry(name.clone()).or_default().add(counts);
         }
     }
 
@@ -238,7 +239,7 @@ mod tests {
             deeds
                 .filter(|&(deed, _)| !is_left_out(actor, deed))
                 .for_each(|done| counts.deeds.note(done));
-            found.actors.insert(actor.name(), counts);
+            found.actors.insert(actor.name().into(), counts);
         }
         found
     }
@@ -331,7 +332,7 @@ mod tests {
     #[test]
     fn twins_that_are_never_told_apart_are_missed() {
         let mut found = ByzantineCounts::default();
-        let twins = found.actors.entry(TWINS).or_default();
+        let twins = found.actors.entry(TWINS.into()).or_default();
         twins.played = RUNS_FOR_DEEDS;
         assert_eq!(found.inert(Scenario::Mixed), ["twins: rigged sides"]);
     }

@@ -3,19 +3,20 @@
 //! Owns the names of deeds and their measure: what an actor was given, held against what it gave.
 //! Never: asks the actor, so that one which does nothing cannot say that it did something.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
 use quorate_consensus::message::{Message, SnapshotPart};
 use quorate_consensus::types::ValidatorIndex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::stage::{Outgoing, Plot, Wish, Words, bytes_of};
 use crate::checks::records;
 use crate::scenes::kind_of;
 
 /// A way of not being honest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Deed {
     /// What the own replica said did not leave.
@@ -61,7 +62,7 @@ impl fmt::Display for Deed {
 }
 
 /// What not every run gives an actor the occasion for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Occasion {
     /// A fellow shows two branches (`equivocator`).
@@ -90,20 +91,21 @@ pub(crate) const SIDES: &str = "sides";
 pub(crate) const RIVAL: &str = "rival";
 
 /// How often each was done.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Deeds(BTreeMap<Deed, BTreeMap<&'static str, u64>>);
+pub struct Deeds(BTreeMap<Deed, BTreeMap<Cow<'static, str>, u64>>);
 
 impl Deeds {
     pub(crate) fn note(&mut self, (deed, what): Done) {
-        *self.0.entry(deed).or_default().entry(what).or_default() += 1;
+        let things = self.0.entry(deed).or_default();
+        *things.entry(Cow::Borrowed(what)).or_default() += 1;
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
         for (deed, things) in &other.0 {
             let own = self.0.entry(*deed).or_default();
             for (what, count) in things {
-                *own.entry(what).or_default() += count;
+                *own.entry(what.clone()).or_default() += count;
             }
         }
     }

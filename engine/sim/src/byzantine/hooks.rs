@@ -50,7 +50,7 @@ impl Troupe {
         let mut puppets = BTreeMap::new();
         for place in 0..cast.validators() {
             for name in cast.names(place) {
-                let one = counts.actors.entry(name).or_default();
+                let one = counts.actors.entry(name.into()).or_default();
                 one.played += 1;
                 if cast.has_beside(place, ActorName::Equivocator) {
                     *one.occasions.entry(Occasion::Fork).or_default() += 1;
@@ -82,13 +82,13 @@ impl Troupe {
     }
 
     fn note_deed(&mut self, name: &'static str, done: Done) {
-        let counts = self.counts.actors.entry(name).or_default();
+        let counts = self.counts.actors.entry(name.into()).or_default();
         counts.deeds.note(done);
     }
 
     fn count(&mut self, place: usize, count: impl Fn(&mut ActorCounts)) {
         for name in self.cast.names(self.cast.validator(place)) {
-            count(self.counts.actors.entry(name).or_default());
+            count(self.counts.actors.entry(name.into()).or_default());
         }
     }
 }

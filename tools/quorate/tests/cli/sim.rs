@@ -59,6 +59,38 @@ fn what_byzantine_validators_did_is_said_of_a_sweep_and_of_a_night() {
 }
 
 #[test]
+fn pieces_of_a_night_are_added_up_and_what_is_no_piece_is_refused() {
+    let folder = Folder::new("sum");
+    let piece = |from: &str| {
+        let part = ["sim", "--nightly", "--part", "twins-4", "--percent", "5"];
+        let printed = run(&[&part[..], &["--seeds", from, "--json"]].concat());
+        let file = folder.join(from);
+        std::fs::write(&file, printed.stdout).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let (one, other) = (piece("0..1"), piece("2..3"));
+    let all = run_json(&["sim", "--sum", &one, &other], 0);
+    let sweep = &all["sweeps"][0];
+    assert_eq!((&all["pieces"], &sweep["seeds"]), (&2.into(), &4.into()));
+    assert_eq!(sweep["actors"]["twins"]["played"], 4, "{all}");
+    assert!(sweep["faults"]["frames_sent"].as_u64() > Some(0), "{all}");
+
+    let calm = run(&["sim", "--seeds", "0..1", "--scenario", "calm", "--json"]);
+    let foreign = folder.join("foreign");
+    std::fs::write(&foreign, calm.stdout).unwrap();
+    let (foreign, absent) = (foreign.to_str().unwrap(), "no such file");
+    for (second, what) in [
+        (one.as_str(), "are in part the same"),
+        (foreign, "no report of a night"),
+        (absent, absent),
+    ] {
+        let refused = run_json(&["sim", "--sum", &one, second], 2);
+        let told = refused["error"]["what"].as_str().unwrap();
+        assert!(told.contains(second) && told.contains(what), "{told}");
+    }
+}
+
+#[test]
 fn one_world_can_be_told() {
     let output = quorate()
         .args([

@@ -2,11 +2,10 @@
 //!
 //! Owns which sweeps a night is made of and how many seeds each has. Never: judges a run.
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 use quorate_sim::{
-    ActorCounts, ActorName, Byzantine, Failure as RunFailure, ImagesSummary, Scenario, Summary,
+    ActorName, Byzantine, Failure as RunFailure, ImagesSummary, Scenario, Shown, Summary,
     SweepOptions, images, sweep,
 };
 use serde::Serialize;
@@ -47,7 +46,7 @@ const TWINS: [(u16, u64); 5] = [(4, 40), (5, 40), (6, 40), (7, 40), (10, 40)];
 /// Crash images of a log.
 const IMAGES: u64 = 100_000;
 /// From so many seeds on a sweep has to show all that can happen in it.
-const SEEDS_FOR_ALL: u64 = 1_000;
+pub(super) const SEEDS_FOR_ALL: u64 = 1_000;
 
 /// How much of the night.
 pub(super) struct Plan<'a> {
@@ -61,11 +60,11 @@ pub(super) struct Plan<'a> {
 }
 
 /// One sweep of the night.
-struct Sweep {
-    name: String,
-    options: SweepOptions,
+pub(super) struct Sweep {
+    pub(super) name: String,
+    pub(super) options: SweepOptions,
     /// Everything has to happen in it when it is long enough.
-    wants_all: bool,
+    pub(super) wants_all: bool,
 }
 
 /// What came of one sweep.
@@ -74,6 +73,7 @@ struct Row {
     name: String,
     /// Shows it again.
     command: String,
+    first: u64,
     seeds: u64,
     steps: u64,
     finalized: u64,
@@ -84,9 +84,9 @@ struct Row {
     /// What those that were played often never did of all that they are for.
     inert: Vec<String>,
     wall_s: f64,
-    /// What was seen of Byzantine validators, by what they play.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    actors: BTreeMap<&'static str, ActorCounts>,
+    /// What other pieces of the sweep can be added to.
+    #[serde(flatten)]
+    shown: Shown,
     failures: Vec<RunFailure>,
 }
 
@@ -146,10 +146,20 @@ pub(super) fn run(plan: &Plan<'_>) -> Result<Report, Failure> {
     Ok(Report::new(&night, night.text())?.with_code(code))
 }
 
+/// The sweeps of a full night.
+pub(super) fn whole() -> Vec<Sweep> {
+    sweeps(&Plan {
+        percent: 100.0,
+        from: 0,
+        part: "",
+        threads: 1,
+    })
+}
+
 /// The whole list.
 fn sweeps(plan: &Plan<'_>) -> Vec<Sweep> {
     let entry = |name: &str, (validators, seeds), scenario, byzantine, wants_all| Sweep {
-        name: name.to_owned(),
+        name: format!("{name}-{validators}"),
         options: SweepOptions {
             seeds: plan.from..plan.from.saturating_add(scaled(seeds, plan.percent)),
             validators,
@@ -160,21 +170,14 @@ fn sweeps(plan: &Plan<'_>) -> Vec<Sweep> {
         wants_all,
     };
     let honest = Byzantine::default();
-    let mixed = MIXED.map(|size| {
-        let name = format!("mixed-{}", size.0);
-        entry(&name, size, Scenario::Mixed, honest, true)
-    });
-    let drawn = DRAWN.map(|size| {
-        let name = format!("drawn-{}", size.0);
-        entry(&name, size, Scenario::Byzantine, honest, true)
-    });
+    let mixed = MIXED.map(|size| entry("mixed", size, Scenario::Mixed, honest, true));
+    let drawn = DRAWN.map(|size| entry("drawn", size, Scenario::Byzantine, honest, true));
     let twins = TWINS.map(|size| {
         let has_twins = Byzantine {
             has_twins: true,
             ..honest
         };
-        let name = format!("twins-{}", size.0);
-        entry(&name, size, Scenario::Mixed, has_twins, false)
+        entry("twins", size, Scenario::Mixed, has_twins, false)
     });
     let actors = ActorName::all().flat_map(|actor| {
         let acting = Byzantine {
@@ -188,11 +191,10 @@ fn sweeps(plan: &Plan<'_>) -> Vec<Sweep> {
             _ => &ACTORS,
         };
         sizes.iter().map(move |&size| {
-            let name = format!("{actor}-{}", size.0);
             // Turns are marked by censors alone, so a sweep of theirs has to show one.
             let is_long_censor = actor == ActorName::Censor && size == ACTORS[0];
             let wants_all = world != Scenario::Mixed || is_long_censor;
-            entry(&name, size, world, acting, wants_all)
+            entry(actor.name(), size, world, acting, wants_all)
         })
     });
     let pairs = BESIDE_FORKS.into_iter().flat_map(|voter| {
@@ -200,19 +202,11 @@ fn sweeps(plan: &Plan<'_>) -> Vec<Sweep> {
             actors: [Some(ActorName::Equivocator), Some(voter)],
             ..honest
         };
-        PAIRS.map(|size| {
-            let name = format!("equivocator-{voter}-{}", size.0);
-            entry(&name, size, Scenario::Mixed, acting, false)
-        })
+        let name = format!("equivocator-{voter}");
+        PAIRS.map(|size| entry(&name, size, Scenario::Mixed, acting, false))
     });
-    let joins = JOINS.map(|size| {
-        let name = format!("join-{}", size.0);
-        entry(&name, size, Scenario::Join, honest, true)
-    });
-    let sites = SITES.map(|size| {
-        let name = format!("site-{}", size.0);
-        entry(&name, size, Scenario::BlackoutAsync, honest, true)
-    });
+    let joins = JOINS.map(|size| entry("join", size, Scenario::Join, honest, true));
+    let sites = SITES.map(|size| entry("site", size, Scenario::BlackoutAsync, honest, true));
     let mut all: Vec<Sweep> = mixed.into_iter().chain(drawn).collect();
     all.extend(joins.into_iter().chain(sites));
     all.extend(actors);
@@ -242,6 +236,7 @@ fn run_one(sweep_of: &Sweep) -> Row {
     let options = &sweep_of.options;
     let summary = sweep(options, &|failure| progress(&super::line(failure)));
     let is_long = summary.seeds >= SEEDS_FOR_ALL;
+    let shown = summary.shown();
     let Summary {
         seeds,
         steps,
@@ -250,7 +245,6 @@ fn run_one(sweep_of: &Sweep) -> Row {
         stuck,
         mut unreached,
         inert,
-        byzantine,
         failures,
         ..
     } = summary;
@@ -260,6 +254,7 @@ fn run_one(sweep_of: &Sweep) -> Row {
     let row = Row {
         name: sweep_of.name.clone(),
         command: command(options),
+        first: options.seeds.start,
         seeds,
         steps,
         finalized,
@@ -268,7 +263,7 @@ fn run_one(sweep_of: &Sweep) -> Row {
         unreached,
         inert,
         wall_s: begun.elapsed().as_secs_f64(),
-        actors: byzantine.actors,
+        shown,
         failures,
     };
     progress(&row.text());
@@ -276,7 +271,7 @@ fn run_one(sweep_of: &Sweep) -> Row {
 }
 
 /// The command line of one sweep.
-fn command(options: &SweepOptions) -> String {
+pub(super) fn command(options: &SweepOptions) -> String {
     let SweepOptions {
         seeds,
         validators,
@@ -290,23 +285,21 @@ fn command(options: &SweepOptions) -> String {
     )
 }
 
+/// What should have been shown and was not.
+pub(super) fn never(unreached: &[&str], inert: &[String]) -> String {
+    let inert = inert.iter().map(String::as_str);
+    let never: Vec<&str> = unreached.iter().copied().chain(inert).collect();
+    if never.is_empty() {
+        "-".to_owned()
+    } else {
+        never.join(", ")
+    }
+}
+
 impl Row {
     const fn is_good(&self) -> bool {
         let is_right = self.violations == 0 && self.stuck == 0;
         is_right && self.unreached.is_empty() && self.inert.is_empty()
-    }
-
-    /// What it should have shown and did not.
-    fn never(&self) -> String {
-        let unreached = self.unreached.iter().copied();
-        let never: Vec<&str> = unreached
-            .chain(self.inert.iter().map(String::as_str))
-            .collect();
-        if never.is_empty() {
-            "-".to_owned()
-        } else {
-            never.join(", ")
-        }
     }
 
     /// A line of a table.
@@ -319,7 +312,7 @@ impl Row {
             self.finalized,
             self.violations,
             self.stuck,
-            self.never(),
+            never(&self.unreached, &self.inert),
             self.wall_s,
         )
     }
@@ -386,6 +379,7 @@ mod tests {
         let row = |inert: &[&str]| Row {
             name: "withholder".to_owned(),
             command: String::new(),
+            first: 0,
             seeds: 40,
             steps: 0,
             finalized: 0,
@@ -394,7 +388,7 @@ mod tests {
             unreached: Vec::new(),
             inert: inert.iter().map(|&one| one.to_owned()).collect(),
             wall_s: 0.0,
-            actors: BTreeMap::new(),
+            shown: Shown::default(),
             failures: Vec::new(),
         };
         assert!(row(&[]).is_good());
@@ -404,14 +398,8 @@ mod tests {
 
     #[test]
     fn every_actor_is_played_often_enough_to_be_asked_for_its_deeds() {
-        let night = Plan {
-            percent: 100.0,
-            from: 0,
-            part: "",
-            threads: 1,
-        };
         for actor in ActorName::all() {
-            let all = sweeps(&night);
+            let all = whole();
             let is_own = |sweep: &&Sweep| sweep.options.byzantine.actors == [Some(actor), None];
             let own: Vec<&Sweep> = all.iter().filter(is_own).collect();
             assert!(!own.is_empty(), "{actor}");
@@ -425,13 +413,7 @@ mod tests {
 
     #[test]
     fn who_votes_for_either_branch_is_played_beside_one_who_shows_two() {
-        let night = Plan {
-            percent: 100.0,
-            from: 0,
-            part: "",
-            threads: 1,
-        };
-        let all = sweeps(&night);
+        let all = whole();
         for voter in BESIDE_FORKS {
             let pair = [Some(ActorName::Equivocator), Some(voter)];
             let sizes = all

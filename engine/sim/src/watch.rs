@@ -13,7 +13,7 @@ use quorate_consensus::input::Input;
 use quorate_consensus::message::Message;
 use quorate_consensus::wire;
 
-use crate::checks::{Checks, Violation, conduct, records};
+use crate::checks::{Checks, Violation, conduct, leases, records};
 use crate::clients::{Heard, Submission};
 use crate::member::{Delivered, Life, Turned};
 use crate::world::{World, index};
@@ -60,6 +60,7 @@ impl<S: StateMachine> World<S> {
                     let line = format_args!("v{at} to {to:?}: {:?}", message.as_ref());
                     self.trace.tell(self.now_ns, line);
                     self.watch_message(at, message.as_ref());
+                    self.watch_lease(at, message.as_ref());
                     self.watch_shown(*to, message.as_ref());
                 }
                 Err(error) => {
@@ -197,21 +198,19 @@ impl<S: StateMachine> World<S> {
     /// A validator says something.
     fn watch_message(&mut self, from: usize, message: &Message) {
         self.reached.note_message(message);
+        if let Some((window, record)) = records::own(message) {
+            self.checks.records.see(from, window, record);
+        }
         match message {
             Message::Propose(propose) => {
                 self.watch_proposal(from, &propose.header);
                 self.see_payload(&propose.header, &propose.payload);
-                if let Some(record) = &propose.record {
-                    self.checks.records.see(from, propose.header.window, record);
-                }
                 propose
                     .justification
                     .iter()
                     .for_each(|proof| self.watch_certificate(from, proof));
             }
-            Message::Vote(vote) => self.checks.records.see(from, vote.window, &vote.record),
             Message::Status(status) => {
-                self.checks.records.see(from, status.window, &status.record);
                 self.checks.certificates.finalize(from, &status.finalized);
                 self.note_flushed(from, status.flushed.number());
             }
@@ -234,7 +233,8 @@ impl<S: StateMachine> World<S> {
                     .iter()
                     .for_each(|proof| self.watch_certificate(from, proof));
             }
-            Message::Get(_)
+            Message::Vote(_)
+            | Message::Get(_)
             | Message::Recover { .. }
             | Message::Evidence(_)
             | Message::FenceAsk { .. }
@@ -243,6 +243,18 @@ impl<S: StateMachine> World<S> {
             | Message::Attestation { .. }
             | Message::Snapshot(_) => {}
         }
+    }
+
+    /// What an honest validator says of its own has to be within what is on its disk.
+    fn watch_lease(&mut self, at: usize, message: &Message) {
+        let member = &self.members[at];
+        if member.life.is_none() || !leases::is_judged(message) {
+            return;
+        }
+        let lease = member.disk.durable_lease();
+        let leads = |window| self.set.leader(window) == index(at);
+        let outcome = leases::judge(at, lease, message, leads);
+        self.checks.take(outcome);
     }
 
     /// An honest validator shows what others said to it.

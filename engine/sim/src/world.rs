@@ -103,7 +103,7 @@ impl<S: StateMachine> World<S> {
         let past = Past::new(&plan, keyring.keys(), app.make(), &before)?;
         let set = Arc::clone(&past.set);
         clients.sign_for(&set);
-        let troupe = Troupe::new(plan.cast.clone(), seed);
+        let troupe = Troupe::new(&plan, seed);
         // Second copies of twins stand behind the validators.
         let len = troupe.cast.places();
         let owner = |place| keyring.keys()[troupe.cast.validator(place)].public();

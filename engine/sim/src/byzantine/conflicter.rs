@@ -60,6 +60,7 @@ impl Actor for Conflicter {
     fn deeds_at(&self, occasion: Occasion) -> &'static [Done] {
         match occasion {
             Occasion::Fork => &[(Deed::Named, RIVAL)],
+            Occasion::Loss => &[],
         }
     }
 

@@ -206,7 +206,8 @@ impl ByzantineCounts {
             if counts.played >= times * runs {
                 lacking.extend(self.lacking(name));
             }
-            let had = Occasion::all().filter(|one| counts.had(*one) >= times * RUNS_FOR_DEEDS);
+            let is_often = |one: &Occasion| counts.had(*one) >= times * one.runs_for_deeds();
+            let had = Occasion::all().filter(is_often);
             lacking.extend(had.flat_map(|one| self.lacking_at(name, one)));
         }
         lacking

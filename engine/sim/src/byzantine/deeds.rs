@@ -67,12 +67,23 @@ impl fmt::Display for Deed {
 pub enum Occasion {
     /// A fellow shows two branches (`equivocator`).
     Fork,
+    /// Somebody honest loses its disk, and has to ask what it said (R13).
+    Loss,
 }
 
 impl Occasion {
     /// All of them.
     pub fn all() -> impl Iterator<Item = Self> {
-        [Self::Fork].into_iter()
+        [Self::Fork, Self::Loss].into_iter()
+    }
+
+    /// After so many of them all that it is for must have been done. Whoever has lost its disk
+    /// needs the answers of some alone: the liar gave one in one run of six.
+    pub(super) const fn runs_for_deeds(self) -> u64 {
+        match self {
+            Self::Fork => 40,
+            Self::Loss => 240,
+        }
     }
 }
 

@@ -25,6 +25,7 @@ use super::twins::TwinScript;
 use crate::checks::conduct;
 use crate::counts::FaultCounts;
 use crate::disk::Ending;
+use crate::plan::Plan;
 use crate::queue::Due;
 use crate::reached::Reached;
 use crate::world::{MS, US, World, index};
@@ -42,7 +43,8 @@ pub(crate) struct Troupe {
 }
 
 impl Troupe {
-    pub(crate) fn new(cast: Cast, seed: u64) -> Self {
+    pub(crate) fn new(plan: &Plan, seed: u64) -> Self {
+        let cast = plan.cast.clone();
         let mut counts = ByzantineCounts {
             runs: u64::from(cast.is_any()),
             ..ByzantineCounts::default()
@@ -54,6 +56,9 @@ impl Troupe {
                 one.played += 1;
                 if cast.has_beside(place, ActorName::Equivocator) {
                     *one.occasions.entry(Occasion::Fork).or_default() += 1;
+                }
+                if plan.loser.is_some() {
+                    *one.occasions.entry(Occasion::Loss).or_default() += 1;
                 }
             }
             if !cast.actors(place).is_empty() {

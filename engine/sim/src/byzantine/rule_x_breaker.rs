@@ -27,6 +27,7 @@ impl Actor for RuleXBreaker {
     fn deeds_at(&self, occasion: Occasion) -> &'static [Done] {
         match occasion {
             Occasion::Fork => &[(Deed::Named, RIVAL)],
+            Occasion::Loss => &[],
         }
     }
 

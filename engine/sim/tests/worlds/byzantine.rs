@@ -105,6 +105,24 @@ fn pairs_are_survived_with_everything_else_going_wrong() {
     assert_good(with(&pair), 7, Scenario::Calm, 4);
 }
 
+/// Of four with equal stakes no honest one may lose its disk beside it, so that nobody asks.
+#[test]
+fn a_false_witness_lies_to_whoever_lost_its_disk_beside_it() {
+    let name = ActorName::FenceLiar.name();
+    let mut found = ByzantineCounts::default();
+    let mut seeds = 0..24;
+    while !found.lacking_at(name, Occasion::Loss).is_empty()
+        && let Some(seed) = seeds.next()
+    {
+        let liar = with(&[ActorName::FenceLiar]);
+        let summary = swept(liar, 7, Scenario::Mixed, seed..seed + 1);
+        assert_eq!(summary.failures, []);
+        found.add(&summary.byzantine);
+    }
+    assert_eq!(found.lacking_at(name, Occasion::Loss), [""; 0]);
+    assert!(found.of(name).occasions[&Occasion::Loss] > 0);
+}
+
 /// Votes for either branch of a fork need somebody who forks, and another validator that votes.
 #[test]
 fn whoever_votes_beside_an_equivocator_stands_for_its_second_branch() {

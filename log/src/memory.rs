@@ -376,6 +376,14 @@ impl MemoryBackend {
             .map(|file| file.live.load(0..file.live.len()))
     }
 
+    /// The content of a file that a loss of power leaves in any case, where its name is safe.
+    #[must_use]
+    pub fn durable_file(&self, name: &str) -> Option<Vec<u8>> {
+        let names = locked(&self.names);
+        let file = names.durable.get(name);
+        file.map(|file| locked(&file.durable).clone())
+    }
+
     /// Replaces or creates a file, durably and at once: rot, a misdirected write, a copy from
     /// elsewhere. Do it only while no log is open over the folder; an open one keeps the old file.
     pub fn set_file(&self, name: &str, bytes: &[u8]) {

@@ -2,12 +2,12 @@
 //!
 //! Owns plain numbers.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 macro_rules! fault_counts {
     ($($name:ident),* $(,)?) => {
         /// Faults of one run or of many.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
         #[expect(
             missing_docs,
             reason = "each name is its meaning: how often that happened"

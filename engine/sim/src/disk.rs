@@ -15,6 +15,8 @@ use crate::rot::Rot;
 const SEGMENT_BYTES: u32 = 64 * 1024;
 /// Their names begin so.
 const SEGMENT_PREFIX: &str = "segment-";
+/// The file of the lease.
+const LEASE_NAME: &str = "lease";
 
 /// How a life of the process ended, for its disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,12 +192,14 @@ impl Disk {
 
     /// What the lease file says now.
     pub(crate) fn lease(&self) -> Option<Lease> {
-        match LeaseFile::new(&self.folder()).read() {
-            Ok(LeaseRead::Present(bytes)) => {
-                restart::LeaseFile::decode(&bytes).map(|one| one.lease)
-            }
-            _ => None,
-        }
+        read_lease(&self.folder())
+    }
+
+    /// What the lease file says in any case when the power goes now. Nothing is synced by the look.
+    pub(crate) fn durable_lease(&self) -> Option<Lease> {
+        let on_disk = MemoryBackend::new();
+        on_disk.set_file(LEASE_NAME, &self.memory.durable_file(LEASE_NAME)?);
+        read_lease(&DataFolder::in_memory(&on_disk))
     }
 
     /// Whether the disk has the bytes as they were, or their file no more.
@@ -267,6 +271,13 @@ impl Disk {
         self.full_unfelt = self.full_unfelt.map(|_| 0);
         self.power_off_at = None;
         self.memory.set_full(self.is_full);
+    }
+}
+
+fn read_lease(folder: &DataFolder) -> Option<Lease> {
+    match LeaseFile::new(folder).read() {
+        Ok(LeaseRead::Present(bytes)) => restart::LeaseFile::decode(&bytes).map(|one| one.lease),
+        _ => None,
     }
 }
 

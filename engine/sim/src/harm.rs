@@ -43,8 +43,9 @@ impl<S: StateMachine> World<S> {
             &self.members[at].lives.to_le_bytes(),
         );
         if self.members[at].disk.is_off() {
-            self.faults.crashes_in_recovery += 1;
-            self.faults.second_crashes += u64::from(again.is_some());
+            let faults = self.faults_of(at);
+            faults.crashes_in_recovery += 1;
+            faults.second_crashes += u64::from(again.is_some());
             self.end_life(at, Ending::Power);
             self.schedule(20 * MS, Due::Start { at });
             return;
@@ -68,7 +69,7 @@ impl<S: StateMachine> World<S> {
             return;
         }
         if self.members[at].lives > 1 {
-            self.faults.restarts += 1;
+            self.faults_of(at).restarts += 1;
         }
         if self.members[at].disk.is_full() {
             self.members[at].full_life = self.members[at].lives;
@@ -135,7 +136,7 @@ impl<S: StateMachine> World<S> {
             .tell(self.now_ns, format_args!("v{at} dies: {ending:?}"));
         self.note_life(at);
         let is_torn = ending == Ending::Power && self.members[at].disk.is_off();
-        self.faults.torn_power_cuts += u64::from(is_torn);
+        self.faults_of(at).torn_power_cuts += u64::from(is_torn);
         if is_torn {
             self.count_second_crash(at);
         }
@@ -182,7 +183,7 @@ impl<S: StateMachine> World<S> {
                 | ReplicaError::Order(OrderError::BodyMissing { .. } | OrderError::Payload(_))
         );
         let is_sync = self.members[at].is_sync_failing && !is_own;
-        self.faults.sync_failures += u64::from(is_sync);
+        self.faults_of(at).sync_failures += u64::from(is_sync);
         let is_failing = self.members[at].take_disk_failure() && !is_own;
         if !is_failing && !self.is_byzantine(at) {
             let what = format!("v{at} ended itself: {error:?}");
@@ -200,16 +201,17 @@ impl<S: StateMachine> World<S> {
         }
         let fault = self.events[number].fault.clone();
         self.trace.note(self.now_ns, b'x', number, 0, &[]);
-        self.trace
-            .tell(self.now_ns, format_args!("fault {fault:?}"));
+        let told = format_args!("fault {fault:?}");
+        self.trace.tell(self.now_ns, told);
         match fault {
             Fault::Kill { victim, down_ns } => {
-                self.faults.kills += u64::from(self.die(victim, Ending::Process, down_ns));
+                let was_up = self.die(victim, Ending::Process, down_ns);
+                self.faults_of(victim).kills += u64::from(was_up);
             }
             Fault::LeaderKill { down_ns } => {
                 if let Some(victim) = self.present_leader() {
-                    let is_hit = self.die(victim, Ending::Process, down_ns);
-                    self.faults.leader_kills += u64::from(is_hit);
+                    let was_up = self.die(victim, Ending::Process, down_ns);
+                    self.faults_of(victim).leader_kills += u64::from(was_up);
                 }
             }
             Fault::CleanStop { victim, down_ns } => self.begin_stop(victim, down_ns),
@@ -230,7 +232,7 @@ impl<S: StateMachine> World<S> {
             }
             Fault::Pause { victim, pause_ns } => {
                 if self.members[victim].life.is_some() {
-                    self.faults.pauses += 1;
+                    self.faults_of(victim).pauses += 1;
                     self.members[victim].paused_until_ns = self.now_ns + pause_ns;
                 }
             }
@@ -250,13 +252,14 @@ impl<S: StateMachine> World<S> {
             } => self.cut(number, &links, breaks, cut_ns),
             Fault::Reset { one, other } => {
                 let is_broken = self.break_connection(one, other, 200 * US);
-                self.faults.connection_resets += u64::from(is_broken);
+                let honest = !self.is_byzantine(one) && !self.is_byzantine(other);
+                self.faults_among(honest).connection_resets += u64::from(is_broken);
             }
             Fault::ClockJump { victim, offset_ns } => {
                 // By what it shows until now it may have voted.
                 self.see_good_clocks();
                 let has_jumped = self.clocks.jump(victim, offset_ns);
-                self.faults.clock_jumps += u64::from(has_jumped);
+                self.faults_of(victim).clock_jumps += u64::from(has_jumped);
                 self.poke(victim);
             }
             other => self.harm_more(number, other),
@@ -267,8 +270,10 @@ impl<S: StateMachine> World<S> {
     fn harm_more(&mut self, number: usize, fault: Fault) {
         match fault {
             Fault::Clog { links, clog_ns } if !self.is_healed => {
-                let is_clogged = self.network.clog(&links, self.now_ns + clog_ns);
-                self.faults.clogs += u64::from(is_clogged);
+                for (links, is_honest) in self.by_honesty(&links) {
+                    let is_clogged = self.network.clog(&links, self.now_ns + clog_ns);
+                    self.faults_among(is_honest).clogs += u64::from(is_clogged);
+                }
             }
             Fault::Slow {
                 victim,
@@ -276,9 +281,10 @@ impl<S: StateMachine> World<S> {
                 slow_ns,
             } => {
                 let member = &mut self.members[victim];
-                self.faults.slow_spells += u64::from(member.life.is_some());
+                let is_felt = member.life.is_some();
                 member.slow_factor = factor;
                 member.slow_until_ns = self.now_ns + slow_ns;
+                self.faults_of(victim).slow_spells += u64::from(is_felt);
             }
             Fault::CrashTwice {
                 victim,
@@ -298,7 +304,7 @@ impl<S: StateMachine> World<S> {
                 in_memory,
             } if !self.is_healed && self.members[victim].life.is_some() => {
                 let has_rotted = self.members[victim].rot(place, mask, bytes, in_memory);
-                self.faults.rots += u64::from(has_rotted);
+                self.faults_of(victim).rots += u64::from(has_rotted);
             }
             _ => {}
         }
@@ -325,8 +331,9 @@ impl<S: StateMachine> World<S> {
             .life
             .as_ref()
             .is_some_and(|life| life.replica.consensus().is_voting());
-        self.faults.second_crashes += 1;
-        self.faults.crashes_before_voting += u64::from(!is_voting);
+        let faults = self.faults_of(at);
+        faults.second_crashes += 1;
+        faults.crashes_before_voting += u64::from(!is_voting);
         let down_ns = self.dice.between(1, 50) * MS;
         self.die(at, Ending::Process, down_ns);
     }
@@ -336,7 +343,7 @@ impl<S: StateMachine> World<S> {
         if !self.die(victim, Ending::Power, down_ns) {
             return;
         }
-        self.faults.lost_disks += 1;
+        self.faults_of(victim).lost_disks += 1;
         self.give_up_disk(victim);
     }
 
@@ -360,13 +367,14 @@ impl<S: StateMachine> World<S> {
 
     /// A disk that is full counts when a file could not be made for it.
     pub(crate) fn count_full(&mut self, at: usize) {
-        self.faults.full_disks += u64::from(self.members[at].disk.take_full());
+        let has_felt = self.members[at].disk.take_full();
+        self.faults_of(at).full_disks += u64::from(has_felt);
     }
 
     /// The power goes, in a life that it was to go in, soon after another crash.
     pub(crate) fn count_second_crash(&mut self, at: usize) {
         let was_due = std::mem::take(&mut self.members[at].dies_again);
-        self.faults.second_crashes += u64::from(was_due);
+        self.faults_of(at).second_crashes += u64::from(was_due);
     }
 
     /// What a validator did in the life that ends.
@@ -375,17 +383,21 @@ impl<S: StateMachine> World<S> {
             return;
         };
         let consensus = life.replica.consensus();
-        self.reached.note_life(consensus.counters());
-        if !self.troupe.cast.is_byzantine(at) {
+        let counters = consensus.counters().clone();
+        let is_voting = consensus.is_voting();
+        let has_joined = life.companions.summary.is_joined;
+        if !self.is_byzantine(at) {
             let actors = self.troupe.counts.actors.values_mut();
-            actors.for_each(|one| one.beside.note_life(consensus.counters()));
+            actors.for_each(|one| one.beside.note_life(&counters));
         }
-        let votes_again = self.members[at].lives > 1 && consensus.is_voting();
-        self.reached.note("r12_votes_again", u64::from(votes_again));
-        let recovers = consensus.counters().recoveries > 0 && consensus.is_voting();
-        self.reached.note("r13_votes_again", u64::from(recovers));
-        let joined = life.companions.summary.is_joined && consensus.is_voting();
-        self.reached.note("join_votes_again", u64::from(joined));
+        let is_restarted = self.members[at].lives > 1;
+        let reached = self.reached_of(at);
+        reached.note_life(&counters);
+        if is_voting {
+            reached.note("r12_votes_again", u64::from(is_restarted));
+            reached.note("r13_votes_again", u64::from(counters.recoveries > 0));
+            reached.note("join_votes_again", u64::from(has_joined));
+        }
     }
 
     fn black_out(&mut self, is_power: bool, down_ns: u64) {
@@ -397,7 +409,7 @@ impl<S: StateMachine> World<S> {
         };
         for victim in 0..self.members.len() {
             let more_ns = self.dice.below(20 * MS);
-            has_died |= self.die(victim, ending, down_ns + more_ns);
+            has_died |= self.die(victim, ending, down_ns + more_ns) && !self.is_byzantine(victim);
         }
         self.faults.blackouts += u64::from(has_died);
     }
@@ -429,7 +441,7 @@ impl<S: StateMachine> World<S> {
             return;
         }
         if steps == 0 {
-            self.faults.power_cuts += 1;
+            self.faults_of(victim).power_cuts += 1;
             self.die(victim, Ending::Power, down_ns);
             return;
         }
@@ -441,7 +453,8 @@ impl<S: StateMachine> World<S> {
     }
 
     fn begin_stop(&mut self, victim: usize, down_ns: u64) {
-        self.faults.clean_stops += u64::from(self.stop(victim, down_ns));
+        let is_told = self.stop(victim, down_ns);
+        self.faults_of(victim).clean_stops += u64::from(is_told);
     }
 
     /// Has a process stop in good order; whether it was not told before.
@@ -514,12 +527,15 @@ impl<S: StateMachine> World<S> {
         if self.is_healed {
             return;
         }
-        let is_one_way = links
-            .iter()
-            .any(|&(one, other)| !links.contains(&(other, one)));
-        let has_cut = self.network.set_cut(links, true);
-        self.faults.cuts += u64::from(has_cut);
-        self.faults.one_way_cuts += u64::from(has_cut && is_one_way);
+        for (links, is_honest) in self.by_honesty(links) {
+            let is_one_way = links
+                .iter()
+                .any(|&(one, other)| !links.contains(&(other, one)));
+            let has_cut = self.network.set_cut(&links, true);
+            let faults = self.faults_among(is_honest);
+            faults.cuts += u64::from(has_cut);
+            faults.one_way_cuts += u64::from(has_cut && is_one_way);
+        }
         self.schedule(cut_ns, Due::Mend { number });
         if breaks {
             for &(one, other) in links {

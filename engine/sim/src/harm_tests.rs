@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::app::App;
+use crate::byzantine::Byzantine;
 use crate::counts::FaultCounts;
 use crate::plan::{Plan, RunOptions};
 use crate::schedule::Event;
@@ -9,6 +10,8 @@ use crate::script::Scenario;
 use crate::tape::Tape;
 
 const VICTIM: usize = 1;
+/// Faults of links.
+const NAMES_OF_LINKS: [&str; 4] = ["connection_resets", "cuts", "one_way_cuts", "clogs"];
 
 /// A world without faults of its own, in which nobody has started yet. Of four with equal stakes
 /// three go on without the fourth.
@@ -23,9 +26,30 @@ fn world() -> World<Tape> {
     World::new(&options(seed), &App::default(), false).unwrap()
 }
 
+/// The same with one of the four who plays something and keeps the rules otherwise.
+fn world_beside_a_liar() -> (World<Tape>, usize) {
+    let options = |seed| RunOptions {
+        seed,
+        scenario: Scenario::Calm,
+        byzantine: Byzantine {
+            actors: [Some(ActorName::Censor), None],
+            ..Byzantine::default()
+        },
+        ..RunOptions::default()
+    };
+    let is_even = |seed: &u64| Plan::draw(&options(*seed)).stakes == [1; 4];
+    let seed = (0..).find(is_even).unwrap();
+    let world = World::new(&options(seed), &App::default(), false).unwrap();
+    let liar = (0..4).find(|&at| world.is_byzantine(at)).unwrap();
+    (started(world), liar)
+}
+
 /// The same once everybody runs.
 fn running() -> World<Tape> {
-    let mut world = world();
+    started(world())
+}
+
+fn started(mut world: World<Tape>) -> World<Tape> {
     while world.up().len() < world.members.len() {
         assert!(world.step(u64::MAX));
     }
@@ -135,6 +159,88 @@ fn a_fault_counts_once_when_it_hits_somebody_and_not_when_nobody_runs() {
             .collect();
         assert_eq!(counted, expected, "{fault:?}");
     }
+}
+
+/// What of this has happened to an honest validator, and what to a Byzantine one.
+fn counted(world: &World<Tape>, names: &[&'static str]) -> [Vec<&'static str>; 2] {
+    let counts = &world.troupe.counts;
+    let both = [
+        (&world.reached, &world.faults),
+        (&counts.reached, &counts.faults),
+    ];
+    both.map(|(reached, faults)| {
+        let missing = reached.missing(faults, Scenario::Mixed, &Byzantine::default());
+        let is_counted = |name: &&&str| !missing.contains(*name);
+        names.iter().filter(is_counted).copied().collect()
+    })
+}
+
+#[test]
+fn what_a_byzantine_validator_alone_goes_through_counts_for_no_honest_one() {
+    let names = [
+        "r11_lease_restored",
+        "r12_abstains",
+        "r12_votes_again",
+        "r13_recovered",
+        "r13_votes_again",
+        "lost_disks",
+        "restarts",
+        "kills",
+    ];
+    let see = |of_liar: bool| {
+        let (mut world, liar) = world_beside_a_liar();
+        let victim = if of_liar { liar } else { (liar + 1) % 4 };
+        let down_ns = 10 * MS;
+        harm(&mut world, Fault::LostDisk { victim, down_ns });
+        let recovers = |world: &World<Tape>| {
+            let life = world.members[victim].life.as_ref();
+            life.is_some_and(|life| {
+                let consensus = life.replica.consensus();
+                consensus.counters().recoveries > 0 && consensus.is_voting()
+            })
+        };
+        wait_for(&mut world, recovers);
+        harm(&mut world, Fault::Kill { victim, down_ns });
+        wait_for(&mut world, |world| world.members[victim].life.is_some());
+        counted(&world, &names)
+    };
+    assert_eq!(see(true), [vec![], names.to_vec()]);
+    assert_eq!(see(false), [names.to_vec(), vec![]]);
+}
+
+#[test]
+fn a_link_of_a_byzantine_validator_counts_for_no_honest_one() {
+    let see = |of_liar: bool| {
+        let (mut world, liar) = world_beside_a_liar();
+        let (one, other) = if of_liar {
+            (liar, (liar + 1) % 4)
+        } else {
+            ((liar + 2) % 4, (liar + 1) % 4)
+        };
+        let is_connected = |world: &World<Tape>| world.network.connection(one, other).is_some();
+        wait_for(&mut world, is_connected);
+        let links = vec![(one, other)];
+        let clogged = links.clone();
+        harm(&mut world, Fault::Reset { one, other });
+        harm(
+            &mut world,
+            Fault::Cut {
+                links,
+                breaks: false,
+                cut_ns: MS,
+            },
+        );
+        harm(
+            &mut world,
+            Fault::Clog {
+                links: clogged,
+                clog_ns: MS,
+            },
+        );
+        counted(&world, &NAMES_OF_LINKS)
+    };
+    assert_eq!(see(true), [vec![], NAMES_OF_LINKS.to_vec()]);
+    assert_eq!(see(false), [NAMES_OF_LINKS.to_vec(), vec![]]);
 }
 
 #[test]

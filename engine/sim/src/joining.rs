@@ -176,7 +176,7 @@ impl<S: StateMachine> World<S> {
             }
             keeping.work.take(event);
         }
-        self.reached.note("join_source_changed", changed);
+        self.reached_of(at).note("join_source_changed", changed);
     }
 
     /// The thread's next turn.
@@ -240,24 +240,22 @@ impl<S: StateMachine> World<S> {
         let count = |inputs: &[Input], is: &dyn Fn(&&Input) -> bool| {
             inputs.iter().filter(|input| is(input)).count() as u64
         };
-        self.reached
-            .note("join_snapshot_taken", count(&turned.inputs, &taken));
-        self.reached
-            .note("join_chunk_served", count(&turned.inputs, &served));
         let has_pruned = turned.pruned_bytes > 0;
-        self.reached.note("join_log_pruned", u64::from(has_pruned));
-        if has_pruned && self.is_somebody_far_behind(at) {
-            self.reached.note("join_pruned_below_somebody", 1);
-        }
+        let is_below_somebody = has_pruned && self.is_somebody_far_behind(at);
+        let reached = self.reached_of(at);
+        reached.note("join_snapshot_taken", count(&turned.inputs, &taken));
+        reached.note("join_chunk_served", count(&turned.inputs, &served));
+        reached.note("join_log_pruned", u64::from(has_pruned));
+        reached.note("join_pruned_below_somebody", u64::from(is_below_somebody));
+        reached.note("join_lie_refused", turned.lies);
         if let Some(chunks) = turned.begun {
-            self.reached.note("join_begun", 1);
-            self.reached.note("join_resumed", u64::from(chunks > 0));
+            reached.note("join_begun", 1);
+            reached.note("join_resumed", u64::from(chunks > 0));
             self.trace.tell(
                 self.now_ns,
                 format_args!("v{at} joins: {chunks} chunks are here"),
             );
         }
-        self.reached.note("join_lie_refused", turned.lies);
         for &liar in &turned.liars {
             if !self.is_byzantine(at) && !self.may_be_accused(liar) {
                 let what = format!("v{at} takes {liar:?} for a liar about a snapshot");
@@ -295,7 +293,7 @@ impl<S: StateMachine> World<S> {
     /// A snapshot of peers is whole: the process stops in good order and is started again, unless
     /// it dies before that or in its next start.
     fn begin_anew(&mut self, at: usize, height: u64) {
-        self.reached.note("join_fetched", 1);
+        self.reached_of(at).note("join_fetched", 1);
         self.trace
             .note(self.now_ns, b'j', at, 0, &height.to_le_bytes());
         self.trace.tell(
@@ -342,8 +340,8 @@ impl<S: StateMachine> World<S> {
         self.end_life(at, Ending::Power);
         if is_torn {
             self.members[at].joins_broken += 1;
-            self.faults.torn_power_cuts += 1;
-            self.reached.note("join_torn", 1);
+            self.faults_of(at).torn_power_cuts += 1;
+            self.reached_of(at).note("join_torn", 1);
             let down_ns = self.dice.between(1, 100) * MS;
             self.schedule(down_ns, Due::Start { at });
         }
@@ -356,7 +354,7 @@ impl<S: StateMachine> World<S> {
         }
         let may_lose_power = self.may_lose_power(at);
         self.members[at].joins_broken += 1;
-        self.reached.note("join_broken", 1);
+        self.reached_of(at).note("join_broken", 1);
         let down_ns = self.dice.between(1, 100) * MS;
         match self.dice.below(3) {
             0 if may_lose_power => {
@@ -365,11 +363,11 @@ impl<S: StateMachine> World<S> {
                 self.members[at].crash_again = Some(Again::Power { steps });
             }
             1 if may_lose_power => {
-                self.faults.power_cuts += 1;
+                self.faults_of(at).power_cuts += 1;
                 self.die(at, Ending::Power, down_ns);
             }
             _ => {
-                self.faults.kills += 1;
+                self.faults_of(at).kills += 1;
                 self.die(at, Ending::Process, down_ns);
             }
         }

@@ -38,6 +38,7 @@ mod scale;
 pub mod scenes;
 mod schedule;
 mod script;
+mod shown;
 mod site;
 mod standing;
 mod tape;
@@ -47,7 +48,9 @@ mod watch;
 mod world;
 
 pub use app::App;
-pub use byzantine::{ActorCounts, ActorName, Beside, Byzantine, ByzantineCounts, Deed, Deeds};
+pub use byzantine::{
+    ActorCounts, ActorName, Beside, Byzantine, ByzantineCounts, Deed, Deeds, Occasion,
+};
 pub use checks::Violation;
 pub use counts::FaultCounts;
 pub use exhaustive::{
@@ -63,3 +66,4 @@ pub use scale::{
     ScaleOptions, SyncTimes, predict,
 };
 pub use script::Scenario;
+pub use shown::Shown;

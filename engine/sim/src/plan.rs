@@ -51,6 +51,10 @@ const LATE_PERCENT: u64 = 50;
 pub(crate) const PINNED_SEEDS: [u64; 17] = [
     4, 14, 24, 26, 32, 47, 52, 65, 160, 1_064, 5_044, 5_145, 20_025, 20_160, 20_394, 41_214, 50_052,
 ];
+/// So many of a hundred runs that name a false witness have somebody honest who has to ask it.
+const LOSS_PERCENT: u64 = 50;
+/// 3F + 2P + 1 and one more, with F and P of 1: of fewer C is 0.
+const LOSS_VALIDATORS_MIN: usize = 7;
 /// One seed in so many uses real signatures.
 const REAL_SIGNATURES_EVERY: u64 = 50;
 /// One seed in so many with a censor has turns long enough for T_turn (protocol.md 2.6).
@@ -162,6 +166,8 @@ pub(crate) struct Plan {
     pub(crate) has_snapshots: bool,
     /// Who may be away for so long that it has to.
     pub(crate) joiners: Vec<usize>,
+    /// Who loses its disk beside one that lies to whoever asks what it said.
+    pub(crate) loser: Option<usize>,
     /// Whether clients sign their commands, with Ed25519 in any case.
     pub(crate) is_signed: bool,
     /// Whether clients close their sessions now and then and open them anew.
@@ -217,6 +223,7 @@ impl Plan {
             has_rot: draws(options, "rot", ROT_PERCENT),
             has_snapshots: options.scenario == Scenario::Join,
             joiners: Vec::new(),
+            loser: None,
             is_signed: draws(options, "signed", SIGNED_PERCENT),
             has_visits: draws(options, "visits", VISITS_PERCENT),
             executes_late: draws(options, "late", LATE_PERCENT),
@@ -272,6 +279,10 @@ impl Plan {
         if request.is_any() {
             self.make_room_for_one();
         }
+        let has_loss = self.draws_loss(options);
+        if has_loss {
+            self.make_room_for_a_loss();
+        }
         self.cast = Cast::draw(&request, &order, &self.stakes, self.fault, options.seed);
         if self.is_signed && options.scenario == Scenario::Byzantine {
             self.cast.add_forger();
@@ -284,6 +295,9 @@ impl Plan {
         order.sort_by_key(|&place| !self.cast.is_byzantine(place));
         let crash = self.thresholds().map_or(0, |found| found.crash.amount());
         self.abstainers = self.within(self.fault + crash, &order);
+        let mut honest = self.abstainers.iter().copied();
+        let loser = honest.find(|&place| !self.cast.is_byzantine(place));
+        self.loser = loser.filter(|_| has_loss);
         self.bad_clocks = if self.cast.is_any() {
             self.within(self.fault, &self.abstainers)
         } else {
@@ -312,6 +326,26 @@ impl Plan {
         let fault = default_fault(&weights);
         self.fault = fault.amount();
         self.slack = default_slack(total, fault).amount();
+    }
+
+    /// Whether somebody honest is to lose its disk beside a false witness: in a share of the runs
+    /// that name one and have enough validators for both.
+    fn draws_loss(&self, options: &RunOptions) -> bool {
+        let is_named = options
+            .byzantine
+            .actors
+            .contains(&Some(ActorName::FenceLiar));
+        is_named
+            && options.scenario.loses_disks()
+            && self.stakes.len() >= LOSS_VALIDATORS_MIN
+            && Dice::new(options.seed, "loss beside a liar").percent(LOSS_PERCENT)
+    }
+
+    /// All are made equal, and of F + C one may be Byzantine and another one abstain.
+    fn make_room_for_a_loss(&mut self) {
+        self.stakes.fill(1);
+        self.fault = 1;
+        self.slack = 1;
     }
 
     /// The first of `order` that together weigh no more than `budget`.
@@ -494,6 +528,35 @@ mod tests {
             assert!(plan.begins.is_none() && !plan.is_signed);
             assert!(!plan.has_rot && !plan.has_visits && !plan.executes_late);
         }
+    }
+
+    #[test]
+    fn a_share_of_the_runs_with_a_false_witness_has_an_honest_one_that_loses_its_disk() {
+        let drawn = |validators| {
+            (0..100).map(move |seed| RunOptions {
+                seed,
+                validators,
+                scenario: Scenario::Mixed,
+                byzantine: Byzantine {
+                    actors: [Some(ActorName::FenceLiar), None],
+                    ..Byzantine::default()
+                },
+            })
+        };
+        for validators in [7, 10] {
+            let plans: Vec<Plan> = drawn(validators).map(|one| Plan::draw(&one)).collect();
+            let losers = plans.iter().filter(|plan| plan.loser.is_some());
+            assert!((25..75).contains(&losers.clone().count()));
+            for plan in losers {
+                let found = plan.thresholds().unwrap();
+                assert_eq!((found.fault.amount(), found.crash.amount()), (1, 1));
+                let loser = plan.loser.unwrap();
+                assert!(!plan.cast.is_byzantine(loser) && plan.abstainers.contains(&loser));
+                assert!(plan.cast.has(ActorName::FenceLiar));
+            }
+        }
+        let mut few = drawn(6).map(|one| Plan::draw(&one));
+        assert!(few.all(|plan| plan.loser.is_none()));
     }
 
     #[test]

@@ -102,9 +102,10 @@ impl<S: StateMachine> World<S> {
             pause_ns: RETRY_NS,
             ..Turn::default()
         });
-        self.reached.note("scrub_found", turned.found);
-        self.reached.note("scrub_repaired", turned.repaired);
-        self.reached.note("scrub_asked", inputs.len() as u64);
+        let reached = self.reached_of(at);
+        reached.note("scrub_found", turned.found);
+        reached.note("scrub_repaired", turned.repaired);
+        reached.note("scrub_asked", inputs.len() as u64);
         if turned.is_pass {
             self.members[at].forget_mended();
         }

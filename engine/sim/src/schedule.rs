@@ -15,6 +15,8 @@ const MORE_PERCENT: u64 = 60;
 /// Name of the stream of lost disks, which another share of the runs has.
 const LOST: &str = "lost disks";
 const LOST_PERCENT: u64 = 25;
+/// The same of one that loses its disk beside a false witness.
+const LOSER: &str = "loser";
 const ROT: &str = "rotten bytes";
 const JOINERS: &str = "joiners";
 /// In so many of a hundred runs somebody loses its disk late, where anybody may.
@@ -178,6 +180,13 @@ pub(crate) fn draw(plan: &Plan, scenario: Scenario, seed: u64) -> Vec<Event> {
             let at_ns = dice.below(plan.trouble_ns);
             draw_one(Kind::LostDisk, at_ns, plan, &mut dice, &mut events);
         }
+    }
+    if let Some(victim) = plan.loser {
+        let mut dice = Dice::new(seed, LOSER);
+        let at_ns = dice.below(plan.trouble_ns);
+        let down_ns = dice.between(1, 100) * MS;
+        let fault = Fault::LostDisk { victim, down_ns };
+        events.push(Event { at_ns, fault });
     }
     if plan.has_snapshots {
         draw_joiners(plan, &mut Dice::new(seed, JOINERS), &mut events);

@@ -13,7 +13,7 @@ use quorate_consensus::input::Input;
 use quorate_consensus::message::Message;
 use quorate_consensus::wire;
 
-use crate::checks::{Checks, Violation, conduct, records};
+use crate::checks::{Checks, Violation, conduct, leases, records};
 use crate::clients::{Heard, Submission};
 use crate::member::{Delivered, Life, Turned};
 use crate::world::{World, index};
@@ -25,14 +25,12 @@ impl<S: StateMachine> World<S> {
             return;
         };
         let (height, root) = life.root();
-        self.reached.note_start(&life.companions.summary);
+        let summary = life.companions.summary.clone();
         self.trace.tell(
             self.now_ns,
-            format_args!(
-                "v{at} starts at height {height}: {:?}",
-                life.companions.summary.lease
-            ),
+            format_args!("v{at} starts at height {height}: {:?}", summary.lease),
         );
+        self.reached_of(at).note_start(&summary);
         if self.is_byzantine(at) {
             return;
         }
@@ -50,10 +48,9 @@ impl<S: StateMachine> World<S> {
             for (_, bytes) in &turned.frames {
                 self.note_byzantine_frame(at, bytes);
             }
-            turned
-                .events
-                .iter()
-                .for_each(|event| self.note_event(event));
+            for event in &turned.events {
+                self.note_event(at, event);
+            }
             return turned;
         }
         for (to, bytes) in &turned.frames {
@@ -63,6 +60,7 @@ impl<S: StateMachine> World<S> {
                     let line = format_args!("v{at} to {to:?}: {:?}", message.as_ref());
                     self.trace.tell(self.now_ns, line);
                     self.watch_message(at, message.as_ref());
+                    self.watch_lease(at, message.as_ref());
                     self.watch_shown(*to, message.as_ref());
                 }
                 Err(error) => {
@@ -167,7 +165,7 @@ impl<S: StateMachine> World<S> {
         self.trace
             .tell(self.now_ns, format_args!("v{at} {event:?}"));
         self.note_accusation(index(at), event);
-        self.note_event(event);
+        self.note_event(at, event);
         if let Event::Entered { window, .. } = event {
             let is_promised = self.is_progress_promised();
             let progress = &mut self.checks.progress;
@@ -186,34 +184,33 @@ impl<S: StateMachine> World<S> {
         self.checks.take(outcome);
     }
 
-    fn note_event(&mut self, event: &Event) {
+    fn note_event(&mut self, at: usize, event: &Event) {
         let name = match event {
             Event::Durable(_) => "r11_flushed_by_many",
-            Event::Alarm(Alarm::DiskOlderThanSent(_)) => "r12_old_disk_noticed",
             Event::Alarm(Alarm::Recovered(_)) => "r13_recovered",
+            // An honest one that says so accuses itself (`checks::conduct`).
+            Event::Alarm(Alarm::DiskOlderThanSent(_)) => return self.note_old_disk(at),
             _ => return,
         };
-        self.reached.note(name, 1);
+        self.reached_of(at).note(name, 1);
     }
 
     /// A validator says something.
     fn watch_message(&mut self, from: usize, message: &Message) {
         self.reached.note_message(message);
+        if let Some((window, record)) = records::own(message) {
+            self.checks.records.see(from, window, record);
+        }
         match message {
             Message::Propose(propose) => {
                 self.watch_proposal(from, &propose.header);
                 self.see_payload(&propose.header, &propose.payload);
-                if let Some(record) = &propose.record {
-                    self.checks.records.see(from, propose.header.window, record);
-                }
                 propose
                     .justification
                     .iter()
                     .for_each(|proof| self.watch_certificate(from, proof));
             }
-            Message::Vote(vote) => self.checks.records.see(from, vote.window, &vote.record),
             Message::Status(status) => {
-                self.checks.records.see(from, status.window, &status.record);
                 self.checks.certificates.finalize(from, &status.finalized);
                 self.note_flushed(from, status.flushed.number());
             }
@@ -236,7 +233,8 @@ impl<S: StateMachine> World<S> {
                     .iter()
                     .for_each(|proof| self.watch_certificate(from, proof));
             }
-            Message::Get(_)
+            Message::Vote(_)
+            | Message::Get(_)
             | Message::Recover { .. }
             | Message::Evidence(_)
             | Message::FenceAsk { .. }
@@ -245,6 +243,18 @@ impl<S: StateMachine> World<S> {
             | Message::Attestation { .. }
             | Message::Snapshot(_) => {}
         }
+    }
+
+    /// What an honest validator says of its own has to be within what is on its disk.
+    fn watch_lease(&mut self, at: usize, message: &Message) {
+        let member = &self.members[at];
+        if member.life.is_none() || !leases::is_judged(message) {
+            return;
+        }
+        let lease = member.disk.durable_lease();
+        let leads = |window| self.set.leader(window) == index(at);
+        let outcome = leases::judge(at, lease, message, leads);
+        self.checks.take(outcome);
     }
 
     /// An honest validator shows what others said to it.

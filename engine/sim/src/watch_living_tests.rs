@@ -7,8 +7,11 @@ use crate::plan::RunOptions;
 use crate::script::Scenario;
 use crate::tape::Tape;
 use quorate_consensus::machine::{Disposition, PeerFault};
+use quorate_consensus::message::Vote;
 use quorate_consensus::payload::{Entry, Lane, encode_entry};
-use quorate_consensus::types::Window;
+use quorate_consensus::record::Record;
+use quorate_consensus::restart::LeaseFile;
+use quorate_consensus::types::{Epoch, Window};
 
 /// A world without faults, once everybody runs.
 fn running(byzantine: Byzantine) -> World<Tape> {
@@ -81,6 +84,45 @@ fn an_honest_peer_that_is_dropped_for_what_it_sent_is_found_and_a_byzantine_one_
     assert_eq!(drops(liar, one), [""; 0]);
     assert_eq!(drops(one, liar), [""; 0], "nobody believes it");
     assert_eq!(drops(one, other), ["conduct"]);
+}
+
+#[test]
+fn what_a_validator_says_where_its_lease_does_not_let_it_is_found() {
+    let says = |window: u64, changes: fn(&mut LeaseFile)| {
+        let mut world = running(Byzantine::default());
+        let disk = &world.members[0].disk;
+        let mut file = LeaseFile {
+            lease: disk.durable_lease().unwrap(),
+            boot_id: disk.boot_id(),
+            ..LeaseFile::default()
+        };
+        file.lease.lease = Some(Window::new(70));
+        changes(&mut file);
+        let mut on_disk = quorate_log::LeaseFile::new(&disk.folder());
+        on_disk.replace(&file.encode()).unwrap();
+        let vote = Message::Vote(Vote {
+            epoch: Epoch::ZERO,
+            window: Window::new(window),
+            record: Record {
+                stop: true,
+                ..Record::default()
+            },
+            signature: None,
+        });
+        let mut frame = Vec::new();
+        wire::encode(&vote, &mut frame);
+        let turned = Turned {
+            frames: vec![(Destination::All, frame.into())],
+            ..Turned::default()
+        };
+        world.watch_turn(0, turned);
+        found(&mut world)
+    };
+    let abstains: fn(&mut LeaseFile) = |file| file.lease.abstain_until = Some(Window::new(60));
+    assert_eq!(says(60, |_| ()), [""; 0]);
+    assert_eq!(says(60, abstains), ["leases"]);
+    assert_eq!(says(61, abstains), [""; 0]);
+    assert_eq!(says(71, abstains), ["leases"], "above the lease");
 }
 
 /// A command of the first client with this number.

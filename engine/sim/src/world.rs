@@ -56,6 +56,7 @@ pub(crate) struct World<S> {
     pub(crate) clients: Clients,
     pub(crate) checks: Checks,
     pub(crate) trace: Trace,
+    /// Of the honest: what happens to Byzantine ones is counted with the troupe.
     pub(crate) faults: FaultCounts,
     pub(crate) reached: Reached,
     pub(crate) events: Vec<Event>,
@@ -102,7 +103,7 @@ impl<S: StateMachine> World<S> {
         let past = Past::new(&plan, keyring.keys(), app.make(), &before)?;
         let set = Arc::clone(&past.set);
         clients.sign_for(&set);
-        let troupe = Troupe::new(plan.cast.clone(), seed);
+        let troupe = Troupe::new(&plan, seed);
         // Second copies of twins stand behind the validators.
         let len = troupe.cast.places();
         let owner = |place| keyring.keys()[troupe.cast.validator(place)].public();
@@ -430,8 +431,9 @@ impl<S: StateMachine> World<S> {
         for job in turned.sync {
             let member = &mut self.members[at];
             let call_ns = member.disk.call_ns(self.now_ns);
-            self.faults.disk_stalls += u64::from(member.disk.take_stall());
-            let Some(running) = member.life.as_mut() else {
+            let has_stalled = member.disk.take_stall();
+            self.faults_of(at).disk_stalls += u64::from(has_stalled);
+            let Some(running) = self.members[at].life.as_mut() else {
                 return;
             };
             // One thread makes the calls, one after the other.

@@ -193,6 +193,12 @@ impl Cast {
         self.parts.iter().any(|part| part.actors.contains(&actor))
     }
 
+    /// Whether another validator plays this.
+    pub(crate) fn has_beside(&self, validator: usize, actor: ActorName) -> bool {
+        let mut parts = self.parts.iter().enumerate();
+        parts.any(|(place, part)| place != validator && part.actors.contains(&actor))
+    }
+
     /// Whether two processes run with one key anywhere.
     pub(crate) const fn has_twins(&self) -> bool {
         !self.twins.is_empty()

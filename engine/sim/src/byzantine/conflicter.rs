@@ -11,7 +11,7 @@ use quorate_consensus::record::Record;
 use quorate_consensus::types::{Index, ValidatorIndex, Window};
 
 use super::Actor;
-use super::deeds::{Deed, Done};
+use super::deeds::{Deed, Done, Occasion, RIVAL};
 use super::stage::{Stage, own_record};
 
 /// The voter of two faces.
@@ -55,6 +55,13 @@ impl Actor for Conflicter {
             (Deed::Changed, "status"),
             (Deed::Made, "vote"),
         ]
+    }
+
+    fn deeds_at(&self, occasion: Occasion) -> &'static [Done] {
+        match occasion {
+            Occasion::Fork => &[(Deed::Named, RIVAL)],
+            Occasion::Loss => &[],
+        }
     }
 
     fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, mut message: Message) {

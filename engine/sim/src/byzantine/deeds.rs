@@ -3,18 +3,20 @@
 //! Owns the names of deeds and their measure: what an actor was given, held against what it gave.
 //! Never: asks the actor, so that one which does nothing cannot say that it did something.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
 use quorate_consensus::message::{Message, SnapshotPart};
 use quorate_consensus::types::ValidatorIndex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::stage::{Outgoing, Wish, Words, bytes_of};
+use super::stage::{Outgoing, Plot, Wish, Words, bytes_of};
+use crate::checks::records;
 use crate::scenes::kind_of;
 
 /// A way of not being honest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Deed {
     /// What the own replica said did not leave.
@@ -33,6 +35,8 @@ pub enum Deed {
     Fed,
     /// Something was done to the own machine.
     Rigged,
+    /// What left stands for what the own replica did not stand for.
+    Named,
 }
 
 impl Deed {
@@ -46,6 +50,7 @@ impl Deed {
             Self::Misheard => "misheard",
             Self::Fed => "fed",
             Self::Rigged => "rigged",
+            Self::Named => "named",
         }
     }
 }
@@ -53,6 +58,32 @@ impl Deed {
 impl fmt::Display for Deed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+/// What not every run gives an actor the occasion for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Occasion {
+    /// A fellow shows two branches (`equivocator`).
+    Fork,
+    /// Somebody honest loses its disk, and has to ask what it said (R13).
+    Loss,
+}
+
+impl Occasion {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        [Self::Fork, Self::Loss].into_iter()
+    }
+
+    /// After so many of them all that it is for must have been done. Whoever has lost its disk
+    /// needs the answers of some alone: the liar gave one in one run of six.
+    pub(super) const fn runs_for_deeds(self) -> u64 {
+        match self {
+            Self::Fork => 40,
+            Self::Loss => 240,
+        }
     }
 }
 
@@ -67,22 +98,25 @@ pub(crate) const CLOCK: &str = "clock";
 pub(crate) const DISK: &str = "disk";
 /// The connections of the two copies of a key.
 pub(crate) const SIDES: &str = "sides";
+/// The second branch of a window that a fellow leads.
+pub(crate) const RIVAL: &str = "rival";
 
 /// How often each was done.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Deeds(BTreeMap<Deed, BTreeMap<&'static str, u64>>);
+pub struct Deeds(BTreeMap<Deed, BTreeMap<Cow<'static, str>, u64>>);
 
 impl Deeds {
     pub(crate) fn note(&mut self, (deed, what): Done) {
-        *self.0.entry(deed).or_default().entry(what).or_default() += 1;
+        let things = self.0.entry(deed).or_default();
+        *things.entry(Cow::Borrowed(what)).or_default() += 1;
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
         for (deed, things) in &other.0 {
             let own = self.0.entry(*deed).or_default();
             for (what, count) in things {
-                *own.entry(what).or_default() += count;
+                *own.entry(what.clone()).or_default() += count;
             }
         }
     }
@@ -143,6 +177,26 @@ pub(crate) fn wished(wishes: &[Wish], done: &mut Vec<Done>) {
     }));
 }
 
+/// What of that left for the honest stands for the second branch of a fork, where the own replica,
+/// if it said anything, did not.
+pub(crate) fn named(plot: &Plot, given: Option<&Message>, out: &[&Outgoing], done: &mut Vec<Done>) {
+    let is_for_rival = |message: &Message| {
+        records::own(message).is_some_and(|(window, record)| {
+            let rival = plot.top(window, true);
+            rival.is_some_and(|rival| record.tip == Some(rival) || record.also.contains(&rival))
+        })
+    };
+    if given.is_some_and(is_for_rival) {
+        return;
+    }
+    let is_named = |one: &&&Outgoing| match &one.words {
+        Words::Message(message) => is_for_rival(message),
+        Words::Bytes(_) => false,
+    };
+    let count = out.iter().filter(is_named).count();
+    done.extend(std::iter::repeat_n((Deed::Named, RIVAL), count));
+}
+
 fn is_same(words: &Words, message: &Message) -> bool {
     match words {
         Words::Message(said) => **said == *message,
@@ -171,6 +225,9 @@ fn kind(message: &Message) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quorate_consensus::message::Vote;
+    use quorate_consensus::record::Record;
+    use quorate_consensus::types::{BlockId, Epoch, Index, Window};
 
     const PEER: ValidatorIndex = ValidatorIndex::new(1);
     const OTHER: ValidatorIndex = ValidatorIndex::new(2);
@@ -224,6 +281,39 @@ mod tests {
             (Deed::Made, "fence"),
         ];
         assert_eq!(seen(&instead), expected);
+    }
+
+    #[test]
+    fn a_record_for_the_second_branch_is_seen_unless_the_replica_said_it() {
+        let window = Window::new(3);
+        let [one, rival] = [1, 2].map(|mark| (Index::ZERO, BlockId::new([mark; 32])));
+        let mut plot = Plot::new(vec![OTHER]);
+        let vote = |tip, also: &[(Index, BlockId)]| {
+            Message::Vote(Vote {
+                epoch: Epoch::ZERO,
+                window,
+                record: Record {
+                    tip: Some(tip),
+                    also: also.to_vec(),
+                    ..Record::default()
+                },
+                signature: None,
+            })
+        };
+        let see = |plot: &Plot, given: Option<&Message>, out: Message| {
+            let mut done = Vec::new();
+            named(plot, given, &[&send(PEER, out, 0)], &mut done);
+            done
+        };
+        let for_rival = vote(rival, &[]);
+        assert_eq!(see(&plot, None, for_rival.clone()), [], "nobody forks");
+        plot.note_fork(window, [one, rival]);
+        let deed = [(Deed::Named, RIVAL)];
+        assert_eq!(see(&plot, None, for_rival.clone()), deed);
+        assert_eq!(see(&plot, Some(&vote(one, &[])), for_rival.clone()), deed);
+        assert_eq!(see(&plot, None, vote(one, &[rival])), deed);
+        assert_eq!(see(&plot, None, vote(one, &[])), []);
+        assert_eq!(see(&plot, Some(&for_rival), for_rival.clone()), []);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use quorate_consensus::record::Record;
 use quorate_consensus::types::{BlockId, Index, ValidatorIndex, Window};
 
 use super::Actor;
-use super::deeds::{Deed, Done};
+use super::deeds::{Deed, Done, Occasion};
 use super::stage::Stage;
 
 /// The false witness.
@@ -70,6 +70,13 @@ impl FenceLiar {
 impl Actor for FenceLiar {
     fn deeds(&self) -> &'static [Done] {
         &[(Deed::Made, "fence"), (Deed::Changed, "fence")]
+    }
+
+    fn deeds_at(&self, occasion: Occasion) -> &'static [Done] {
+        match occasion {
+            Occasion::Fork => &[],
+            Occasion::Loss => &[(Deed::Changed, "recover")],
+        }
     }
 
     fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, mut message: Message) {

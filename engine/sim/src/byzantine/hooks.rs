@@ -15,16 +15,23 @@ use quorate_consensus::message::Message;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::wire;
 
+use super::ActorName;
 use super::cast::{Cast, TWINS};
 use super::counts::{ActorCounts, ByzantineCounts};
-use super::deeds::{Deed, Done, SIDES};
+use super::deeds::{Deed, Done, Occasion, SIDES};
 use super::puppet::{Lent, Moment, Puppet, bytes};
 use super::stage::{Plot, Wish, bytes_of};
 use super::twins::TwinScript;
 use crate::checks::conduct;
+use crate::counts::FaultCounts;
 use crate::disk::Ending;
+use crate::plan::Plan;
 use crate::queue::Due;
+use crate::reached::Reached;
 use crate::world::{MS, US, World, index};
+
+/// Directions, each from one process to another.
+type Links = Vec<(usize, usize)>;
 
 /// The Byzantine validators of a run.
 pub(crate) struct Troupe {
@@ -36,7 +43,8 @@ pub(crate) struct Troupe {
 }
 
 impl Troupe {
-    pub(crate) fn new(cast: Cast, seed: u64) -> Self {
+    pub(crate) fn new(plan: &Plan, seed: u64) -> Self {
+        let cast = plan.cast.clone();
         let mut counts = ByzantineCounts {
             runs: u64::from(cast.is_any()),
             ..ByzantineCounts::default()
@@ -44,7 +52,14 @@ impl Troupe {
         let mut puppets = BTreeMap::new();
         for place in 0..cast.validators() {
             for name in cast.names(place) {
-                counts.actors.entry(name).or_default().played += 1;
+                let one = counts.actors.entry(name.into()).or_default();
+                one.played += 1;
+                if cast.has_beside(place, ActorName::Equivocator) {
+                    *one.occasions.entry(Occasion::Fork).or_default() += 1;
+                }
+                if plan.loser.is_some() {
+                    *one.occasions.entry(Occasion::Loss).or_default() += 1;
+                }
             }
             if !cast.actors(place).is_empty() {
                 puppets.insert(place, Puppet::new(index(place), cast.actors(place), seed));
@@ -72,18 +87,57 @@ impl Troupe {
     }
 
     fn note_deed(&mut self, name: &'static str, done: Done) {
-        let counts = self.counts.actors.entry(name).or_default();
+        let counts = self.counts.actors.entry(name.into()).or_default();
         counts.deeds.note(done);
     }
 
     fn count(&mut self, place: usize, count: impl Fn(&mut ActorCounts)) {
         for name in self.cast.names(self.cast.validator(place)) {
-            count(self.counts.actors.entry(name).or_default());
+            count(self.counts.actors.entry(name.into()).or_default());
         }
     }
 }
 
 impl<S: StateMachine> World<S> {
+    /// Where what a validator does is noted: what a Byzantine one does has not been tried.
+    pub(crate) fn reached_of(&mut self, at: usize) -> &mut Reached {
+        if self.is_byzantine(at) {
+            &mut self.troupe.counts.reached
+        } else {
+            &mut self.reached
+        }
+    }
+
+    /// Where what is done to a validator is counted.
+    pub(crate) fn faults_of(&mut self, at: usize) -> &mut FaultCounts {
+        let is_honest = !self.is_byzantine(at);
+        self.faults_among(is_honest)
+    }
+
+    /// Where what is done to validators is counted that are all honest, or not.
+    pub(crate) const fn faults_among(&mut self, is_honest: bool) -> &mut FaultCounts {
+        if is_honest {
+            &mut self.faults
+        } else {
+            &mut self.troupe.counts.faults
+        }
+    }
+
+    /// Links between two honest ones, and the others.
+    pub(crate) fn by_honesty(&self, links: &[(usize, usize)]) -> [(Links, bool); 2] {
+        let is_honest = |link: &(usize, usize)| {
+            let (one, other) = *link;
+            !self.is_byzantine(one) && !self.is_byzantine(other)
+        };
+        let (honest, others) = links.iter().copied().partition(is_honest);
+        [(honest, true), (others, false)]
+    }
+
+    /// The replica of a validator has noticed that its disk is older than what it said.
+    pub(crate) fn note_old_disk(&mut self, at: usize) {
+        self.troupe.count(at, |counts| counts.old_disks += 1);
+    }
+
     /// Whose key the process at a place has.
     pub(crate) fn validator(&self, place: usize) -> ValidatorIndex {
         index(self.troupe.cast.validator(place))

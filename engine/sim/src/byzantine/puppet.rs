@@ -70,7 +70,10 @@ impl Puppet {
     pub(crate) fn new(own: ValidatorIndex, actors: &[ActorName], seed: u64) -> Self {
         Self {
             own,
-            actors: actors.iter().map(|&name| (name, name.actor())).collect(),
+            actors: actors
+                .iter()
+                .map(|&name| (name, name.actor(seed)))
+                .collect(),
             dice: Dice::new(seed, &format!("puppet {}", own.number())),
             copy: None,
         }
@@ -118,6 +121,7 @@ impl Puppet {
             moment.note(lent, self.actors[number].0, mark, |out, done| {
                 deeds::heard(&given, heard.as_ref(), done);
                 deeds::made(out, done);
+                deeds::named(lent.plot, None, out, done);
             });
         }
         (heard, moment)
@@ -129,7 +133,10 @@ impl Puppet {
         for number in 0..self.actors.len() {
             let mark = moment.mark();
             self.on_stage(lent, number, &mut moment, |actor, stage| actor.act(stage));
-            moment.note(lent, self.actors[number].0, mark, deeds::made);
+            moment.note(lent, self.actors[number].0, mark, |out, done| {
+                deeds::made(out, done);
+                deeds::named(lent.plot, None, out, done);
+            });
         }
         moment
     }
@@ -150,6 +157,7 @@ impl Puppet {
                 if !lent.plot.is_fellow(outgoing.to) {
                     moment.note(lent, self.actors[number].0, mark, |out, done| {
                         deeds::said(outgoing.to, &given, out, done);
+                        deeds::named(lent.plot, Some(&given), out, done);
                     });
                 }
                 for later in &mut moment.out[mark.0..] {
@@ -246,6 +254,6 @@ mod tests {
     #[test]
     fn what_an_actor_does_to_the_honest_is_seen_and_not_what_it_does_to_fellows() {
         let silence = (ActorName::Silent, (Deed::Withheld, "fence"));
-        assert_eq!(seen(ActorName::Silent.actor()), [silence]);
+        assert_eq!(seen(ActorName::Silent.actor(0)), [silence]);
     }
 }

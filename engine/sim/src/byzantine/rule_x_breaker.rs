@@ -8,7 +8,7 @@ use quorate_consensus::message::Message;
 use quorate_consensus::types::{Index, ValidatorIndex};
 
 use super::Actor;
-use super::deeds::{Deed, Done};
+use super::deeds::{Deed, Done, Occasion, RIVAL};
 use super::stage::{Stage, change_record, own_record};
 
 /// The double voter across a fallback.
@@ -22,6 +22,13 @@ impl Actor for RuleXBreaker {
             (Deed::Changed, "status"),
             (Deed::Made, "vote"),
         ]
+    }
+
+    fn deeds_at(&self, occasion: Occasion) -> &'static [Done] {
+        match occasion {
+            Occasion::Fork => &[(Deed::Named, RIVAL)],
+            Occasion::Loss => &[],
+        }
     }
 
     fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, mut message: Message) {

@@ -12,6 +12,7 @@ pub(crate) mod conduct;
 pub(crate) mod durable;
 pub(crate) mod headers;
 pub(crate) mod held;
+pub(crate) mod leases;
 pub(crate) mod progress;
 pub(crate) mod proposals;
 pub(crate) mod records;

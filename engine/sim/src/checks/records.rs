@@ -15,6 +15,19 @@ use quorate_consensus::types::{BlockId, Index, Window};
 use super::Violation;
 use super::headers::HeaderBook;
 
+/// The own record that a message carries, with its window.
+pub(crate) fn own(message: &Message) -> Option<(Window, &Record)> {
+    match message {
+        Message::Vote(vote) => Some((vote.window, &vote.record)),
+        Message::Status(status) => Some((status.window, &status.record)),
+        Message::Propose(propose) => {
+            let window = propose.header.window;
+            propose.record.as_ref().map(|record| (window, record))
+        }
+        _ => None,
+    }
+}
+
 /// The records of others that a message to `to` shows: whose, about which window, and what. Each
 /// was said by that validator, to whoever shows it.
 pub(crate) fn shown(to: Option<usize>, message: &Message) -> Vec<(usize, Window, &Record)> {

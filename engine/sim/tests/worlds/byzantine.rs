@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::{LazyLock, OnceLock};
 
 use quorate_sim::{
-    ActorName, Byzantine, ByzantineCounts, RunOptions, Scenario, Summary, SweepOptions, run, sweep,
+    ActorName, Byzantine, ByzantineCounts, Occasion, RunOptions, Scenario, Summary, SweepOptions,
+    run, sweep,
 };
 
 /// Seeds in which a joiner asked the one that lies for chunks when they were chosen; few are.
@@ -102,6 +103,44 @@ fn pairs_are_survived_with_everything_else_going_wrong() {
     }
     let pair = [ActorName::Equivocator, ActorName::Conflicter];
     assert_good(with(&pair), 7, Scenario::Calm, 4);
+}
+
+/// Of four with equal stakes no honest one may lose its disk beside it, so that nobody asks.
+#[test]
+fn a_false_witness_lies_to_whoever_lost_its_disk_beside_it() {
+    let name = ActorName::FenceLiar.name();
+    let mut found = ByzantineCounts::default();
+    let mut seeds = 0..24;
+    while !found.lacking_at(name, Occasion::Loss).is_empty()
+        && let Some(seed) = seeds.next()
+    {
+        let liar = with(&[ActorName::FenceLiar]);
+        let summary = swept(liar, 7, Scenario::Mixed, seed..seed + 1);
+        assert_eq!(summary.failures, []);
+        found.add(&summary.byzantine);
+    }
+    assert_eq!(found.lacking_at(name, Occasion::Loss), [""; 0]);
+    assert!(found.of(name).occasions[&Occasion::Loss] > 0);
+}
+
+/// Votes for either branch of a fork need somebody who forks, and another validator that votes.
+#[test]
+fn whoever_votes_beside_an_equivocator_stands_for_its_second_branch() {
+    for voter in [ActorName::Conflicter, ActorName::RuleXBreaker] {
+        let pair = with(&[ActorName::Equivocator, voter]);
+        let mut found = ByzantineCounts::default();
+        let mut seeds = 0..24;
+        let lacking = |found: &ByzantineCounts| found.lacking_at(voter.name(), Occasion::Fork);
+        assert_ne!(lacking(&found), [""; 0]);
+        while !lacking(&found).is_empty()
+            && let Some(seed) = seeds.next()
+        {
+            let summary = swept(pair, 7, Scenario::Mixed, seed..seed + 1);
+            assert_eq!(summary.failures, []);
+            found.add(&summary.byzantine);
+        }
+        assert_eq!(lacking(&found), [""; 0]);
+    }
 }
 
 #[test]

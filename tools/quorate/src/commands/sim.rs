@@ -6,6 +6,7 @@
 mod exhaustive;
 mod nightly;
 mod predict;
+mod sum;
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -90,6 +91,13 @@ pub(crate) struct Options {
     /// Only the sweeps of the long list whose names contain this
     #[arg(long, value_name = "PART", requires = "nightly", default_value = "")]
     part: String,
+    /// Add up what pieces of the long list have shown, from the files with what --nightly --json
+    /// printed of each: 1 when something of all that can happen never did in all of them together
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    #[arg(conflicts_with_all = ["seeds", "scenario", "threads", "tell", "script", "nightly"])]
+    #[arg(conflicts_with_all = ["exhaustive", "images"])]
+    #[arg(conflicts_with_all = ["validators", "byzantine", "twins", "beyond", "require_all"])]
+    sum: Vec<PathBuf>,
     /// Play a scenario script (engine/sim/scripts) and print its trace instead
     #[arg(long, value_name = "FILE")]
     #[arg(conflicts_with_all = ["tell", "seeds", "scenario", "validators", "threads"])]
@@ -124,6 +132,9 @@ fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
 pub(crate) fn run_seeds(options: &Options) -> Result<Report, Failure> {
     if options.exhaustive {
         return exhaustive::explore(options.validators, options.slots);
+    }
+    if !options.sum.is_empty() {
+        return sum::run(&options.sum);
     }
     if options.predict.is_wanted() {
         return predict::run(&options.predict, options.validators.unwrap_or(VALIDATORS));

@@ -44,12 +44,50 @@ fn what_byzantine_validators_did_is_said_of_a_sweep_and_of_a_night() {
     let deeds = &alone["byzantine"]["actors"]["time-liar"]["deeds"];
     assert!(deeds["rigged"]["clock"].as_u64() > Some(0), "{alone}");
     assert_eq!(alone["inert"], serde_json::json!([]));
-    // A ten-thousandth of 20,000 seeds: the same two.
-    let part = ["--nightly", "--part", "time-liar", "--percent", "0.01"];
+    // Of 14,000 seeds: the same two.
+    let part = [
+        "--nightly",
+        "--part",
+        "time-liar-4",
+        "--percent",
+        "0.0143",
+    ];
     let night = run_json(&[&["sim"], &part[..], &["--seeds", "0..1"]].concat(), 0);
     let sweep = &night["sweeps"][0];
     assert_eq!(sweep["actors"], alone["byzantine"]["actors"], "{night}");
     assert_eq!(sweep["inert"], alone["inert"]);
+}
+
+#[test]
+fn pieces_of_a_night_are_added_up_and_what_is_no_piece_is_refused() {
+    let folder = Folder::new("sum");
+    let piece = |from: &str| {
+        let part = ["sim", "--nightly", "--part", "twins-4", "--percent", "5"];
+        let printed = run(&[&part[..], &["--seeds", from, "--json"]].concat());
+        let file = folder.join(from);
+        std::fs::write(&file, printed.stdout).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let (one, other) = (piece("0..1"), piece("2..3"));
+    let all = run_json(&["sim", "--sum", &one, &other], 0);
+    let sweep = &all["sweeps"][0];
+    assert_eq!((&all["pieces"], &sweep["seeds"]), (&2.into(), &4.into()));
+    assert_eq!(sweep["actors"]["twins"]["played"], 4, "{all}");
+    assert!(sweep["faults"]["frames_sent"].as_u64() > Some(0), "{all}");
+
+    let calm = run(&["sim", "--seeds", "0..1", "--scenario", "calm", "--json"]);
+    let foreign = folder.join("foreign");
+    std::fs::write(&foreign, calm.stdout).unwrap();
+    let (foreign, absent) = (foreign.to_str().unwrap(), "no such file");
+    for (second, what) in [
+        (one.as_str(), "are in part the same"),
+        (foreign, "no report of a night"),
+        (absent, absent),
+    ] {
+        let refused = run_json(&["sim", "--sum", &one, second], 2);
+        let told = refused["error"]["what"].as_str().unwrap();
+        assert!(told.contains(second) && told.contains(what), "{told}");
+    }
 }
 
 #[test]

@@ -68,6 +68,10 @@ fn an_option_of_the_simulator_that_would_not_be_used_is_refused() {
             format!("--validators 4|--scenario calm|{dishonest}"),
         ),
         (
+            "--sum x",
+            format!("{seeded}|{dishonest}|--validators 4|--tell|--nightly|--images 1"),
+        ),
+        (
             "--script x",
             format!("{seeded}|{dishonest}|--validators 4|--tell"),
         ),

@@ -2,11 +2,10 @@
 //!
 //! Owns which sweeps a night is made of and how many seeds each has. Never: judges a run.
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 use quorate_sim::{
-    ActorCounts, ActorName, Byzantine, Failure as RunFailure, ImagesSummary, Scenario, Summary,
+    ActorName, Byzantine, Failure as RunFailure, ImagesSummary, Scenario, Shown, Summary,
     SweepOptions, images, sweep,
 };
 use serde::Serialize;
@@ -24,21 +23,30 @@ const MIXED: [(u16, u64); 5] = [
 ];
 /// Validators and seeds of the sweeps with one or two kinds of Byzantine validators.
 const DRAWN: [(u16, u64); 3] = [(4, 5_000), (6, 5_000), (7, 2_000)];
-/// Seeds of each kind of Byzantine validator.
-const ACTOR_SEEDS: u64 = 20_000;
+/// Validators and seeds of the sweeps with one kind of Byzantine validator: 20,000 of each kind.
+const ACTORS: [(u16, u64); 3] = [(4, 14_000), (6, 3_000), (7, 3_000)];
+/// Those who have more to say where another one shows two branches of its windows.
+const BESIDE_FORKS: [ActorName; 3] = [
+    ActorName::Conflicter,
+    ActorName::RuleXBreaker,
+    ActorName::Nuller,
+];
+/// Validators and seeds of the sweeps with such a pair: enough validators that two are Byzantine.
+const PAIRS: [(u16, u64); 2] = [(7, 2_000), (10, 1_000)];
 /// Validators and seeds of the sweeps in which logs are pruned and validators join. A run of them
 /// has as many blocks as twenty others.
 const JOINS: [(u16, u64); 3] = [(4, 2_000), (5, 1_000), (7, 500)];
 /// Validators and seeds of the sweeps in which a whole site loses its power.
 const SITES: [(u16, u64); 3] = [(4, 10_000), (5, 5_000), (7, 5_000)];
-/// Seeds of those that lie to whoever joins.
-const JOIN_ACTOR_SEEDS: u64 = 1_000;
+/// Validators and seeds of those that lie to whoever joins, or about what is on their disks.
+const JOIN_ACTORS: [(u16, u64); 1] = [(4, 1_000)];
+const SITE_ACTORS: [(u16, u64); 1] = [(4, 20_000)];
 /// Validators and seeds of the sweeps with twins: more than a million steps in all.
 const TWINS: [(u16, u64); 5] = [(4, 40), (5, 40), (6, 40), (7, 40), (10, 40)];
 /// Crash images of a log.
 const IMAGES: u64 = 100_000;
 /// From so many seeds on a sweep has to show all that can happen in it.
-const SEEDS_FOR_ALL: u64 = 1_000;
+pub(super) const SEEDS_FOR_ALL: u64 = 1_000;
 
 /// How much of the night.
 pub(super) struct Plan<'a> {
@@ -52,11 +60,11 @@ pub(super) struct Plan<'a> {
 }
 
 /// One sweep of the night.
-struct Sweep {
-    name: String,
-    options: SweepOptions,
+pub(super) struct Sweep {
+    pub(super) name: String,
+    pub(super) options: SweepOptions,
     /// Everything has to happen in it when it is long enough.
-    wants_all: bool,
+    pub(super) wants_all: bool,
 }
 
 /// What came of one sweep.
@@ -65,6 +73,7 @@ struct Row {
     name: String,
     /// Shows it again.
     command: String,
+    first: u64,
     seeds: u64,
     steps: u64,
     finalized: u64,
@@ -75,9 +84,9 @@ struct Row {
     /// What those that were played often never did of all that they are for.
     inert: Vec<String>,
     wall_s: f64,
-    /// What was seen of Byzantine validators, by what they play.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    actors: BTreeMap<&'static str, ActorCounts>,
+    /// What other pieces of the sweep can be added to.
+    #[serde(flatten)]
+    shown: Shown,
     failures: Vec<RunFailure>,
 }
 
@@ -137,10 +146,20 @@ pub(super) fn run(plan: &Plan<'_>) -> Result<Report, Failure> {
     Ok(Report::new(&night, night.text())?.with_code(code))
 }
 
+/// The sweeps of a full night.
+pub(super) fn whole() -> Vec<Sweep> {
+    sweeps(&Plan {
+        percent: 100.0,
+        from: 0,
+        part: "",
+        threads: 1,
+    })
+}
+
 /// The whole list.
 fn sweeps(plan: &Plan<'_>) -> Vec<Sweep> {
     let entry = |name: &str, (validators, seeds), scenario, byzantine, wants_all| Sweep {
-        name: name.to_owned(),
+        name: format!("{name}-{validators}"),
         options: SweepOptions {
             seeds: plan.from..plan.from.saturating_add(scaled(seeds, plan.percent)),
             validators,
@@ -151,47 +170,47 @@ fn sweeps(plan: &Plan<'_>) -> Vec<Sweep> {
         wants_all,
     };
     let honest = Byzantine::default();
-    let mixed = MIXED.map(|size| {
-        let name = format!("mixed-{}", size.0);
-        entry(&name, size, Scenario::Mixed, honest, true)
-    });
-    let drawn = DRAWN.map(|size| {
-        let name = format!("drawn-{}", size.0);
-        entry(&name, size, Scenario::Byzantine, honest, true)
-    });
+    let mixed = MIXED.map(|size| entry("mixed", size, Scenario::Mixed, honest, true));
+    let drawn = DRAWN.map(|size| entry("drawn", size, Scenario::Byzantine, honest, true));
     let twins = TWINS.map(|size| {
         let has_twins = Byzantine {
             has_twins: true,
             ..honest
         };
-        let name = format!("twins-{}", size.0);
-        entry(&name, size, Scenario::Mixed, has_twins, false)
+        entry("twins", size, Scenario::Mixed, has_twins, false)
     });
-    let actors = ActorName::all().map(|actor| {
+    let actors = ActorName::all().flat_map(|actor| {
         let acting = Byzantine {
             actors: [Some(actor), None],
             ..honest
         };
         let world = actor.world();
-        let seeds = match world {
-            Scenario::Join => JOIN_ACTOR_SEEDS,
-            _ => ACTOR_SEEDS,
+        let sizes: &[(u16, u64)] = match world {
+            Scenario::Join => &JOIN_ACTORS,
+            Scenario::BlackoutAsync => &SITE_ACTORS,
+            _ => &ACTORS,
         };
-        // Turns are marked by censors alone, so a sweep of theirs has to show one.
-        let wants_all = world != Scenario::Mixed || actor == ActorName::Censor;
-        entry(actor.name(), (4, seeds), world, acting, wants_all)
+        sizes.iter().map(move |&size| {
+            // Turns are marked by censors alone, so a sweep of theirs has to show one.
+            let is_long_censor = actor == ActorName::Censor && size == ACTORS[0];
+            let wants_all = world != Scenario::Mixed || is_long_censor;
+            entry(actor.name(), size, world, acting, wants_all)
+        })
     });
-    let joins = JOINS.map(|size| {
-        let name = format!("join-{}", size.0);
-        entry(&name, size, Scenario::Join, honest, true)
+    let pairs = BESIDE_FORKS.into_iter().flat_map(|voter| {
+        let acting = Byzantine {
+            actors: [Some(ActorName::Equivocator), Some(voter)],
+            ..honest
+        };
+        let name = format!("equivocator-{voter}");
+        PAIRS.map(|size| entry(&name, size, Scenario::Mixed, acting, false))
     });
-    let sites = SITES.map(|size| {
-        let name = format!("site-{}", size.0);
-        entry(&name, size, Scenario::BlackoutAsync, honest, true)
-    });
+    let joins = JOINS.map(|size| entry("join", size, Scenario::Join, honest, true));
+    let sites = SITES.map(|size| entry("site", size, Scenario::BlackoutAsync, honest, true));
     let mut all: Vec<Sweep> = mixed.into_iter().chain(drawn).collect();
     all.extend(joins.into_iter().chain(sites));
     all.extend(actors);
+    all.extend(pairs);
     all.extend(twins);
     all
 }
@@ -217,6 +236,7 @@ fn run_one(sweep_of: &Sweep) -> Row {
     let options = &sweep_of.options;
     let summary = sweep(options, &|failure| progress(&super::line(failure)));
     let is_long = summary.seeds >= SEEDS_FOR_ALL;
+    let shown = summary.shown();
     let Summary {
         seeds,
         steps,
@@ -225,7 +245,6 @@ fn run_one(sweep_of: &Sweep) -> Row {
         stuck,
         mut unreached,
         inert,
-        byzantine,
         failures,
         ..
     } = summary;
@@ -235,6 +254,7 @@ fn run_one(sweep_of: &Sweep) -> Row {
     let row = Row {
         name: sweep_of.name.clone(),
         command: command(options),
+        first: options.seeds.start,
         seeds,
         steps,
         finalized,
@@ -243,7 +263,7 @@ fn run_one(sweep_of: &Sweep) -> Row {
         unreached,
         inert,
         wall_s: begun.elapsed().as_secs_f64(),
-        actors: byzantine.actors,
+        shown,
         failures,
     };
     progress(&row.text());
@@ -251,7 +271,7 @@ fn run_one(sweep_of: &Sweep) -> Row {
 }
 
 /// The command line of one sweep.
-fn command(options: &SweepOptions) -> String {
+pub(super) fn command(options: &SweepOptions) -> String {
     let SweepOptions {
         seeds,
         validators,
@@ -265,23 +285,21 @@ fn command(options: &SweepOptions) -> String {
     )
 }
 
+/// What should have been shown and was not.
+pub(super) fn never(unreached: &[&str], inert: &[String]) -> String {
+    let inert = inert.iter().map(String::as_str);
+    let never: Vec<&str> = unreached.iter().copied().chain(inert).collect();
+    if never.is_empty() {
+        "-".to_owned()
+    } else {
+        never.join(", ")
+    }
+}
+
 impl Row {
     const fn is_good(&self) -> bool {
         let is_right = self.violations == 0 && self.stuck == 0;
         is_right && self.unreached.is_empty() && self.inert.is_empty()
-    }
-
-    /// What it should have shown and did not.
-    fn never(&self) -> String {
-        let unreached = self.unreached.iter().copied();
-        let never: Vec<&str> = unreached
-            .chain(self.inert.iter().map(String::as_str))
-            .collect();
-        if never.is_empty() {
-            "-".to_owned()
-        } else {
-            never.join(", ")
-        }
     }
 
     /// A line of a table.
@@ -294,7 +312,7 @@ impl Row {
             self.finalized,
             self.violations,
             self.stuck,
-            self.never(),
+            never(&self.unreached, &self.inert),
             self.wall_s,
         )
     }
@@ -361,6 +379,7 @@ mod tests {
         let row = |inert: &[&str]| Row {
             name: "withholder".to_owned(),
             command: String::new(),
+            first: 0,
             seeds: 40,
             steps: 0,
             finalized: 0,
@@ -369,7 +388,7 @@ mod tests {
             unreached: Vec::new(),
             inert: inert.iter().map(|&one| one.to_owned()).collect(),
             wall_s: 0.0,
-            actors: BTreeMap::new(),
+            shown: Shown::default(),
             failures: Vec::new(),
         };
         assert!(row(&[]).is_good());
@@ -379,19 +398,30 @@ mod tests {
 
     #[test]
     fn every_actor_is_played_often_enough_to_be_asked_for_its_deeds() {
-        let night = Plan {
-            percent: 100.0,
-            from: 0,
-            part: "",
-            threads: 1,
-        };
         for actor in ActorName::all() {
-            let all = sweeps(&night);
-            let own = all.iter().find(|sweep| sweep.name == actor.name());
-            let options = &own.expect("a sweep of its own").options;
-            assert_eq!(options.scenario, actor.world(), "{actor}");
-            let seeds = options.seeds.end - options.seeds.start;
-            assert!(seeds >= actor.runs_for_deeds(), "{actor}");
+            let all = whole();
+            let is_own = |sweep: &&Sweep| sweep.options.byzantine.actors == [Some(actor), None];
+            let own: Vec<&Sweep> = all.iter().filter(is_own).collect();
+            assert!(!own.is_empty(), "{actor}");
+            for options in own.into_iter().map(|sweep| &sweep.options) {
+                assert_eq!(options.scenario, actor.world(), "{actor}");
+                let seeds = options.seeds.end - options.seeds.start;
+                assert!(seeds >= actor.runs_for_deeds(), "{actor}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_votes_for_either_branch_is_played_beside_one_who_shows_two() {
+        let all = whole();
+        for voter in BESIDE_FORKS {
+            let pair = [Some(ActorName::Equivocator), Some(voter)];
+            let sizes = all
+                .iter()
+                .filter(|sweep| sweep.options.byzantine.actors == pair)
+                .map(|sweep| sweep.options.validators);
+            // One of four plays both parts by itself.
+            assert_eq!(sizes.collect::<Vec<_>>(), [7, 10], "{voter}");
         }
     }
 

@@ -110,10 +110,7 @@ fn rounds(ends: &mut [End; 2], part: Part, rest: Duration, times: u64) -> Durati
             }
         });
         let mut round = || {
-            if !rest.is_zero() {
-                // The pace of a load, in which both cores have nothing to do.
-                std::thread::sleep(rest);
-            }
+            pause(rest);
             let began = Instant::now();
             own.send(&vote);
             let sent = Instant::now();
@@ -183,6 +180,17 @@ impl Cores {
 
     fn use_all(&self) {
         sched_setaffinity(None, &self.0).expect("they could be used before");
+    }
+}
+
+/// The pace of a load, in which both cores have nothing to do.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "time with nothing to do is what is measured"
+)]
+fn pause(time: Duration) {
+    if !time.is_zero() {
+        std::thread::sleep(time);
     }
 }
 

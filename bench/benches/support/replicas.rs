@@ -189,7 +189,7 @@ impl Watch {
                 }
                 std::hint::black_box(&mut self.forget);
             }
-            Before::Rested => std::thread::sleep(Duration::from_nanos(BLOCK_NS)),
+            Before::Rested => rest(),
         }
         let began = Instant::now();
         let done = act();
@@ -378,4 +378,13 @@ impl Replicas {
         let prepared = member.companions.preparer.prepare_next();
         prepared.expect("a segment");
     }
+}
+
+/// What a load leaves between two blocks.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "time with nothing to do is what is measured"
+)]
+fn rest() {
+    std::thread::sleep(Duration::from_nanos(BLOCK_NS));
 }

@@ -14,7 +14,7 @@ use crate::begins::FirstState;
 use crate::config::NodeConfig;
 use crate::drift;
 use crate::executor::Executor;
-use crate::genesis::Auth;
+use crate::genesis::{Auth, Genesis};
 use crate::hex;
 use crate::http::{HttpServer, Question, Reply};
 use crate::lanes::LanesConfig;
@@ -226,10 +226,7 @@ pub(super) fn start<S: StateMachine>(
     let public = public_stage(&mut parts, &config.limits, peers, &metrics, net.waker())?;
     let (publisher, finalized) = Publisher::new(config.limits.finalized_queue_max);
     let (is_wanted, durable) = publisher.ends();
-    let inlet = Arc::new(Inlet::new(
-        &config.genesis,
-        Arc::clone(parts.executor.auth()),
-    ));
+    let inlet = inlet_of(&config.genesis, parts.executor.auth());
     let (asker, controls) = asker(net.waker());
     let http = start_http(for_metrics, &asker, &metrics, &trace)?;
     let core = config.placement.core_of(STAGES - 1);
@@ -267,6 +264,11 @@ pub(super) fn start<S: StateMachine>(
         shadow: shadow_sender,
         thread: Some(start_threads(parts, besides)?),
     })
+}
+
+/// The way for commands of the embedding process.
+fn inlet_of(genesis: &Genesis, auth: &Arc<CommandAuth>) -> Arc<Inlet> {
+    Arc::new(Inlet::new(genesis, Arc::clone(auth)))
 }
 
 /// The way for questions of other threads, and its end in the loop.

@@ -76,69 +76,6 @@ fn product(what: &str, error: impl std::fmt::Display) -> ScaleError {
 fn interval_of(options: &ScaleOptions) -> u64 {
     let spread_ns = options.matrix.longest_ns() / 8;
     INTERVAL_MIN_NS.max(spread_ns).max(work_ns(options))
-fn plan_of(options: &ScaleOptions) -> Plan {
-    let stakes = vec![1; usize::from(options.validators)];
-    let weights: Vec<Stake> = stakes.iter().copied().map(Stake::new).collect();
-    let total = Stake::new(u64::from(options.validators));
-    let fault = default_fault(&weights);
-    let longest_ns = options.matrix.longest_ns();
-    let mut timers = if longest_ns <= 50_000 {
-        TimerConfig::colo()
-    } else if longest_ns <= MS {
-        TimerConfig::lan()
-    } else {
-        TimerConfig::laptop()
-    };
-    // Nobody runs with timers shorter than the ways, or shorter than what the votes of all cost.
-    let costs = &options.costs;
-    let round_ns = 4 * longest_ns + work_ns(costs, u64::from(options.validators));
-    timers.progress_ns = timers.progress_ns.max(4 * round_ns);
-    timers.progress_max_ns = timers.progress_max_ns.max(timers.progress_ns);
-    timers.retransmit_ns = timers.retransmit_ns.max(2 * round_ns);
-    timers.retransmit_max_ns = timers.retransmit_max_ns.max(timers.retransmit_ns);
-    Plan {
-        has_snapshots: false,
-        joiners: Vec::new(),
-        loser: None,
-        fault: fault.amount(),
-        slack: default_slack(total, fault).amount(),
-        window_slots: 4096,
-        turn_windows: 4,
-        durability: if options.is_synced {
-            Durability::Sync
-        } else {
-            Durability::Async
-        },
-        timers,
-        scheme: Scheme::StandIn,
-        wire_ns: longest_ns,
-        disk_ns: costs.sync_ns,
-        verify_ns: costs.verify_ns,
-        turn_ns: costs.turn_ns,
-        trouble_ns: 0,
-        abstainers: Vec::new(),
-        bad_clocks: Vec::new(),
-        hold_ns: 0,
-        cache_bytes_max: 1024 * 1024,
-        sessions: 1,
-        pace: Pace {
-            interval_units: (1, 1),
-            unit_ns: MS,
-            in_flight_max: 1,
-        },
-        cast: Cast::default(),
-        has_rot: false,
-        is_signed: false,
-        has_visits: false,
-        executes_late: false,
-        begins: None,
-        stakes,
-    }
-}
-
-/// Enough for what one block costs a validator, with all that follows it.
-const fn work_ns(costs: &Costs, validators: u64) -> u64 {
-    4 * validators * (costs.receive_ns + costs.send_ns + costs.turn_ns)
 }
 
 impl Hall {
@@ -156,7 +93,7 @@ impl Hall {
             keyring,
             machines: Vec::new(),
             cores: cores.map_or_else(|| Cores::one_each(len), Cores::shared),
-            syncs: Syncs::new(syncs.unwrap_or(SyncTimes::all(options.costs.sync_ns))),
+            syncs: Syncs::new(syncs.unwrap_or_else(|| SyncTimes::all(options.costs.sync_ns))),
             is_crowded: cores.is_some_and(|cores| cores < 2 * len),
             events: BTreeMap::new(),
             number: 0,

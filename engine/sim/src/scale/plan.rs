@@ -40,6 +40,7 @@ pub(super) fn plan_of(options: &ScaleOptions) -> Plan {
     Plan {
         has_snapshots: false,
         joiners: Vec::new(),
+        loser: None,
         fault: fault.amount(),
         slack: default_slack(total, fault).amount(),
         window_slots: 4096,

@@ -1,8 +1,8 @@
 //! How long syncs take: all the same, or spread as those of a measurement.
 //!
-//! A vote that all have to give waits for the slowest disk of all, so that a median alone says
-//! too little. Owns the spreading: dice of one seed, so that a prediction is the same again. Never: what
-//! disks have in common, as syncs that wait for one another.
+//! A vote that all have to give waits for the slowest disk of all, so that a median alone says too
+//! little. Owns the spreading: dice of one seed, so that a prediction is the same again. Never:
+//! what disks have in common, as syncs that wait for one another.
 
 use crate::dice::Dice;
 

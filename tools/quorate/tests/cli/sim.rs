@@ -45,13 +45,7 @@ fn what_byzantine_validators_did_is_said_of_a_sweep_and_of_a_night() {
     assert!(deeds["rigged"]["clock"].as_u64() > Some(0), "{alone}");
     assert_eq!(alone["inert"], serde_json::json!([]));
     // Of 14,000 seeds: the same two.
-    let part = [
-        "--nightly",
-        "--part",
-        "time-liar-4",
-        "--percent",
-        "0.0143",
-    ];
+    let part = ["--nightly", "--part", "time-liar-4", "--percent", "0.0143"];
     let night = run_json(&[&["sim"], &part[..], &["--seeds", "0..1"]].concat(), 0);
     let sweep = &night["sweeps"][0];
     assert_eq!(sweep["actors"], alone["byzantine"]["actors"], "{night}");

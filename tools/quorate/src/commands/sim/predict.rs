@@ -168,7 +168,7 @@ fn check(path: &Path, costs: Costs, options: &PredictOptions) -> Result<Vec<Row>
     if told.is_some_and(|cores| cores.is_none_or(|cores| cores == 0)) {
         return Err(wrong("its cores are no number of cores"));
     }
-    let cores = options.cores.or(told.flatten());
+    let cores = options.cores.or_else(|| told.flatten());
     let bytes = value.get("size").and_then(Value::as_u64).unwrap_or(0);
     let mut rows = Vec::new();
     for figures in [Some(&value), value.get("sync")].into_iter().flatten() {

@@ -96,7 +96,7 @@ fn a_testnet_layout_loads_from_any_folder_and_defaults_to_the_genesis_addresses(
     assert_eq!(config.listen_clients.as_deref(), Some("127.0.0.1:7001"));
     assert_eq!(config.listen_metrics, None);
     assert_eq!(config.placement.threading, Threading::Shared);
-    assert_eq!(config.placement.idle, Idle::Park);
+    assert_eq!(config.placement.idle, Idle::Linger);
 }
 
 #[test]

@@ -77,7 +77,8 @@ fn a_client_of_any_validator_gets_its_results_and_all_validators_agree() {
 #[test]
 fn every_way_of_spreading_stages_and_of_idling_serves_the_same() {
     for (threading, idle, durability) in [
-        (Threading::Dedicated, Idle::Park, Durability::Sync),
+        (Threading::Dedicated, Idle::Linger, Durability::Sync),
+        (Threading::Shared, Idle::Park, Durability::Async),
         (Threading::Dedicated, Idle::Yield, Durability::Async),
         (Threading::Shared, Idle::Yield, Durability::Async),
     ] {

@@ -140,7 +140,7 @@ impl Cluster {
             validators: members,
         })
         .unwrap();
-        let (threading, idle) = (Threading::Shared, Idle::Park);
+        let (threading, idle) = (Threading::Shared, Idle::Linger);
         let cluster = Self {
             folder,
             genesis,

@@ -45,44 +45,54 @@ impl Waker {
         timeout: Option<Duration>,
         linger: &mut Linger,
     ) -> Result<Slept, NetError> {
-        let may_sleep = timeout != Some(Duration::ZERO);
+        let mut wait = |timeout| poll.poll(events, timeout).map(|()| !events.is_empty());
+        self.sleep_by(&mut wait, timeout, linger)
+    }
+
+    /// The same, where `wait` is the system's: it says whether there are events.
+    fn sleep_by(
+        &self,
+        wait: &mut Wait<'_>,
+        timeout: Option<Duration>,
+        linger: &mut Linger,
+    ) -> Result<Slept, NetError> {
         let time = linger.before(timeout);
-        if !time.is_zero()
-            && let Some(came) = self.linger(poll, events, time, linger)?
-        {
-            return Ok(Slept {
-                for_a_while: true,
-                came,
-            });
+        let mut left = timeout;
+        if !time.is_zero() {
+            let began = Instant::now();
+            if let Some(came) = self.linger(wait, time, linger)? {
+                return Ok(Slept {
+                    for_a_while: true,
+                    came,
+                });
+            }
+            // What is due comes no later for the looks, of which each may take a slice of others.
+            left = timeout.map(|timeout| timeout.saturating_sub(began.elapsed()));
         }
-        let (polled, for_a_while) = self.park.wait(may_sleep, |sleeps| {
-            let timeout = if sleeps {
-                timeout
-            } else {
-                Some(Duration::ZERO)
-            };
-            poll.poll(events, timeout)
+        let may_sleep = left != Some(Duration::ZERO);
+        let (polled, slept) = self.park.wait(may_sleep, |sleeps| {
+            wait(if sleeps { left } else { Some(Duration::ZERO) })
         });
-        let came = came(polled)?;
-        Ok(Slept { for_a_while, came })
+        Ok(Slept {
+            for_a_while: slept || !time.is_zero(),
+            came: came(polled)?.is_some(),
+        })
     }
 
     /// Looks again and again, and gives the core up in between, until something has come; nothing
     /// when `time` is over, or others have the core.
     fn linger(
         &self,
-        poll: &mut Poll,
-        events: &mut Events,
+        wait: &mut Wait<'_>,
         time: Duration,
         linger: &mut Linger,
     ) -> Result<Option<bool>, NetError> {
         let began = Instant::now();
         loop {
-            let look = || poll.poll(events, Some(Duration::ZERO));
-            let (polled, was_woken) = self.park.look(look);
+            let (polled, was_woken) = self.park.look(|| wait(Some(Duration::ZERO)));
             let came = came(polled)?;
-            if was_woken || !came || !events.is_empty() {
-                return Ok(Some(came));
+            if was_woken || came != Some(false) {
+                return Ok(Some(came.is_some()));
             }
             if linger.is_over() || began.elapsed() >= time {
                 return Ok(None);
@@ -92,11 +102,14 @@ impl Waker {
     }
 }
 
-/// Whether events may have come: not when a signal has interrupted the wait for them.
-fn came(polled: io::Result<()>) -> Result<bool, NetError> {
+/// The system's wait for events: for so long at most. Says whether there are any.
+type Wait<'a> = dyn FnMut(Option<Duration>) -> io::Result<bool> + 'a;
+
+/// Whether there are events; nothing when a signal has interrupted the wait for them.
+fn came(polled: io::Result<bool>) -> Result<Option<bool>, NetError> {
     match polled {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+        Ok(any) => Ok(Some(any)),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
         Err(error) => Err(NetError::Poll(error)),
     }
 }
@@ -156,14 +169,30 @@ mod tests {
     }
 
     #[test]
-    fn lingering_ends_with_the_time_that_the_caller_has() {
-        let (mut poll, mut events, waker, mut linger) = sleeper();
+    fn lingering_takes_of_the_time_that_the_caller_has() {
+        let (.., waker, mut linger) = sleeper();
+        let mut waits = Vec::new();
+        let mut nothing = |timeout| {
+            waits.push(timeout);
+            Ok(false)
+        };
         let soon = Some(Duration::from_millis(1));
-        let slept = waker.sleep(&mut poll, &mut events, soon, &mut linger);
-        assert!(slept.unwrap().came && events.is_empty());
-        // Nothing to wait for.
+        let slept = waker.sleep_by(&mut nothing, soon, &mut linger).unwrap();
+        assert!(slept.came && slept.for_a_while);
+        // All of it was looked for: to sleep for as long again would be too late for what is due.
         let none = Some(Duration::ZERO);
-        let slept = waker.sleep(&mut poll, &mut events, none, &mut linger);
-        assert!(!slept.unwrap().for_a_while);
+        assert!(waits.len() > 1 && waits.iter().all(|timeout| *timeout == none));
+        waits.clear();
+        // Who does not linger has all of it.
+        let mut nothing = |timeout| {
+            waits.push(timeout);
+            Ok(false)
+        };
+        let mut parks = Linger::new(Duration::ZERO);
+        let slept = waker.sleep_by(&mut nothing, soon, &mut parks).unwrap();
+        assert!(slept.for_a_while);
+        let slept = waker.sleep_by(&mut nothing, none, &mut parks).unwrap();
+        assert!(!slept.for_a_while, "nothing to wait for");
+        assert_eq!(waits, [soon, none]);
     }
 }

@@ -29,11 +29,15 @@ pub(crate) enum Received<T> {
 
 /// Waits for the next item: parked at most `timeout`, or one look and a pause.
 pub(crate) fn receive<T>(receiver: &Receiver<T>, idle: Idle, timeout: Duration) -> Received<T> {
-    if let Some(found) = look(receiver, idle.linger().min(timeout)) {
+    let linger = idle.linger().min(timeout);
+    let began = (!linger.is_zero()).then(Instant::now);
+    if let Some(found) = look(receiver, linger) {
         return found;
     }
+    // What is due comes no later for the looks.
+    let left = began.map_or(timeout, |began| timeout.saturating_sub(began.elapsed()));
     match idle {
-        Idle::Linger | Idle::Park => match receiver.recv_timeout(timeout) {
+        Idle::Linger | Idle::Park => match receiver.recv_timeout(left) {
             Ok(item) => return Received::Item(item),
             Err(RecvTimeoutError::Disconnected) => return Received::Closed,
             Err(RecvTimeoutError::Timeout) => {}

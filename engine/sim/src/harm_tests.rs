@@ -209,6 +209,23 @@ fn what_a_byzantine_validator_alone_goes_through_counts_for_no_honest_one() {
 }
 
 #[test]
+fn a_blackout_that_takes_only_a_byzantine_validator_counts_for_no_honest_one() {
+    let see = |honest_too: bool| {
+        let (mut world, liar) = world_beside_a_liar();
+        let down_ns = 100 * MS;
+        for victim in (0..4).filter(|&at| at != liar && !(honest_too && at == (liar + 1) % 4)) {
+            harm(&mut world, Fault::Kill { victim, down_ns });
+        }
+        let is_power = false;
+        let before = world.faults.blackouts;
+        harm(&mut world, Fault::Blackout { is_power, down_ns });
+        world.faults.blackouts - before
+    };
+    assert_eq!(see(false), 0);
+    assert_eq!(see(true), 1);
+}
+
+#[test]
 fn a_link_of_a_byzantine_validator_counts_for_no_honest_one() {
     let see = |of_liar: bool| {
         let (mut world, liar) = world_beside_a_liar();

@@ -40,6 +40,10 @@ pub struct ImagesSummary {
     pub images: u64,
     /// Random histories that they were taken of.
     pub histories: u64,
+    /// The lowest of their seeds.
+    pub first: u64,
+    /// One above the highest of them; 0 where there is none.
+    pub end: u64,
     /// Starts that were cut short themselves, and their folders started from again.
     pub interrupted_starts: u64,
     /// Of all images together, the records that had been synced, or that a killed process had
@@ -66,6 +70,15 @@ impl ImagesSummary {
     }
 
     fn add(&mut self, other: Self) {
+        if other.end > 0 {
+            let is_first = self.end == 0;
+            self.first = if is_first {
+                other.first
+            } else {
+                self.first.min(other.first)
+            };
+            self.end = self.end.max(other.end);
+        }
         self.images += other.images;
         self.histories += other.histories;
         self.interrupted_starts += other.interrupted_starts;
@@ -139,6 +152,8 @@ fn take_history(seed: u64) -> ImagesSummary {
     let mut written = Written::default();
     let mut summary = ImagesSummary {
         histories: 1,
+        first: seed,
+        end: seed.saturating_add(1),
         ..ImagesSummary::default()
     };
     let memory = live(seed, &mut dice, &mut written, &mut summary);

@@ -19,7 +19,7 @@ use crate::script::Scenario;
 pub struct Shown {
     /// What happened of all that can.
     pub reached: Reached,
-    /// Faults that hit somebody honest.
+    /// Faults that hit somebody honest; of frames, those of all links.
     pub faults: FaultCounts,
     /// What was seen of Byzantine validators, by what they play.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -3,11 +3,13 @@
 use super::*;
 use crate::app::App;
 use crate::byzantine::{ActorName, Byzantine};
+use crate::checks::SAMPLE;
 use crate::plan::RunOptions;
 use crate::script::Scenario;
 use crate::tape::Tape;
+use quorate_consensus::header::Header;
 use quorate_consensus::machine::{Disposition, PeerFault};
-use quorate_consensus::message::Vote;
+use quorate_consensus::message::{Propose, Vote};
 use quorate_consensus::payload::{Entry, Lane, encode_entry};
 use quorate_consensus::record::Record;
 use quorate_consensus::restart::LeaseFile;
@@ -86,43 +88,73 @@ fn an_honest_peer_that_is_dropped_for_what_it_sent_is_found_and_a_byzantine_one_
     assert_eq!(drops(one, other), ["conduct"]);
 }
 
+/// What is found when validator 0 says this with a lease so changed on its disk.
+fn says(changes: fn(&mut LeaseFile), message: &Message) -> Vec<&'static str> {
+    let mut world = running(Byzantine::default());
+    let disk = &world.members[0].disk;
+    let mut file = LeaseFile {
+        lease: disk.durable_lease().unwrap(),
+        boot_id: disk.boot_id(),
+        ..LeaseFile::default()
+    };
+    file.lease.lease = Some(Window::new(70));
+    changes(&mut file);
+    let mut on_disk = quorate_log::LeaseFile::new(&disk.folder());
+    on_disk.replace(&file.encode()).unwrap();
+    let mut frame = Vec::new();
+    wire::encode(message, &mut frame);
+    let turned = Turned {
+        frames: vec![(Destination::All, frame.into())],
+        ..Turned::default()
+    };
+    world.watch_turn(0, turned);
+    found(&mut world)
+}
+
 #[test]
 fn what_a_validator_says_where_its_lease_does_not_let_it_is_found() {
-    let says = |window: u64, changes: fn(&mut LeaseFile)| {
-        let mut world = running(Byzantine::default());
-        let disk = &world.members[0].disk;
-        let mut file = LeaseFile {
-            lease: disk.durable_lease().unwrap(),
-            boot_id: disk.boot_id(),
-            ..LeaseFile::default()
+    let stops = |window: u64, changes: fn(&mut LeaseFile)| {
+        let record = Record {
+            stop: true,
+            ..Record::default()
         };
-        file.lease.lease = Some(Window::new(70));
-        changes(&mut file);
-        let mut on_disk = quorate_log::LeaseFile::new(&disk.folder());
-        on_disk.replace(&file.encode()).unwrap();
         let vote = Message::Vote(Vote {
             epoch: Epoch::ZERO,
             window: Window::new(window),
-            record: Record {
-                stop: true,
-                ..Record::default()
-            },
+            record,
             signature: None,
         });
-        let mut frame = Vec::new();
-        wire::encode(&vote, &mut frame);
-        let turned = Turned {
-            frames: vec![(Destination::All, frame.into())],
-            ..Turned::default()
-        };
-        world.watch_turn(0, turned);
-        found(&mut world)
+        says(changes, &vote)
     };
     let abstains: fn(&mut LeaseFile) = |file| file.lease.abstain_until = Some(Window::new(60));
-    assert_eq!(says(60, |_| ()), [""; 0]);
-    assert_eq!(says(60, abstains), ["leases"]);
-    assert_eq!(says(61, abstains), [""; 0]);
-    assert_eq!(says(71, abstains), ["leases"], "above the lease");
+    assert_eq!(stops(60, |_| ()), [""; 0]);
+    assert_eq!(stops(60, abstains), ["leases"]);
+    assert_eq!(stops(61, abstains), [""; 0]);
+    assert_eq!(stops(71, abstains), ["leases"], "above the lease");
+}
+
+#[test]
+fn a_block_that_a_validator_makes_where_its_lease_does_not_let_it_is_found() {
+    let set = running(Byzantine::default()).set;
+    let windows = || (50..60).map(Window::new);
+    let own = windows().find(|&w| set.leader(w) == index(0)).unwrap();
+    let of_another = windows().find(|&w| set.leader(w) != index(0)).unwrap();
+    let makes = |window: Window, changes: fn(&mut LeaseFile)| {
+        let propose = Message::Propose(Propose {
+            header: Header { window, ..SAMPLE },
+            payload: [0; 4].into(),
+            justification: Vec::new(),
+            record: None,
+        });
+        says(changes, &propose).contains(&"leases")
+    };
+    let none: fn(&mut LeaseFile) = |file| file.lease.no_proposals_until = Some(Window::new(60));
+    assert!(!makes(own, |_| ()));
+    assert!(makes(own, none));
+    assert!(
+        !makes(of_another, none),
+        "it passes on what another one made"
+    );
 }
 
 /// A command of the first client with this number.

@@ -219,3 +219,31 @@ fn who_comes_to_a_series_from_another_one_ends_there_with_all_others() {
     assert_eq!(pit.account(session(4)).cash, 125 - 75);
     assert_eq!(pit.fund().cash, 380 - 60);
 }
+
+/// At 130 a lot asks 43, 53 and 33, and is worth 30, 40 and 20. Session 1 has 420 for what it is
+/// short in the first and the third; session 4 has 460 for the second, in which it is short to
+/// session 1.
+#[test]
+fn who_was_paid_while_it_waited_for_its_next_series_buys_nothing_back() {
+    let (mid, last) = (2, 3);
+    let mut pit = Pit::new();
+    for (number, cash) in [(1, 410), (2, 10_000), (3, 10_000), (4, 450)] {
+        pit.deposit(session(number), cash);
+    }
+    pit.price(100);
+    for strike in [100, 90, 110] {
+        pit.list(Right::Call, ExerciseStyle::European, strike, 20);
+    }
+    pit.trade(session(4), session(1), mid, 1, 10);
+    pit.trade(session(1), session(2), NEAR, 1, 10);
+    pit.trade(session(1), session(2), last, 1, 10);
+    // What it could buy back, were it to.
+    pit.done(session(3), &ask(last, 1, 25, 10));
+    let expected = [
+        (NEAR, LiquidationStep::Deleveraged, 10, 300),
+        (mid, LiquidationStep::Deleveraged, 10, 400),
+    ];
+    assert_eq!(steps(&pit.price(130)), expected);
+    assert_eq!(pit.position(session(1), last), -10);
+    assert_eq!(pit.account(session(1)).cash, 420 - 300 + 400);
+}

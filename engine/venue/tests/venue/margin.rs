@@ -259,3 +259,14 @@ fn a_closing_bid_leaves_what_keeps_the_rest_from_liquidation() {
     assert_eq!(refusal, Refusal::MarginInsufficient);
     pit.done(session(1), &bid(1, 1, 3, 10));
 }
+
+/// At 120 its asks would need 22, 32 and 22, were they taken.
+#[test]
+fn orders_of_several_series_go_in_the_order_in_which_they_came() {
+    let mut pit = pit();
+    pit.deposit(session(4), 70);
+    for (client_order, series) in [(1, 2), (2, 1), (3, 2)] {
+        pit.done(session(4), &ask(series, client_order, 50, 1));
+    }
+    assert_eq!(cancelled(&pit.price(120)), [(4, 1), (4, 2), (4, 3)]);
+}

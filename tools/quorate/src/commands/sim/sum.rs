@@ -39,9 +39,11 @@ struct Row {
 }
 
 /// What it says of crash images.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 struct Images {
     images: u64,
+    first: u64,
+    end: u64,
     lost: u64,
     wrong_cuts: u64,
     mistaken_for_damage: u64,
@@ -55,6 +57,8 @@ struct Sum {
     steps: u64,
     violations: u64,
     stuck: u64,
+    /// Whether it has so many seeds that everything which can happen has to have.
+    is_asked: bool,
     /// What should have happened and never did in any piece; of few seeds nothing is asked.
     unreached: Vec<&'static str>,
     /// What those that were played often never did of all that they are for.
@@ -77,7 +81,7 @@ struct Sums {
     /// Images of which a start lost something, cut it wrongly or took it for damage.
     bad_images: u64,
     sweeps: Vec<Sum>,
-    /// Sweeps of a night that are in no piece.
+    /// Sweeps of a night that are in no piece, and `images` where none has any.
     absent: Vec<String>,
 }
 
@@ -102,7 +106,12 @@ pub(super) fn run(files: &[PathBuf]) -> Result<Report, Failure> {
 
 fn read(file: &Path) -> Result<Piece, String> {
     let text = fs::read(file).map_err(|error| error.to_string())?;
-    serde_json::from_slice(&text).map_err(|error| format!("no report of a night: {error}"))
+    let piece: Piece =
+        serde_json::from_slice(&text).map_err(|error| format!("no report of a night: {error}"))?;
+    if piece.sweeps.is_empty() && piece.images.is_none() {
+        return Err("a report of nothing: no sweep and no crash images are in it".to_owned());
+    }
+    Ok(piece)
 }
 
 /// What was added so far.
@@ -112,6 +121,8 @@ struct Adding {
     sums: BTreeMap<String, Sum>,
     images: u64,
     bad_images: u64,
+    /// Seeds of the histories whose images were counted.
+    image_spans: Vec<Range<u64>>,
 }
 
 impl Adding {
@@ -122,6 +133,7 @@ impl Adding {
             sums: BTreeMap::new(),
             images: 0,
             bad_images: 0,
+            image_spans: Vec::new(),
         }
     }
 
@@ -129,10 +141,17 @@ impl Adding {
         for row in piece.sweeps {
             self.add_row(row)?;
         }
-        if let Some(images) = piece.images {
-            self.images += images.images;
-            self.bad_images += images.lost + images.wrong_cuts + images.mistaken_for_damage;
-        }
+        piece
+            .images
+            .map_or(Ok(()), |images| self.add_images(&images))
+    }
+
+    fn add_images(&mut self, images: &Images) -> Result<(), String> {
+        let seeds = images.first..images.end;
+        refuse_twice("images", &seeds, &self.image_spans)?;
+        self.image_spans.push(seeds);
+        self.images += images.images;
+        self.bad_images += images.lost + images.wrong_cuts + images.mistaken_for_damage;
         Ok(())
     }
 
@@ -160,19 +179,13 @@ impl Adding {
             steps: 0,
             violations: 0,
             stuck: 0,
+            is_asked: false,
             unreached: Vec::new(),
             inert: Vec::new(),
             shown: Shown::default(),
             spans: Vec::new(),
         });
-        let is_twice = |span: &&Range<u64>| span.start < seeds.end && seeds.start < span.end;
-        if let Some(span) = sum.spans.iter().find(is_twice) {
-            let what = format!("{name}: seeds {}..{} and", seeds.start, seeds.end);
-            let other = format!("{}..{}", span.start, span.end);
-            return Err(format!(
-                "{what} {other} of another row are in part the same"
-            ));
-        }
+        refuse_twice(name, &seeds, &sum.spans)?;
         sum.spans.push(seeds);
         sum.seeds += row.seeds;
         sum.steps += row.steps;
@@ -185,7 +198,10 @@ impl Adding {
     /// Asks for everything.
     fn finish(mut self, pieces: usize) -> Sums {
         let absent = |name: &&String| !self.sums.contains_key(*name);
-        let absent = self.night.keys().filter(absent).cloned().collect();
+        let mut absent: Vec<String> = self.night.keys().filter(absent).cloned().collect();
+        if self.image_spans.is_empty() {
+            absent.push("images".to_owned());
+        }
         for (name, sum) in &mut self.sums {
             let Some(Sweep {
                 options, wants_all, ..
@@ -193,7 +209,8 @@ impl Adding {
             else {
                 continue;
             };
-            if *wants_all && sum.seeds >= SEEDS_FOR_ALL {
+            sum.is_asked = *wants_all && sum.seeds >= SEEDS_FOR_ALL;
+            if sum.is_asked {
                 sum.unreached = sum.shown.unreached(options.scenario, &options.byzantine);
             }
             sum.inert = sum.shown.inert(options.scenario);
@@ -212,6 +229,19 @@ impl Adding {
             absent,
         }
     }
+}
+
+/// Seeds that two reports have count once, so that none is taken.
+fn refuse_twice(name: &str, seeds: &Range<u64>, spans: &[Range<u64>]) -> Result<(), String> {
+    let is_twice = |span: &&Range<u64>| span.start < seeds.end && seeds.start < span.end;
+    let Some(span) = spans.iter().find(is_twice) else {
+        return Ok(());
+    };
+    let what = format!("{name}: seeds {}..{} and", seeds.start, seeds.end);
+    let other = format!("{}..{}", span.start, span.end);
+    Err(format!(
+        "{what} {other} of another row are in part the same"
+    ))
 }
 
 impl Sum {
@@ -239,8 +269,13 @@ impl Sums {
         );
         for sum in &self.sweeps {
             let never = never(&sum.unreached, &sum.inert);
+            let asked = if sum.is_asked {
+                ""
+            } else {
+                " (too few, or not of a kind, to be asked for everything)"
+            };
             text.push_str(&format!(
-                "{}: {} seeds, never: {never}\n",
+                "{}: {} seeds{asked}, never: {never}\n",
                 sum.name, sum.seeds
             ));
         }

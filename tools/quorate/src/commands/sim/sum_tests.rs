@@ -145,3 +145,63 @@ fn what_is_in_no_piece_is_named() {
     assert!(absent.contains(&"join-4".to_owned()) && !absent.contains(&NAME.to_owned()));
     assert!(sums.text().contains("in no piece: "));
 }
+
+fn sum_with_images(images: &[Images]) -> Result<Sums, String> {
+    let mut adding = Adding::new();
+    for images in images {
+        adding.add(Piece {
+            sweeps: Vec::new(),
+            images: Some(images.clone()),
+        })?;
+    }
+    Ok(adding.finish(images.len()))
+}
+
+#[test]
+fn images_are_counted_once_are_missed_and_are_good_only_where_none_is_bad() {
+    let good = Images {
+        images: 100,
+        first: 10,
+        end: 20,
+        lost: 0,
+        wrong_cuts: 0,
+        mistaken_for_damage: 0,
+    };
+    let after = Images {
+        first: 20,
+        end: 30,
+        ..good.clone()
+    };
+    let sums = sum_with_images(&[good.clone(), after.clone()]).unwrap();
+    assert_eq!((sums.images, sums.is_good()), (200, true));
+    assert!(!sums.absent.contains(&"images".to_owned()));
+    let none = sum(&[row(0..600, "")]).unwrap();
+    assert_eq!(none.absent.last().unwrap(), "images");
+    let twice = sum_with_images(&[
+        good.clone(),
+        Images {
+            first: 19,
+            ..after.clone()
+        },
+    ]);
+    assert!(twice.is_err_and(|what| what.contains("19..30") && what.contains("10..20")));
+    let bad: [fn(&mut Images); 3] = [
+        |images| images.lost = 1,
+        |images| images.wrong_cuts = 1,
+        |images| images.mistaken_for_damage = 1,
+    ];
+    for spoil in bad {
+        let mut images = after.clone();
+        spoil(&mut images);
+        let sums = sum_with_images(&[good.clone(), images]).unwrap();
+        assert_eq!((sums.bad_images, sums.is_good()), (1, false));
+    }
+}
+
+#[test]
+fn few_seeds_are_told_to_be_too_few_to_be_asked() {
+    let few = sum(&[row(0..400, OF_A_RULE)]).unwrap();
+    assert!(!few.sweeps[0].is_asked && few.text().contains("too few"));
+    let many = sum(&[row(0..SEEDS_FOR_ALL, "")]).unwrap();
+    assert!(many.sweeps[0].is_asked && !many.text().contains("too few"));
+}

@@ -11,15 +11,20 @@ use quorate_venue::{FeedConfig, Instrument, Venue, VenueConfig, VenueLimits};
 use serde::{Deserialize, Serialize};
 
 mod accounts;
+mod pages;
 mod wrong;
 
 pub use accounts::{AccountParameters, FeedParameters, FeedValidatorParameters, RuleParameters};
+pub use pages::{Pages, PagesParameters};
 pub use wrong::Wrong;
 
 /// Name of the order book in a genesis.
 pub const VENUE: &str = "venue";
 /// Name of the state machine that only counts and mixes bytes.
 pub const OPAQUE: &str = "opaque";
+
+/// Name of the state machine that writes into a state of any length.
+pub const PAGES: &str = "pages";
 
 /// Why the application that a genesis names cannot be run.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +35,9 @@ pub enum ApplicationError {
     /// The parameters cannot be read.
     #[error("field application.parameters: {0}")]
     Parameters(#[from] serde_json::Error),
+    /// A state cannot have that length.
+    #[error("field application.parameters.state_mib = {0}: not 1 to {max}", max = pages::STATE_MIB_MAX)]
+    StateLength(u32),
     /// The venue refuses what they say.
     #[error("field application.parameters: {0}")]
     Venue(#[from] quorate_venue::ConfigError),
@@ -214,6 +222,7 @@ const FACTORS: [u64; 4] = [
 ];
 const SNAPSHOT_BYTES: usize = 5 * 8;
 
+/// Mixes a word into another.
 const fn mixed(state: u64, word: u64, lane: usize) -> u64 {
     (state ^ word).wrapping_mul(FACTORS[lane]).rotate_left(29)
 }
@@ -303,6 +312,8 @@ pub enum Hosted {
     Venue(Box<Venue>),
     /// Counting and mixing.
     Opaque(Opaque),
+    /// Writing into a state of any length.
+    Pages(Pages),
     /// One that an embedder's program has added.
     Added(Box<dyn StateMachine>),
     /// One of these, computing wrongly on purpose.
@@ -314,6 +325,7 @@ impl fmt::Debug for Hosted {
         f.write_str(match self {
             Self::Venue(_) => VENUE,
             Self::Opaque(_) => OPAQUE,
+            Self::Pages(_) => PAGES,
             Self::Added(_) => "added",
             Self::Wrong(_) => "wrong on purpose",
         })
@@ -354,6 +366,8 @@ impl Hosted {
                 let None {} = serde_json::from_value(parameters)?;
                 Ok(Self::Opaque(Opaque::default()))
             }
+            PAGES => PagesParameters::of(application)
+                .map(|parameters| Self::Pages(Pages::new(parameters.state_mib))),
             other => Err(ApplicationError::Name(other.to_owned())),
         }
     }
@@ -365,6 +379,7 @@ macro_rules! each {
         match $hosted {
             Hosted::Venue($application) => $call,
             Hosted::Opaque($application) => $call,
+            Hosted::Pages($application) => $call,
             Hosted::Added($application) => $call,
             Hosted::Wrong($application) => $call,
         }

@@ -227,6 +227,14 @@ impl Cluster {
         processor_time_of(self.process_id(index)?)
     }
 
+    /// What the system says of the memory of a running validator, by the name of the line in its
+    /// `status` file, such as `VmHWM`; bytes.
+    #[must_use]
+    pub fn memory(&self, index: usize, name: &str) -> Option<u64> {
+        let path = format!("/proc/{}/status", self.process_id(index)?);
+        memory_in(&std::fs::read_to_string(path).ok()?, name)
+    }
+
     /// The last lines that the validator wrote to its standard error, over all its runs.
     #[must_use]
     pub fn tail(&self, index: usize) -> Vec<String> {
@@ -389,6 +397,14 @@ fn processor_time_of(process: u32) -> Option<Duration> {
     let per_second = rustix::param::clock_ticks_per_second();
     let ms = (user + system).checked_mul(1000)?.checked_div(per_second)?;
     Some(Duration::from_millis(ms))
+}
+
+/// One line of a process's `status` file that tells kB.
+fn memory_in(status: &str, name: &str) -> Option<u64> {
+    let mut lines = status.lines().filter_map(|line| line.split_once(':'));
+    let (_, value) = lines.find(|(found, _)| *found == name)?;
+    let kib: u64 = value.trim().strip_suffix(" kB")?.parse().ok()?;
+    kib.checked_mul(1024)
 }
 
 /// Ends a process and those that it started, such as what runs under a tracer: one that was left

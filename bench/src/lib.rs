@@ -16,6 +16,7 @@ pub mod prices;
 pub mod probe;
 pub mod report;
 mod slack;
+pub mod snapshots;
 pub mod stages;
 pub mod testnet;
 pub mod traces;

@@ -181,6 +181,8 @@ impl Stamps {
                 };
                 self.finals.entry(stamp.height).or_insert(found);
             }
+            // After the block is final: of no stage.
+            Moment::Executed => {}
             moment => {
                 self.first.entry((moment, slot)).or_insert(at_ns);
             }

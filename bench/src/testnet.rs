@@ -19,7 +19,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use quorate::config::{ConfigFile, LogConfig, NodeConfig, RateConfig};
+use quorate::config::{ConfigFile, NodeConfig, RateConfig, SnapshotConfig};
 use quorate::file_error::FileError;
 use quorate::genesis::{
     Application, Auth, ChainLimits, Genesis, GenesisPlan, GenesisValidator, Hex32,
@@ -32,7 +32,9 @@ use quorate::state_machine::SessionId;
 use quorate_consensus::payload::session_of_key;
 use serde_json::Map;
 
-use crate::applications::{FeedValidatorParameters, OPAQUE, VENUE, VenueParameters};
+use crate::applications::{
+    FeedValidatorParameters, OPAQUE, PAGES, PagesParameters, VENUE, VenueParameters,
+};
 use crate::exchange;
 
 /// Ports between two validators.
@@ -61,15 +63,24 @@ pub enum Workload {
     Exchange,
     /// Bytes without a meaning.
     Opaque,
+    /// The same, written into a state of so many MiB.
+    Pages {
+        /// Its length.
+        state_mib: u32,
+    },
 }
 
 impl Workload {
     /// The workload that an application takes, if it is one of this program.
     #[must_use]
-    pub fn of_application(name: &str) -> Option<Self> {
-        match name {
+    pub fn of_application(application: &Application) -> Option<Self> {
+        match application.name.as_str() {
             VENUE => Some(Self::Venue),
             OPAQUE => Some(Self::Opaque),
+            PAGES => {
+                let PagesParameters { state_mib } = PagesParameters::of(application).ok()?;
+                Some(Self::Pages { state_mib })
+            }
             _ => None,
         }
     }
@@ -81,6 +92,7 @@ impl Workload {
             Self::Venue => VENUE,
             Self::Exchange => "exchange",
             Self::Opaque => OPAQUE,
+            Self::Pages { .. } => PAGES,
         }
     }
 
@@ -90,6 +102,7 @@ impl Workload {
         match self {
             Self::Venue | Self::Exchange => VENUE,
             Self::Opaque => OPAQUE,
+            Self::Pages { .. } => PAGES,
         }
     }
 }
@@ -231,11 +244,10 @@ impl Testnet {
             config.limits.trace_stamps = plan.trace_stamps;
             config.listen.metrics = Some(loopback(port + 2));
             let path = validator_folder(dir, index).join(CONFIG_FILE);
-            let mut text = config.to_commented_toml();
             if let Some(segment_bytes) = plan.segment_bytes {
-                text = with_segments(&text, segment_bytes);
+                config.log.segment_bytes = segment_bytes;
             }
-            write_new(&path, text.as_bytes(), 0o600)?;
+            write_new(&path, config.to_commented_toml().as_bytes(), 0o600)?;
             node::initialize(&NodeConfig::load(&path)?)?;
         }
         Ok(Self {
@@ -273,12 +285,24 @@ impl Testnet {
     /// # Errors
     /// A configuration cannot be read or written.
     pub fn set_rates(&self, rates: &RateConfig) -> Result<(), TestnetError> {
+        self.configure(|config| config.rates = *rates)
+    }
+
+    /// Says when every validator takes snapshots, and how many it keeps; before they start.
+    ///
+    /// # Errors
+    /// A configuration cannot be read or written.
+    pub fn set_snapshots(&self, snapshots: &SnapshotConfig) -> Result<(), TestnetError> {
+        self.configure(|config| config.snapshots = snapshots.clone())
+    }
+
+    fn configure(&self, change: impl Fn(&mut ConfigFile)) -> Result<(), TestnetError> {
         for index in 0..self.validators() {
             let path = self.config_path(index);
             let text = fs::read_to_string(&path)
                 .map_err(|source| io_error(&path, "reading the file", source))?;
             let mut config = ConfigFile::parse(&text, &path)?;
-            config.rates = *rates;
+            change(&mut config);
             fs::write(&path, config.to_commented_toml())
                 .map_err(|source| io_error(&path, "writing the file", source))?;
         }
@@ -305,7 +329,7 @@ impl Testnet {
     /// What its commands are, if the application is one of this program.
     #[must_use]
     pub fn workload(&self) -> Option<Workload> {
-        Workload::of_application(&self.genesis.file().application.name)
+        Workload::of_application(&self.genesis.file().application)
     }
 
     /// The configuration file of a validator.
@@ -376,13 +400,6 @@ pub fn free_base_port(validators: usize) -> Result<u16, TestnetError> {
         .map_err(|source| TestnetError::NoPorts { validators, source })
 }
 
-/// A configuration in which a comment tells the usual length of a segment, with another length.
-fn with_segments(text: &str, segment_bytes: u32) -> String {
-    let usual = LogConfig::default().segment_bytes;
-    let usual = format!("# segment_bytes = {usual}");
-    text.replace(&usual, &format!("segment_bytes = {segment_bytes}"))
-}
-
 fn ports(plan: &Plan) -> Result<Vec<u16>, TestnetError> {
     let validators = plan.weights.len();
     let refused = || TestnetError::Ports {
@@ -405,6 +422,7 @@ fn ports(plan: &Plan) -> Result<Vec<u16>, TestnetError> {
 fn application(dir: &Path, plan: &Plan) -> Result<Application, TestnetError> {
     let parameters = match plan.workload {
         Workload::Opaque => Map::new(),
+        Workload::Pages { state_mib } => PagesParameters { state_mib }.to_map(),
         Workload::Venue | Workload::Exchange => {
             let admin = KeyPair::create(&dir.join(ADMIN_KEY_FILE))?;
             let admins = [SessionId(session_of_key(&admin.public()))];

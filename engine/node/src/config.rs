@@ -437,7 +437,7 @@ impl ConfigFile {
             None => format!("# {key} = {default}"),
         };
         let word = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
-        TEMPLATE
+        self.with_lengths(TEMPLATE)
             .replace("\"@GENESIS@\"", &quoted(&self.genesis))
             .replace("\"@KEY@\"", &quoted(&self.key))
             .replace("\"@DATA@\"", &quoted(&self.data))
@@ -480,6 +480,29 @@ impl ConfigFile {
             )
             .replace("@TRACE@", &named("trace_stamps", self.stamps(), "0"))
             .replace("@RATES@", &self.rate_lines())
+    }
+
+    /// The template with the lengths of this file that are not the usual ones, which stand there as
+    /// comments.
+    fn with_lengths(&self, template: &str) -> String {
+        let ((log, snapshots), usual) = ((&self.log, &self.snapshots), SnapshotConfig::default());
+        let lengths = [
+            (
+                "segment_bytes",
+                log.segment_bytes.into(),
+                quorate_log::SEGMENT_BYTES_DEFAULT.into(),
+            ),
+            (
+                "every_heights",
+                snapshots.every_heights,
+                usual.every_heights,
+            ),
+            ("keep", snapshots.keep as u64, usual.keep as u64),
+        ];
+        let unusual = lengths.iter().filter(|(_, own, usual)| own != usual);
+        unusual.fold(template.to_owned(), |text, (key, own, usual)| {
+            text.replace(&format!("# {key} = {usual}\n"), &format!("{key} = {own}\n"))
+        })
     }
 
     /// Every rate, those with their default as a comment.

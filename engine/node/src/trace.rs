@@ -67,6 +67,8 @@ moments! {
     VoteReceived = "vote_received";
     /// The block is final here, by first votes when `peer` is 0.
     Final = "final";
+    /// The block has been executed here.
+    Executed = "executed";
     /// What stood in the buffers goes to the sockets.
     Flushed = "flushed";
 }
@@ -84,7 +86,8 @@ pub struct Stamp {
     pub index: u32,
     /// Height of the block, where it is known; else 0.
     pub height: u64,
-    /// Of [`Moment::Final`]: the time that the latencies of its commands were told with; else 0.
+    /// Of [`Moment::Final`]: the time that the latencies of its commands were told with; of
+    /// [`Moment::Executed`] how long that took; else 0.
     pub told_ns: u64,
     /// When, nanoseconds of the node's own clock.
     pub at_ns: u64,
@@ -212,6 +215,17 @@ impl Trace {
         }
     }
 
+    /// Stamps a block that was just executed, which took `took_ns`.
+    pub(crate) fn executed(&self, height: u64, took_ns: u64) {
+        if self.0.is_some() {
+            self.push(Stamp {
+                height,
+                told_ns: took_ns,
+                ..Stamp::of(Moment::Executed, Window::ZERO, Index::ZERO, self.now_ns())
+            });
+        }
+    }
+
     /// Stamps that the buffers go to the sockets, unless nothing was stamped since they last did.
     pub(crate) fn flushed(&self) {
         if let Some(on) = &self.0
@@ -332,13 +346,21 @@ mod tests {
             is_fast: true,
             told_ns: 5,
         });
+        trace.executed(9, 6);
         trace.flushed();
         trace.flushed();
         let dump: Dump = trace.take_text().unwrap().parse().unwrap();
         let moments: Vec<Moment> = dump.stamps.iter().map(|stamp| stamp.moment).collect();
         // The second flush carried nothing.
-        let told = [Moment::Proposed, Moment::Final, Moment::Flushed];
+        let told = [
+            Moment::Proposed,
+            Moment::Final,
+            Moment::Executed,
+            Moment::Flushed,
+        ];
         assert_eq!(moments, told);
+        let executed = dump.stamps[2];
+        assert_eq!((executed.height, executed.told_ns), (9, 6));
         let last = dump.stamps[1];
         assert_eq!(
             (last.window, last.index, last.height, last.told_ns),

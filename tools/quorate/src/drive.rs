@@ -60,15 +60,17 @@ impl LoadOptions {
     /// Usage: options that contradict each other, or a recording that is none.
     pub(crate) fn plan(&self, workload: Workload) -> Result<LoadPlan, Failure> {
         let flow = match (workload, &self.orders) {
-            (Workload::Opaque, Some(_)) => {
+            (Workload::Opaque | Workload::Pages { .. }, Some(_)) => {
                 return Err(Failure::usage("--orders needs the workload venue")
                     .remedy("leave --orders out, or use a testnet with --workload venue"));
             }
-            (Workload::Opaque, None) if self.size == 0 || self.size > SIZE_MAX => {
+            (Workload::Opaque | Workload::Pages { .. }, None)
+                if self.size == 0 || self.size > SIZE_MAX =>
+            {
                 let what = format!("--size {}: out of range", self.size);
                 return Err(Failure::usage(what).remedy(format!("choose 1 to {SIZE_MAX}")));
             }
-            (Workload::Opaque, None) => Flow::Opaque { size: self.size },
+            (Workload::Opaque | Workload::Pages { .. }, None) => Flow::Opaque { size: self.size },
             (Workload::Venue | Workload::Exchange, None) => Flow::Orders,
             (Workload::Venue | Workload::Exchange, Some(messages)) => Flow::Recording {
                 messages: messages.clone(),

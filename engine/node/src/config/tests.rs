@@ -31,6 +31,9 @@ fn what_the_template_says_is_read_back_as_it_was_meant() {
     config.rates.cancel = 0;
     config.rates.open_per_min = 7;
     config.rates.open_burst = 9;
+    config.log.segment_bytes = 4 << 20;
+    config.snapshots.every_heights = 64;
+    config.snapshots.keep = 5;
     config.genesis = PathBuf::from("a \"strange\" folder/genesis.json");
     assert_eq!(parse(&config.to_commented_toml()).unwrap(), config);
 }

@@ -519,6 +519,9 @@ impl<S: StateMachine> Replica<S> {
     ) -> Result<(), ReplicaError> {
         let mut results = outbox.spare_results();
         self.executor.execute(block, &mut results)?;
+        self.order
+            .trace()
+            .executed(results.height, results.execution_ns);
         if let Some(statement) = results.statement() {
             self.order.input(now, Input::State(statement));
         }

@@ -189,6 +189,10 @@ impl OrderStage {
     }
 
     /// Stamps the way of blocks from here on.
+    pub(crate) const fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
     pub(crate) fn set_trace(&mut self, trace: Trace) {
         self.trace = trace;
     }

@@ -21,6 +21,7 @@ use crate::replica::ReplicaError;
 use crate::results::BlockResults;
 use crate::state_machine::{SessionId, StateMachine};
 use crate::status::NodeStatus;
+use crate::trace::Trace;
 use quorate_consensus::input::Input;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_net::ClientId;
@@ -41,6 +42,7 @@ pub(crate) struct AppThread<S> {
     pub(crate) placement: Placement,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) recorder: Recorder,
+    pub(crate) trace: Trace,
     pub(crate) halt: Halt,
 }
 
@@ -76,6 +78,7 @@ impl<S: StateMachine> AppThread<S> {
                 self.executor
                     .execute(&block, &mut results)
                     .map_err(ReplicaError::from)?;
+                self.trace.executed(results.height, results.execution_ns);
                 if let Some(statement) = results.statement() {
                     let inputs = vec![Input::State(statement)];
                     drop(self.order.send(ToOrder::Inputs(inputs)));

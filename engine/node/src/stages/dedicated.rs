@@ -165,7 +165,8 @@ impl Dedicated {
         let journal = journal_thread(journal, (&to_order, &to_app), &backlogs, sync, threads);
         let ways = (app_items, &to_order, &net_sender);
         let around = (&placement, &metrics, &halt);
-        let app = app_thread((all.parts.executor, all.recorder), ways, &checks, around);
+        let applied = (all.parts.executor, all.recorder, all.wire.trace());
+        let app = app_thread(applied, ways, &checks, around);
         let order = OrderThread {
             own: all.own,
             stage: all.parts.order,
@@ -266,7 +267,7 @@ fn journal_thread(
 }
 
 fn app_thread<S: StateMachine>(
-    (executor, recorder): (Executor<S>, Recorder),
+    (executor, recorder, trace): (Executor<S>, Recorder, &Trace),
     (items, order, net): (Receiver<ToApp>, &Sender<ToOrder>, &NetSender),
     checks: &CheckSender,
     (placement, metrics, halt): (&Placement, &Arc<Metrics>, &Halt),
@@ -280,6 +281,7 @@ fn app_thread<S: StateMachine>(
         placement: placement.clone(),
         metrics: Arc::clone(metrics),
         recorder,
+        trace: trace.clone(),
         halt: halt.clone(),
     }
 }

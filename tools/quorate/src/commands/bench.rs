@@ -16,6 +16,7 @@ mod peers;
 mod recovery;
 mod report;
 mod restores;
+mod snapshot;
 mod stage_table;
 mod sweep;
 mod syncs;
@@ -43,6 +44,8 @@ pub(crate) enum Command {
     Failover(failover::Options),
     /// A validator with a long log dies and starts again, then joins with a blank disk, under load
     Recovery(recovery::Options),
+    /// What clients and the application notice while snapshots of a long state are taken
+    Snapshot(snapshot::Options),
     /// The bare pattern of messages between threads: what no protocol of this shape can be below
     Floor(floor::Options),
     /// Finality of real validators beside the floor, by turns in one run, and where the time goes
@@ -121,6 +124,7 @@ impl Command {
             Self::Syncs(options) => options.dir.as_deref(),
             Self::Failover(options) => options.dir.as_deref(),
             Self::Recovery(options) => options.dir.as_deref(),
+            Self::Snapshot(options) => options.dir.as_deref(),
             Self::Latency(options) => options.dir.as_deref(),
             Self::Sweep(options) => options.dir.as_deref(),
             Self::Peers(options) => options.dir.as_deref(),
@@ -136,6 +140,7 @@ fn measure(command: &Command) -> Result<Report, Failure> {
         Command::Syncs(options) => syncs::run(options),
         Command::Failover(options) => failover::run(options),
         Command::Recovery(options) => recovery::run(options),
+        Command::Snapshot(options) => snapshot::run(options),
         Command::Floor(options) => floor::run(options),
         Command::Latency(options) => latency::run(options),
         Command::Report(options) => report::run(options),

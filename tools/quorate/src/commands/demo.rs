@@ -87,7 +87,7 @@ pub(crate) fn run(applications: &Applications, options: &Options) -> Result<Repo
             let (outcome, business) = place.run(&mut cluster)?;
             (outcome, Some(business))
         }
-        Workload::Venue | Workload::Opaque => {
+        Workload::Venue | Workload::Opaque | Workload::Pages { .. } => {
             let admin = testnet.admin_key()?;
             let flag = interrupt.flag();
             (drive(&plan, &chain, admin, &flag, &mut teller())?, None)

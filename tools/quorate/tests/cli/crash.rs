@@ -70,17 +70,62 @@ fn a_disk_that_refuses_a_sync_ends_a_validator_and_nothing_told_is_lost() {
         eprintln!("skipped: this machine has no strace, or it may not trace");
         return;
     }
-    let mut all = vec!["bench", "syncs", "--points", "1"];
-    all.extend(["--workload", "opaque", "--rate", "50"]);
+    let mut all = vec!["bench", "syncs", "--rate", "50"];
     // Whose disk refused says nothing in the window that the others are in.
     all.extend(["--window-slots", "64"]);
     all.extend(SHORT_SEGMENTS);
     let report = run_json(&all, 0);
     let count = |key: &str| report[key].as_u64().unwrap();
-    assert_eq!((count("points"), count("lost")), (6, 0), "{report}");
-    assert_eq!(count("conflicting_votes"), 0, "{report}");
+    assert_eq!(
+        (count("lost"), count("conflicting_votes")),
+        (0, 0),
+        "{report}"
+    );
     assert!(count("acknowledged") > 0 && count("vote_records") > 0);
-    assert_eq!(report["ends"]["kill signal 9"], 2, "{report}");
+    let places = report["sync_places"].as_array().unwrap();
+    for (call, file, end) in [
+        ("msync", "data/log/segment-N", "eio exit 70"),
+        ("fsync", "data/log/lease.new", "kill signal 9"),
+        (
+            "fsync",
+            "data/snapshots/snapshot-N.data.new",
+            "eio went on with an alarm",
+        ),
+        ("fdatasync", "data/public/N.events", "kill signal 9"),
+    ] {
+        let is_met = |place: &&serde_json::Value| {
+            place["call"] == call && place["file"] == file && place["ends"][end].is_u64()
+        };
+        assert!(
+            places.iter().any(|place| is_met(&place)),
+            "{call} of {file}: {end}: {report}"
+        );
+    }
     let recovery = report["recovery_ms"]["max"].as_u64();
     assert!(recovery > Some(0), "returns are timed: {report}");
+}
+
+#[test]
+fn snapshots_of_a_long_state_are_taken_under_load_and_their_times_told() {
+    let mut all = vec!["bench", "snapshot", "--state-mib", "16", "--rate", "100"];
+    all.extend(["--seconds", "6", "--every-heights", "64"]);
+    let report = run_json(&all, 0);
+    assert!(report["snapshots"].as_u64() >= Some(4), "{report}");
+    let bytes = report["snapshot_bytes"].as_u64();
+    assert!(bytes > Some(16 << 20), "{report}");
+    assert_eq!(report["alarms"], 0, "{report}");
+    for time in [
+        &report["during"]["client_ms"]["p99"],
+        &report["during"]["pause_ms"]["max"],
+        &report["write_ms"]["p50"],
+        &report["restore_ms"]["p50"],
+        &report["start_ms"],
+    ] {
+        assert!(time.as_f64() > Some(0.0), "{report}");
+    }
+    let memory = report["memory_peak_bytes"].as_u64();
+    assert!(
+        memory > bytes.map(|bytes| 2 * bytes),
+        "two states: {report}"
+    );
 }

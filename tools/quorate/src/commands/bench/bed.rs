@@ -2,11 +2,11 @@
 //!
 //! Owns the processes and their folder, and removes both. Never: judges what was measured.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quorate::config::RateConfig;
+use quorate::config::{RateConfig, SnapshotConfig};
 use quorate::trace::Dump;
 use quorate_bench::cluster::Cluster;
 use quorate_bench::load::{Chain, LoadPlan, Outcome, run as drive};
@@ -25,6 +25,10 @@ use crate::scratch::Scratch;
 const SETTLE: Duration = Duration::from_secs(120);
 /// How long the validators may take to stop.
 const STOP: Duration = Duration::from_secs(120);
+/// How long one that was killed may take until it votes: it may have to restore a long state.
+const RETURN: Duration = Duration::from_secs(600);
+/// How often it is looked at what happens beside a load.
+const WATCH: Duration = Duration::from_millis(5);
 
 /// A running cluster.
 pub(super) struct Bed {
@@ -48,8 +52,24 @@ impl Bed {
         parent: Option<&Path>,
         interrupt: &Interrupt,
     ) -> Result<Self, Failure> {
+        Self::start_with(plan, None, parent, interrupt)
+    }
+
+    /// The same with validators that take snapshots as said.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub(super) fn start_with(
+        plan: &Plan,
+        snapshots: Option<&SnapshotConfig>,
+        parent: Option<&Path>,
+        interrupt: &Interrupt,
+    ) -> Result<Self, Failure> {
         let scratch = Scratch::create(parent)?;
         let testnet = Testnet::create(&scratch.path().join("testnet"), plan)?;
+        if let Some(snapshots) = snapshots {
+            testnet.set_snapshots(snapshots)?;
+        }
         // What a node bears is measured, and not what it lets one client send.
         testnet.set_rates(&RateConfig::unbounded())?;
         let chain = Chain::of(testnet.genesis());
@@ -57,7 +77,7 @@ impl Bed {
         let mut cluster = Cluster::new(node::launches(&testnet)?, quiet);
         cluster.start_all()?;
         wait_until_up(&mut cluster, &chain, interrupt)?;
-        wait_until_voting(&chain)?;
+        wait_until_voting(&chain, SETTLE)?;
         Ok(Self {
             cluster,
             testnet,
@@ -116,6 +136,67 @@ impl Bed {
         }
         self.height = self.height.max(outcome.height).max(beside.height);
         Ok((outcome, beside))
+    }
+
+    /// Drives one load to its end, and calls `look` again and again meanwhile.
+    ///
+    /// # Errors
+    /// As [`drive`](Self::drive).
+    pub(super) fn drive_watched(
+        &mut self,
+        plan: &LoadPlan,
+        interrupt: &Interrupt,
+        mut look: impl FnMut(),
+    ) -> Result<Outcome, Failure> {
+        let (chain, flag) = (&self.chain, interrupt.flag());
+        let outcome = std::thread::scope(|scope| {
+            let driven = scope.spawn(|| drive(plan, chain, None, &flag, &mut |_| ()));
+            while !driven.is_finished() {
+                look();
+                std::thread::park_timeout(WATCH);
+            }
+            driven.join()
+        });
+        let outcome = outcome.map_err(|_| Failure::new(Code::Safety, "the load panicked"))??;
+        if let Some(ended) = self.cluster.wait_ended(Instant::now())? {
+            return Err(died(&self.cluster, ended));
+        }
+        if outcome.is_interrupted {
+            return Err(Failure::new(Code::No, "interrupted"));
+        }
+        self.height = self.height.max(outcome.height);
+        Ok(outcome)
+    }
+
+    /// Kills a validator and starts it again; how long it takes from its start until it may vote.
+    ///
+    /// # Errors
+    /// It does not come back.
+    pub(super) fn restart(&mut self, index: usize) -> Result<Duration, Failure> {
+        self.cluster.kill(index)?;
+        let started = Instant::now();
+        self.cluster.start(index)?;
+        wait_until_voting(&self.chain, RETURN)?;
+        Ok(started.elapsed())
+    }
+
+    /// The data folder of each validator.
+    ///
+    /// # Errors
+    /// A configuration cannot be read.
+    pub(super) fn data_folders(&self) -> Result<Vec<PathBuf>, Failure> {
+        let of = |index| {
+            let log = self.testnet.log_folder(index)?;
+            Ok(log.parent().map(Path::to_path_buf).unwrap_or_default())
+        };
+        (0..self.testnet.validators()).map(of).collect()
+    }
+
+    /// What the system says of the memory of each validator that runs, by the name of the line in
+    /// its `status` file, bytes.
+    pub(super) fn memory(&self, name: &str) -> Vec<u64> {
+        let of = |index| self.cluster.memory(index, name);
+        (0..self.testnet.validators()).filter_map(of).collect()
     }
 
     /// Has the last validators stand still (SIGSTOP) until [`Self::conclude`].
@@ -224,9 +305,9 @@ impl Bed {
 }
 
 /// Asks until every validator may vote: before, all goes the slow path.
-fn wait_until_voting(chain: &Chain) -> Result<(), Failure> {
+fn wait_until_voting(chain: &Chain, patience: Duration) -> Result<(), Failure> {
     let all_vote = |told: &[Status]| told.iter().all(agreement::is_voting);
-    let statuses = agreement::statuses_until(chain, Instant::now() + SETTLE, all_vote)?;
+    let statuses = agreement::statuses_until(chain, Instant::now() + patience, all_vote)?;
     if all_vote(&statuses) {
         return Ok(());
     }

@@ -10,10 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use quorate::config::SnapshotConfig;
 use quorate_bench::cluster::{Cluster, Ended};
 use quorate_bench::load::{Acknowledged, Chain, LoadPlan, Outcome};
 use quorate_bench::report::Agreement;
 use quorate_bench::testnet::{Testnet, free_base_port};
+use quorate_bench::traces::counter;
 use quorate_log::verify_path;
 use serde::Serialize;
 
@@ -102,6 +104,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         rate: options.rate,
         seed: options.seed,
         window_slots: options.window_slots(),
+        every_heights: None,
     };
     let rounds = options.restores.unwrap_or(options.kills);
     let mut restores = Restores::default();
@@ -153,6 +156,8 @@ pub(super) struct Setting<'a> {
     pub(super) seed: u64,
     /// Slots of a window; by default as many as any chain has.
     pub(super) window_slots: Option<u32>,
+    /// At which heights snapshots are taken; by default as seldom as anywhere.
+    pub(super) every_heights: Option<u64>,
 }
 
 /// What clients were told over a series.
@@ -223,6 +228,12 @@ pub(super) fn over_validators(
     plan.window_slots = setting.window_slots;
     let scratch = Scratch::create(setting.dir)?;
     let testnet = Testnet::create(&scratch.path().join("testnet"), &plan)?;
+    if let Some(every_heights) = setting.every_heights {
+        testnet.set_snapshots(&SnapshotConfig {
+            every_heights,
+            ..SnapshotConfig::default()
+        })?;
+    }
     let chain = Chain::of(testnet.genesis());
     let quiet = Arc::new(|_: usize, _: &str| ());
     let mut cluster = Cluster::new(node::launches(&testnet)?, quiet);
@@ -426,6 +437,13 @@ impl<'a> Series<'a> {
     /// Where the log of a validator stands.
     pub(super) fn log_folder(&self, validator: usize) -> Result<PathBuf, Failure> {
         Ok(self.testnet.log_folder(validator)?)
+    }
+
+    /// What a validator that runs counts as alarms; none where it does not tell.
+    pub(super) fn alarms(&self, validator: usize) -> Result<Option<u64>, Failure> {
+        let address = self.testnet.metrics_address(validator)?.unwrap_or_default();
+        // It may be ending.
+        Ok(counter(&address, "quorate_alarms_total").ok().flatten())
     }
 
     /// Where the configuration of a validator stands.

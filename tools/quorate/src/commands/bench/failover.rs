@@ -103,15 +103,15 @@ pub(crate) struct Options {
 
 /// Durations in milliseconds; none when nothing was measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-struct Milliseconds {
-    p50: Option<f64>,
-    p99: Option<f64>,
-    max: Option<f64>,
+pub(super) struct Milliseconds {
+    pub(super) p50: Option<f64>,
+    pub(super) p99: Option<f64>,
+    pub(super) max: Option<f64>,
 }
 
 impl Milliseconds {
     /// Percentiles that are values which occurred.
-    fn of(mut durations_ns: Vec<u64>) -> Self {
+    pub(super) fn of(mut durations_ns: Vec<u64>) -> Self {
         durations_ns.sort_unstable();
         let at = |percent: usize| {
             let place = (durations_ns.len() * percent).div_ceil(100);
@@ -125,7 +125,7 @@ impl Milliseconds {
         }
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let ms = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1}"));
         format!("{}, {}, {}", ms(self.p50), ms(self.p99), ms(self.max))
     }
@@ -220,6 +220,7 @@ fn series(options: &Options, signal: Signal, interrupt: &Interrupt) -> Result<Fi
         rate: u64::from(options.rate),
         seed: 1,
         window_slots: None,
+        every_heights: None,
     };
     let mut found: Vec<Round> = Vec::new();
     let mut toll = over_validators(setting, |series| {

@@ -149,6 +149,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         rate: u64::from(options.rate),
         seed: 1,
         window_slots: None,
+        every_heights: None,
     };
     let mut seen = None;
     let toll = over_validators(setting, |series| {

@@ -1,53 +1,47 @@
-//! `quorate bench syncs`: the first sync calls in a validator's life, each as a place where the
-//! disk refuses or the process dies, under load.
+//! `quorate bench syncs`: every place at which a validator syncs, as a point where the disk refuses
+//! or the process dies, under load.
 //!
-//! Owns the list of places and the verdict on how the process ended. The calls are changed from
-//! outside, by `strace`, so what runs is what ships. What clients were told and what validators
-//! voted is held against the logs as after any other series of kills. Never: repairs.
+//! Owns the series and its report. A first life under the tracer shows the places; then each is
+//! visited with each fault. The calls are changed from outside, by `strace`, so what runs is what
+//! ships. What clients were told and what validators voted is held against the logs as after any
+//! other series of kills. Never: repairs.
+
+mod places;
+mod tracer;
+mod visit;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use quorate_bench::cluster::{Ended, Launch};
 use serde::Serialize;
 
+use self::places::{Place, Survey};
+use self::visit::{FAULTS, Found, Visit, folder_of};
+use super::background::Load;
 use super::crash::{Series, Setting, under_load};
 use super::toll::Toll;
-use crate::agreement;
-use crate::failure::{Code, Failure};
+use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::output::{Report, progress};
+use crate::output::{Report, progress, table};
 use crate::plan::ClusterOptions;
 
-/// The calls by which a validator makes things durable.
-const CALLS: [&str; 2] = ["msync", "fsync"];
-/// What becomes of one: the name in the report, and how the tracer says it.
-const FAULTS: [(&str, &str); 3] = [
-    ("eio", "error=EIO"),
-    ("enospc", "error=ENOSPC"),
-    ("kill", "signal=KILL"),
-];
-/// How long a call may take to come while the validator starts.
-const REACH: Duration = Duration::from_secs(60);
-/// A call that has not come this long after the validator took part does not come often enough to
-/// be waited for; and one that was refused so long ago has not ended it.
-const LINGER: Duration = Duration::from_secs(4);
-/// How long one look at it takes.
-const LOOK: Duration = Duration::from_millis(100);
-/// How long a validator may take to stop when it is let go.
+/// Snapshots are taken as often as can be.
+const EVERY_HEIGHTS: u64 = 64;
+/// How long the traced life is, from when the validator takes part.
+const SURVEY: Duration = Duration::from_secs(20);
+/// How long a validator under the tracer may take to stop.
 const STOP: Duration = Duration::from_secs(120);
-/// Exit codes of a validator whose disk refused: the disk failed, or it did so and not even a note
-/// of it could be left.
-const DISK_FAILED: [i32; 2] = [Code::DiskFailed as i32, Code::Safety as i32];
+/// How often a fault is tried that another place of the same thread has met.
+const TRIES: u64 = 4;
 
 /// Options of the command.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Of each kind of call, how many of a thread from its start on
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    /// Of each place, how many of its calls: the first, the second and so on
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     points: u64,
     /// Commands a second
     #[arg(long, default_value_t = 200)]
@@ -67,29 +61,38 @@ pub(crate) struct Options {
     pub(super) dir: Option<PathBuf>,
 }
 
+/// What came of one place.
+#[derive(Clone, Debug, Default, Serialize)]
+struct PlaceFields {
+    thread: String,
+    call: String,
+    file: String,
+    /// How often the traced life made the call there; 0 for a place that a fault has met and that
+    /// life has not shown.
+    traced: u64,
+    /// Faults that were met here.
+    met: u64,
+    /// What came of them, by fault and end.
+    ends: BTreeMap<String, u64>,
+    /// Faults that no call here has met.
+    not_met: Vec<String>,
+    /// Why none can be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    obstacle: Option<String>,
+}
+
 /// What came of it.
 #[derive(Debug, Default, Serialize)]
 struct Fields {
-    /// Places at which a validator was made to fail or die.
+    /// Faults that a call has met.
     points: u64,
-    /// Calls of a kind and fault that did not come so often.
-    not_reached: u64,
-    /// Places at which the call was refused and it went on: it waits for room on the disk.
-    waited: u64,
-    /// How validators ended, by fault and exit code or signal.
+    sync_places: Vec<PlaceFields>,
+    /// Places of the traced life of which some fault was met by no call.
+    unreached: Vec<String>,
+    /// What came of all of them, by fault and end.
     ends: BTreeMap<String, u64>,
     #[serde(flatten)]
     toll: Toll,
-}
-
-impl Fields {
-    /// Notes it when no call was changed anywhere: a series that tested nothing has no answer.
-    fn expect_a_place(&mut self) {
-        if self.points + self.waited == 0 {
-            let what = "no call was made to fail or to kill: nothing was tested";
-            self.toll.differences.push(what.to_owned());
-        }
-    }
 }
 
 /// Runs the series.
@@ -97,7 +100,7 @@ impl Fields {
 /// # Errors
 /// There is no `strace`, the validators do not start, or one does not come back.
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
-    find_tracer()?;
+    tracer::find()?;
     let interrupt = Interrupt::install()?;
     let setting = Setting {
         interrupt: &interrupt,
@@ -106,298 +109,267 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         rate: options.rate,
         seed: options.seed,
         window_slots: options.window_slots,
+        every_heights: Some(EVERY_HEIGHTS),
     };
-    let mut fields = Fields::default();
-    let mut unexpected = Vec::new();
-    let mut is_whole = false;
+    let mut record = Record::default();
     let toll = under_load(setting, |series, load| {
-        for (call, fault) in CALLS
-            .into_iter()
-            .flat_map(|call| FAULTS.map(|fault| (call, fault)))
-        {
-            for point in 1..=options.points {
-                if series.interrupt.is_set() {
-                    return Ok(fields.points);
-                }
-                let place = Place { call, fault, point };
-                let was_reached = place.visit(series, &mut fields, &mut unexpected)?;
-                load.wait_for_result()?;
-                if !was_reached {
-                    break;
+        let survey = survey(series)?;
+        load.wait_for_result()?;
+        progress(&format!("{} places", survey.places.len()));
+        record.note_places(&survey);
+        for (place, &seen) in &survey.places {
+            for fault in FAULTS {
+                for point in 1..=options.points.min(seen.count) {
+                    if series.interrupt.is_set() {
+                        return Ok(record.points());
+                    }
+                    let visit = Visit {
+                        place,
+                        seen,
+                        is_mixed: survey.is_mixed(place),
+                        is_shared: survey.is_shared(place),
+                        fault,
+                        point,
+                    };
+                    record.reach(visit, series, load)?;
                 }
             }
-            progress(&format!("{call} {}: {} points", fault.0, fields.points));
+            progress(&record.line(place));
         }
-        is_whole = true;
-        Ok(fields.points)
+        record.is_whole = true;
+        Ok(record.points())
     })?;
-    fields.toll = toll;
-    if !is_whole {
-        unexpected.push("interrupted before the last place".to_owned());
-    }
-    fields.toll.differences.extend(unexpected);
-    fields.expect_a_place();
+    let fields = record.into_fields(toll);
     let (code, text) = (fields.toll.code(), text(&fields));
     Ok(Report::new(&fields, text)?.with_code(code))
 }
 
-fn find_tracer() -> Result<(), Failure> {
-    // Also where there is one it may not be allowed to trace.
-    let found = Command::new("strace")
-        .args(["-qq", "-o", "/dev/null", "true"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    match found {
-        Ok(status) if status.success() => Ok(()),
-        _ => Err(Failure::new(
-            Code::TryAgain,
-            "strace is not on this machine, or may not trace",
-        )
-        .remedy("install strace")),
+/// Has a validator live for a while under the tracer, with nothing changed.
+fn survey(series: &mut Series<'_>) -> Result<Survey, Failure> {
+    let victim = series.any();
+    let folder = folder_of(series, victim);
+    let told = std::env::temp_dir().join(format!("quorate-survey-{}", std::process::id()));
+    let usual = series.cluster.launch(victim).cloned();
+    series.kill(&[victim])?;
+    if let Some(usual) = usual {
+        series
+            .cluster
+            .start_as(victim, &tracer::watching(&usual, &told))?;
     }
+    series.wait_until_voting(&[victim])?;
+    if let Some(ended) = series.cluster.wait_ended(Instant::now() + SURVEY)? {
+        return Err(series.died(ended));
+    }
+    let stop = fs::metadata(&told).map_or(0, |told| told.len());
+    series.cluster.release(victim)?;
+    let ended = series.cluster.wait_ended(Instant::now() + STOP)?;
+    if let Some(ended) = ended.filter(|ended| !ended.status.success()) {
+        return Err(series.died(ended));
+    }
+    if ended.is_none() {
+        series.cluster.kill(victim)?;
+    }
+    let text = fs::read(&told).unwrap_or_default();
+    // Of no use any more, whether or not it could be written.
+    drop(fs::remove_file(&told));
+    series.mark(victim)?;
+    let started = series.start(&[victim])?;
+    series.time_return(&[victim], started)?;
+    let stop = usize::try_from(stop).unwrap_or(usize::MAX);
+    Ok(Survey::of(&String::from_utf8_lossy(&text), stop, &folder))
 }
 
-/// One call at which something happens.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    call: &'static str,
-    fault: (&'static str, &'static str),
-    point: u64,
+/// What is written down over the series.
+#[derive(Debug, Default)]
+struct Record {
+    places: BTreeMap<Place, PlaceFields>,
+    unexpected: Vec<String>,
+    is_whole: bool,
 }
 
-impl Place {
-    /// The tracer around a validator.
-    fn launch(self, usual: &Launch, told: &Path) -> Launch {
-        let inject = format!("inject={}:{}:when={}", self.call, self.fault.1, self.point);
-        let trace = format!("trace={}", self.call);
-        let told = told.display().to_string();
-        let quietly = ["-f", "-qq", "-o", &told];
-        let tracer = [&quietly[..], &["-e", &trace, "-e", &inject]].concat();
-        let mut arguments: Vec<String> = tracer.into_iter().map(str::to_owned).collect();
-        arguments.push(usual.program.display().to_string());
-        arguments.extend(usual.arguments.iter().cloned());
-        Launch {
-            program: "strace".into(),
-            arguments,
+impl Record {
+    fn note_places(&mut self, survey: &Survey) {
+        for (place, seen) in &survey.places {
+            self.fields(place).traced = seen.count;
         }
     }
 
-    /// Kills a validator, starts it so that it fails here, waits for its end, and starts it as
-    /// usual. False when the call did not come so often.
-    fn visit(
-        self,
+    fn fields(&mut self, place: &Place) -> &mut PlaceFields {
+        let new = || PlaceFields {
+            thread: place.thread.clone(),
+            call: place.call.clone(),
+            file: place.file.clone(),
+            ..PlaceFields::default()
+        };
+        self.places.entry(place.clone()).or_insert_with(new)
+    }
+
+    fn points(&self) -> u64 {
+        self.places.values().map(|place| place.met).sum()
+    }
+
+    /// Visits a place until its own call has met the fault, a few times at most.
+    fn reach(
+        &mut self,
+        visit: Visit<'_>,
         series: &mut Series<'_>,
-        fields: &mut Fields,
-        unexpected: &mut Vec<String>,
-    ) -> Result<bool, Failure> {
-        let victim = series.any();
-        series.kill(&[victim])?;
-        let Some(usual) = series.cluster.launch(victim).cloned() else {
-            return Ok(false);
+        load: &Load,
+    ) -> Result<(), Failure> {
+        for more in 0..TRIES {
+            let point = visit.point + more;
+            let found = Visit { point, ..visit }.make(series)?;
+            load.wait_for_result()?;
+            let is_over = self.take(visit.place, &found) || found.met.is_none();
+            if is_over && found.met.is_some() {
+                return Ok(());
+            }
+            if is_over {
+                break;
+            }
+        }
+        let name = visit.fault.0.to_owned();
+        self.fields(visit.place).not_met.push(name);
+        Ok(())
+    }
+
+    /// Notes what came of a visit; whether the place itself met the fault.
+    fn take(&mut self, place: &Place, found: &Found) -> bool {
+        self.unexpected.extend(found.unexpected.iter().cloned());
+        if let Some(obstacle) = &found.obstacle {
+            self.fields(place).obstacle = Some(obstacle.clone());
+        }
+        let Some((met, end)) = &found.met else {
+            return false;
         };
-        let told = std::env::temp_dir().join(format!("quorate-syncs-{}", std::process::id()));
-        let launch = self.launch(&usual, &told);
-        self.expect_doubts(series, victim);
-        series.cluster.start_as(victim, &launch)?;
-        let by_itself = wait_for_end(series, victim, &told)?;
-        let ended = match by_itself {
-            Some(ended) => Some(ended),
-            None => {
-                series.cluster.release(victim)?;
-                series.cluster.wait_ended(Instant::now() + STOP)?
-            }
+        let fields = self.fields(met);
+        fields.met += 1;
+        *fields.ends.entry(end.clone()).or_default() += 1;
+        met == place
+    }
+
+    fn line(&self, place: &Place) -> String {
+        let ends = self.places.get(place).map(|fields| words(&fields.ends));
+        format!("{place}: {}", ends.unwrap_or_default())
+    }
+
+    fn into_fields(self, toll: Toll) -> Fields {
+        let (points, mut unexpected) = (self.points(), self.unexpected);
+        if !self.is_whole {
+            unexpected.push("interrupted before the last place".to_owned());
+        } else if points == 0 {
+            let what = "no call was made to fail or to kill: nothing was tested";
+            unexpected.push(what.to_owned());
+        }
+        let mut ends = BTreeMap::new();
+        for (end, count) in self.places.values().flat_map(|place| &place.ends) {
+            *ends.entry(end.clone()).or_default() += count;
+        }
+        let unreached = self.places.iter();
+        let unreached = unreached.filter(|(_, fields)| !fields.not_met.is_empty());
+        let mut fields = Fields {
+            points,
+            unreached: unreached
+                .map(|(place, fields)| format!("{place}: {}", fields.not_met.join(", ")))
+                .collect(),
+            sync_places: self.places.into_values().collect(),
+            ends,
+            toll,
         };
-        if let Some(ended) = ended.filter(|ended| ended.index != victim) {
-            return Err(series.died(ended));
-        }
-        let was_refused = is_refused(&told);
-        let was_reached = match ended {
-            // Also who was let go in the moment in which the call came ends by it.
-            Some(Ended { status, .. })
-                if by_itself.is_some() || self.is_end(status, was_refused) =>
-            {
-                fields.points += 1;
-                let end = name_of(status);
-                let key = format!("{} {end}", self.fault.0);
-                *fields.ends.entry(key).or_default() += 1;
-                if !self.expects(status) {
-                    let tail = series.cluster.tail(victim).join("\n");
-                    unexpected.push(format!("{self:?} of validator {victim}: {end}\n{tail}"));
-                }
-                true
-            }
-            ended => {
-                if ended.is_none() {
-                    unexpected.push(format!("{self:?}: validator {victim} does not stop"));
-                    series.cluster.kill(victim)?;
-                }
-                fields.waited += u64::from(was_refused);
-                fields.not_reached += u64::from(!was_refused);
-                was_refused
-            }
-        };
-        // Of no use any more, whether or not it could be written.
-        drop(std::fs::remove_file(&told));
-        series.mark(victim)?;
-        self.expect_doubts(series, victim);
-        let started = series.start(&[victim])?;
-        series.time_return(&[victim], started)?;
-        Ok(was_reached)
-    }
-
-    /// Whose disk refused may not know what it holds, whose process died knows.
-    fn expect_doubts(self, series: &mut Series<'_>, victim: usize) {
-        if self.fault.0 != "kill" {
-            series.expect_doubts(victim);
-        }
-    }
-
-    /// Whether a validator that was let go ended by the fault all the same.
-    fn is_end(self, status: ExitStatus, was_refused: bool) -> bool {
-        (was_refused || self.fault.0 == "kill") && self.expects(status)
-    }
-
-    /// Whether a validator may end so.
-    fn expects(self, status: ExitStatus) -> bool {
-        use std::os::unix::process::ExitStatusExt as _;
-        match self.fault.0 {
-            "kill" => status.signal() == Some(9),
-            // A start that finds the disk full has nothing to answer for, and is tried again.
-            "enospc" if status.code() == Some(Code::TryAgain as i32) => true,
-            _ => status
-                .code()
-                .is_some_and(|code| DISK_FAILED.contains(&code)),
-        }
+        fields.toll.differences.extend(unexpected);
+        fields
     }
 }
 
-/// Waits until the call ends the validator, for as long as it may still come; none when it does
-/// not.
-fn wait_for_end(
-    series: &mut Series<'_>,
-    victim: usize,
-    told: &Path,
-) -> Result<Option<Ended>, Failure> {
-    let mut deadline = Instant::now() + REACH;
-    let (mut was_refused, mut votes) = (false, false);
-    while Instant::now() < deadline {
-        if let Some(ended) = series.cluster.wait_ended(Instant::now() + LOOK)? {
-            return Ok(Some(ended));
-        }
-        if !was_refused && is_refused(told) {
-            was_refused = true;
-            deadline = Instant::now() + LINGER;
-        }
-        if !was_refused && !votes {
-            let statuses = series.statuses()?;
-            votes = statuses.get(victim).is_some_and(agreement::is_voting);
-            if votes {
-                deadline = Instant::now() + LINGER;
-            }
-        }
-    }
-    Ok(None)
-}
-
-/// Whether the tracer has written that it made a call fail.
-fn is_refused(told: &Path) -> bool {
-    has_refused(&std::fs::read(told).unwrap_or_default())
-}
-
-/// Whether the tracer says that it made a call fail.
-fn has_refused(told: &[u8]) -> bool {
-    const MARK: &[u8] = b"(INJECTED)";
-    told.windows(MARK.len()).any(|at| at == MARK)
-}
-
-fn name_of(status: ExitStatus) -> String {
-    use std::os::unix::process::ExitStatusExt as _;
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit {code}"),
-        (None, Some(signal)) => format!("signal {signal}"),
-        (None, None) => "unknown".to_owned(),
-    }
+fn words(ends: &BTreeMap<String, u64>) -> String {
+    let ends = ends.iter().map(|(end, count)| format!("{end}: {count}"));
+    ends.collect::<Vec<_>>().join(", ")
 }
 
 fn text(fields: &Fields) -> String {
-    let ends = fields.ends.iter();
-    let ends: Vec<String> = ends.map(|(end, count)| format!("{end}: {count}")).collect();
+    let mut places = table(&["thread", "call", "file", "traced", "ends", "not met"]);
+    for place in &fields.sync_places {
+        let not_met = place.obstacle.clone();
+        places.add_row(vec![
+            place.thread.clone(),
+            place.call.clone(),
+            place.file.clone(),
+            place.traced.to_string(),
+            words(&place.ends),
+            not_met.unwrap_or_else(|| place.not_met.join(", ")),
+        ]);
+    }
     format!(
-        "{}\n{} points, {} waited for room, {} kinds not reached so often; {}",
+        "{places}\n{}\n{} points; {}",
         fields.toll.text(),
         fields.points,
-        fields.waited,
-        fields.not_reached,
-        ends.join(", ")
+        words(&fields.ends)
     )
 }
 
 #[cfg(test)]
 mod tests {
+    use super::places::Seen;
     use super::*;
-    use std::os::unix::process::ExitStatusExt as _;
+    use crate::failure::Code;
 
-    #[test]
-    fn a_refusing_disk_and_a_death_end_differently() {
-        let place = |fault| Place {
-            call: "msync",
-            fault,
-            point: 3,
-        };
-        let (disk, clean, killed) = (
-            ExitStatus::from_raw(70 << 8),
-            ExitStatus::from_raw(0),
-            ExitStatus::from_raw(9),
-        );
-        let full = ExitStatus::from_raw(75 << 8);
-        let [eio, enospc, kill] = FAULTS.map(place);
-        assert!(eio.expects(disk) && !eio.expects(clean) && !eio.expects(killed));
-        assert!(enospc.expects(full) && enospc.expects(disk) && !eio.expects(full));
-        assert!(kill.expects(killed) && !kill.expects(disk));
-        assert_eq!(
-            (name_of(disk), name_of(killed)),
-            ("exit 70".into(), "signal 9".into())
-        );
+    fn place(file: &str) -> Place {
+        Place {
+            thread: "quorate-sync".to_owned(),
+            call: "msync".to_owned(),
+            file: file.to_owned(),
+        }
+    }
+
+    fn met(file: &str) -> Found {
+        Found {
+            met: Some((place(file), "eio exit 70".to_owned())),
+            ..Found::default()
+        }
     }
 
     #[test]
-    fn a_wait_for_room_is_told_from_a_call_that_never_came() {
-        let refused = b"7 fdatasync(5) = -1 ENOSPC (No space left on device) (INJECTED)\n";
-        assert!(has_refused(refused));
-        assert!(!has_refused(b"7 fdatasync(5) = 0\n") && !has_refused(b""));
-    }
-
-    #[test]
-    fn a_series_that_reached_no_place_is_not_well() {
-        let code = |points, waited| {
-            let mut fields = Fields {
-                points,
-                waited,
-                not_reached: 6,
-                ..Fields::default()
+    fn a_fault_counts_where_it_was_met_and_a_place_that_met_none_is_told() {
+        let mut survey = Survey::default();
+        for (file, count) in [("one", 3), ("two", 1)] {
+            let seen = Seen {
+                count,
+                ..Seen::default()
             };
-            fields.expect_a_place();
-            fields.toll.code()
-        };
-        assert_eq!(code(0, 0), Code::No);
-        assert_eq!((code(1, 0), code(0, 1)), (Code::Done, Code::Done));
+            survey.places.insert(place(file), seen);
+        }
+        let mut record = Record::default();
+        record.note_places(&survey);
+        assert!(record.take(&place("one"), &met("one")));
+        assert!(!record.take(&place("two"), &met("one")));
+        assert!(!record.take(&place("two"), &met("three")));
+        record.fields(&place("two")).not_met.push("eio".to_owned());
+        record.is_whole = true;
+        let fields = record.into_fields(Toll::default());
+        assert_eq!((fields.points, fields.ends["eio exit 70"]), (3, 3));
+        let told: Vec<_> = fields
+            .sync_places
+            .iter()
+            .map(|one| (one.traced, one.met))
+            .collect();
+        assert_eq!(told, [(3, 2), (0, 1), (1, 0)]);
+        assert_eq!(fields.unreached, ["msync of two by quorate-sync: eio"]);
+        assert_eq!(fields.toll.code(), Code::Done);
     }
 
     #[test]
-    fn the_tracer_stands_before_the_usual_command() {
-        let usual = Launch {
-            program: "/bin/quorate".into(),
-            arguments: vec!["node".into(), "--leash".into()],
+    fn a_series_that_met_nothing_was_cut_short_or_saw_what_should_not_be_is_not_well() {
+        let code = |points: u64, is_whole, unexpected: &[&str]| {
+            let mut record = Record {
+                is_whole,
+                unexpected: unexpected.iter().map(|&what| what.to_owned()).collect(),
+                ..Record::default()
+            };
+            record.fields(&place("one")).met = points;
+            record.into_fields(Toll::default()).toll.code()
         };
-        let place = Place {
-            call: "fsync",
-            fault: FAULTS[0],
-            point: 2,
-        };
-        let launch = place.launch(&usual, Path::new("/told"));
-        assert_eq!(launch.program, PathBuf::from("strace"));
-        let words = launch.arguments.join(" ");
-        assert!(words.ends_with("inject=fsync:error=EIO:when=2 /bin/quorate node --leash"));
+        assert_eq!(code(1, true, &[]), Code::Done);
+        assert_eq!(code(0, true, &[]), Code::No);
+        assert_eq!(code(1, false, &[]), Code::No);
+        assert_eq!(code(1, true, &["it went on"]), Code::No);
     }
 }

@@ -1,0 +1,400 @@
+//! `quorate bench snapshot`: what clients and the application notice while snapshots of a long
+//! state are taken, against the time between them in the same run.
+//!
+//! Owns the run and the numbers made of it. When a snapshot is being taken is seen from outside, in
+//! the validators' folders; how long the application stood is joined of the validators' stamps.
+//! Never: judges a time.
+
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use quorate::config::SnapshotConfig;
+use quorate::trace::{Dump, STAMPS_MAX};
+use quorate_bench::load::{Flow, LoadPlan, Outcome, Routing, machine_ns};
+use quorate_bench::snapshots::{Pause, Span, Watch, between, is_in, pauses};
+use quorate_bench::testnet::{Workload, free_base_port};
+use serde::Serialize;
+
+use super::bed::Bed;
+use super::failover::Milliseconds;
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use crate::output::{Report, progress, table};
+use crate::plan::{ClusterOptions, DurabilityArg, IdleArg, ProfileArg, ThreadsArg};
+use crate::verdict;
+
+/// Bytes of a command.
+const COMMAND_BYTES: usize = 128;
+/// Sessions of the load.
+const CLIENTS: u32 = 8;
+/// Stamps that a block leaves at a validator, roughly: one of each kind, and a vote of each other.
+const STAMPS_PER_BLOCK: usize = 16;
+/// What the application may stand at most for a snapshot.
+const PAUSE_NS_MAX: u64 = 5_000_000;
+/// Snapshots that a validator keeps.
+const KEPT: usize = 1;
+
+/// Options of the command.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Length of the application's state, MiB
+    #[arg(long, default_value_t = 1_024)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=16_384))]
+    state_mib: u32,
+    /// Validators, each with weight 1
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(4..=64))]
+    validators: u16,
+    /// Commands a second, open loop
+    #[arg(long, default_value_t = 500)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: u32,
+    /// How long, seconds
+    #[arg(long, default_value_t = 240, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    seconds: u64,
+    /// At which heights a snapshot is taken: multiples of this, itself one of 64
+    #[arg(long, default_value_t = 32_768)]
+    #[arg(value_parser = clap::value_parser!(u64).range(64..))]
+    every_heights: u64,
+    /// What a vote must be before it leaves
+    #[arg(long, value_enum, default_value = "async")]
+    durability: DurabilityArg,
+    /// Whose timers; threads and idling are those that fit a machine which all validators share
+    #[arg(long, value_enum, default_value = "colo")]
+    profile: ProfileArg,
+    /// A thread a stage, one for all, or whichever fits the cores
+    #[arg(long, value_enum, default_value = "shared")]
+    threads: ThreadsArg,
+    /// What a thread does that has nothing to do
+    #[arg(long, value_enum, default_value = "linger")]
+    idle: IdleArg,
+    /// Folder for the temporary folder of the cluster, such as one on the disk to be measured
+    #[arg(long, value_name = "DIR")]
+    pub(super) dir: Option<PathBuf>,
+}
+
+/// What was seen in a part of the run.
+#[derive(Clone, Debug, Default, Serialize)]
+struct Seen {
+    seconds: f64,
+    results: u64,
+    /// From a command's intended time to its result.
+    client_ms: Milliseconds,
+    /// From the gateway's receipt to finality there.
+    finality_ms: Milliseconds,
+    /// The longest time between two results of any commands.
+    gap_ms: f64,
+    /// From when a block was final and those below it executed to its own execution's end, over
+    /// all validators.
+    pause_ms: Milliseconds,
+    /// Blocks of which that was more than 5 ms, and of how many.
+    pauses_long: u64,
+    blocks: u64,
+    /// The execution alone.
+    execution_ms: Milliseconds,
+}
+
+/// How long the parts of a snapshot took at a validator.
+#[derive(Clone, Debug, Default, Serialize)]
+struct Parts {
+    /// Writing its data, synced.
+    write_ms: Milliseconds,
+    /// Reading it back and restoring it on trial.
+    restore_ms: Milliseconds,
+}
+
+#[derive(Default, Serialize)]
+struct Fields {
+    validators: u16,
+    state_mib: u32,
+    rate: u32,
+    seconds: u64,
+    every_heights: u64,
+    durability: &'static str,
+    threads: String,
+    /// Snapshots that were taken, over all validators, and those that were begun and not ended.
+    snapshots: u64,
+    unended: u64,
+    /// Bytes of the data of the largest one.
+    snapshot_bytes: u64,
+    #[serde(flatten)]
+    parts: Parts,
+    /// While a snapshot was being taken at any validator.
+    during: Seen,
+    /// Between them.
+    between: Seen,
+    /// Commands that came to no result, and those that were never handed over.
+    missing: u64,
+    unsent: u64,
+    /// The most memory that a validator had, mapped files included, and what of it is its own at
+    /// the end; the largest of all validators.
+    memory_peak_bytes: u64,
+    memory_own_bytes: u64,
+    /// From a validator's start with its newest snapshot until it voted; none when there was none.
+    start_ms: Option<f64>,
+    alarms: u64,
+    state_roots_equal: Option<bool>,
+    logs_equal: Option<bool>,
+    differences: Vec<String>,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// The validators do not start, the load does not run, or somebody interrupts.
+pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
+    let interrupt = Interrupt::install()?;
+    if !options.every_heights.is_multiple_of(64) {
+        let what = format!(
+            "--every-heights {}: no multiple of 64",
+            options.every_heights
+        );
+        return Err(Failure::usage(what).remedy("choose one"));
+    }
+    let mut bed = options.start(&interrupt)?;
+    let folders = bed.data_folders()?;
+    let mut watch = Watch::new(folders.iter().map(|data| data.join("snapshots")).collect());
+    progress("the validators are up");
+    let plan = options.load_plan();
+    let outcome =
+        bed.drive_watched(&plan, &interrupt, || watch.look(machine_ns(Instant::now())))?;
+    let dumps = bed.dumps()?;
+    let (peak, own) = (bed.memory("VmHWM"), bed.memory("RssAnon"));
+    let alarms = bed.counter("quorate_alarms_total")?;
+    let (during, rest) = seen(&watch, &outcome, &dumps);
+    let taken = watch
+        .takings()
+        .values()
+        .filter(|one| one.taken_ns.is_some());
+    let snapshots = taken.count() as u64;
+    // What was measured is told also where the start fails.
+    let mut start_failed = None;
+    let mut start_ms = None;
+    if snapshots > 0 {
+        progress("one validator starts again");
+        match bed.restart(0) {
+            Ok(took) => start_ms = Some(took.as_secs_f64() * 1e3),
+            Err(failure) => start_failed = Some(failure.to_string()),
+        }
+    }
+    let mut agreement = bed.conclude()?;
+    agreement.differences.extend(start_failed);
+    agreement.differences.extend(failings(&outcome, snapshots));
+    let fields = Fields {
+        snapshots,
+        unended: watch.takings().len() as u64 - snapshots,
+        snapshot_bytes: watch
+            .takings()
+            .values()
+            .map(|one| one.bytes)
+            .max()
+            .unwrap_or(0),
+        parts: Parts::of(&watch),
+        during,
+        between: rest,
+        missing: outcome.missing,
+        unsent: outcome.offered.saturating_sub(outcome.counts.generated),
+        memory_peak_bytes: peak.into_iter().max().unwrap_or(0),
+        memory_own_bytes: own.into_iter().max().unwrap_or(0),
+        start_ms,
+        alarms,
+        state_roots_equal: agreement.state_roots_equal,
+        logs_equal: agreement.logs_equal,
+        differences: agreement.differences,
+        ..Fields::new(options)
+    };
+    let code = verdict::code(fields.differences.is_empty());
+    let text = fields.text();
+    Ok(Report::new(&fields, text)?.with_code(code))
+}
+
+/// What makes that the run counts for nothing.
+fn failings(outcome: &Outcome, snapshots: u64) -> Vec<String> {
+    let counts = [
+        (outcome.missing, "came to no result"),
+        (outcome.counts.rejected, "were refused for good"),
+    ];
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    let mut found: Vec<String> = counts
+        .map(|(count, what)| format!("{count} commands {what}"))
+        .collect();
+    if snapshots == 0 {
+        found.push("no snapshot was taken: nothing was measured".to_owned());
+    }
+    found
+}
+
+/// What was seen while snapshots were being taken, and between them.
+fn seen(watch: &Watch, outcome: &Outcome, dumps: &[Dump]) -> (Seen, Seen) {
+    let start_ns = outcome.start_ns;
+    let results = || outcome.trips.iter().map(|trip| start_ns + trip.result_ns);
+    let whole = Span {
+        from_ns: results().min().unwrap_or(start_ns),
+        until_ns: results().max().unwrap_or(start_ns),
+    };
+    let spans = watch.spans(&outcome.trips, start_ns, whole.until_ns);
+    let rest = between(whole, &spans);
+    let spans: Vec<Span> = between(whole, &rest);
+    let pauses: Vec<Pause> = dumps.iter().flat_map(pauses).collect();
+    let of = |spans: &[Span]| Seen::of(spans, outcome, &pauses);
+    (of(&spans), of(&rest))
+}
+
+impl Seen {
+    fn of(spans: &[Span], outcome: &Outcome, pauses: &[Pause]) -> Self {
+        let start_ns = outcome.start_ns;
+        let trips = outcome.trips.iter();
+        let trips: Vec<_> = trips
+            .filter(|trip| is_in(spans, start_ns + trip.result_ns))
+            .collect();
+        let waits = trips.iter().map(|trip| trip.result_ns - trip.intended_ns);
+        let pauses: Vec<_> = pauses
+            .iter()
+            .filter(|one| is_in(spans, one.at_ns))
+            .collect();
+        let length_ns: u64 = spans.iter().map(|span| span.length_ns()).sum();
+        Self {
+            seconds: Duration::from_nanos(length_ns).as_secs_f64(),
+            results: trips.len() as u64,
+            client_ms: Milliseconds::of(waits.collect()),
+            finality_ms: Milliseconds::of(trips.iter().map(|trip| trip.finality_ns).collect()),
+            gap_ms: Duration::from_nanos(gap_ns(spans, outcome)).as_secs_f64() * 1e3,
+            pause_ms: Milliseconds::of(pauses.iter().map(|one| one.pause_ns).collect()),
+            pauses_long: pauses
+                .iter()
+                .filter(|one| one.pause_ns > PAUSE_NS_MAX)
+                .count() as u64,
+            blocks: pauses.len() as u64,
+            execution_ms: Milliseconds::of(pauses.iter().map(|one| one.execution_ns).collect()),
+        }
+    }
+
+    fn row(&self, name: &str) -> Vec<String> {
+        vec![
+            name.to_owned(),
+            format!("{:.1}", self.seconds),
+            self.results.to_string(),
+            self.client_ms.text(),
+            self.finality_ms.text(),
+            format!("{:.1}", self.gap_ms),
+            self.pause_ms.text(),
+            format!("{} of {}", self.pauses_long, self.blocks),
+            self.execution_ms.text(),
+        ]
+    }
+}
+
+/// The longest time between two results that ended in one of the spans.
+fn gap_ns(spans: &[Span], outcome: &Outcome) -> u64 {
+    let mut results: Vec<u64> = outcome.trips.iter().map(|trip| trip.result_ns).collect();
+    results.sort_unstable();
+    let gaps = results.array_windows::<2>();
+    gaps.filter(|[_, after]| is_in(spans, outcome.start_ns + after))
+        .map(|[before, after]| after - before)
+        .max()
+        .unwrap_or(0)
+}
+
+impl Parts {
+    fn of(watch: &Watch) -> Self {
+        let takings = || watch.takings().values();
+        let lengths = |from: Option<u64>, until: Option<u64>| Some(until?.saturating_sub(from?));
+        let write = takings().filter_map(|one| lengths(one.begun_ns, one.written_ns));
+        let restore = takings().filter_map(|one| lengths(one.written_ns, one.taken_ns));
+        Self {
+            write_ms: Milliseconds::of(write.collect()),
+            restore_ms: Milliseconds::of(restore.collect()),
+        }
+    }
+}
+
+impl Fields {
+    /// Of a run that has not been.
+    fn new(options: &Options) -> Self {
+        Self {
+            validators: options.validators,
+            state_mib: options.state_mib,
+            rate: options.rate,
+            seconds: options.seconds,
+            every_heights: options.every_heights,
+            durability: super::name(options.durability.into()),
+            threads: format!("{:?}", options.threads).to_lowercase(),
+            ..Self::default()
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut parts = table(&[
+            "",
+            "seconds",
+            "results",
+            "client, ms: p50, p99, max",
+            "finality, ms",
+            "nothing final, ms",
+            "application stood, ms",
+            "above 5 ms",
+            "execution, ms",
+        ]);
+        parts.add_row(self.during.row("while snapshots are taken"));
+        parts.add_row(self.between.row("between them"));
+        format!(
+            "a state of {} MiB at {} validators: {} snapshots of {} MiB, {} not ended\n{parts}\n\
+             writing one took {} ms, reading it back and restoring it {} ms (p50, p99, max)\n\
+             memory of a validator at most {} MiB, of it its own at the end {} MiB; a start with \
+             the newest snapshot took {} ms; {} alarms{}",
+            self.state_mib,
+            self.validators,
+            self.snapshots,
+            self.snapshot_bytes >> 20,
+            self.unended,
+            self.parts.write_ms.text(),
+            self.parts.restore_ms.text(),
+            self.memory_peak_bytes >> 20,
+            self.memory_own_bytes >> 20,
+            self.start_ms
+                .map_or_else(|| "-".to_owned(), |ms| format!("{ms:.0}")),
+            self.alarms,
+            verdict::all_failed(&self.differences),
+        )
+    }
+}
+
+impl Options {
+    fn start(&self, interrupt: &Interrupt) -> Result<Bed, Failure> {
+        let cluster = ClusterOptions {
+            profile: self.profile,
+            threads: Some(self.threads),
+            idle: Some(self.idle),
+            ..ClusterOptions::opaque(usize::from(self.validators), self.durability)
+        };
+        let base_port = free_base_port(usize::from(self.validators))?;
+        let mut plan = cluster.plan(base_port)?;
+        plan.workload = Workload::Pages {
+            state_mib: self.state_mib,
+        };
+        let commands = u64::from(self.rate).saturating_mul(self.seconds);
+        let stamps = usize::try_from(commands).unwrap_or(STAMPS_MAX);
+        plan.trace_stamps = stamps.saturating_mul(STAMPS_PER_BLOCK).min(STAMPS_MAX);
+        let snapshots = SnapshotConfig {
+            every_heights: self.every_heights,
+            keep: KEPT,
+        };
+        Bed::start_with(&plan, Some(&snapshots), self.dir.as_deref(), interrupt)
+    }
+
+    fn load_plan(&self) -> LoadPlan {
+        LoadPlan {
+            flow: Flow::Opaque {
+                size: COMMAND_BYTES,
+            },
+            rate: NonZeroU64::new(u64::from(self.rate)).unwrap_or(NonZeroU64::MIN),
+            seconds: self.seconds,
+            clients: CLIENTS,
+            seed: 1,
+            keeps_acknowledged: false,
+            routing: Routing::Flow,
+            keeps_trips: true,
+        }
+    }
+}

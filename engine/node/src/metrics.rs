@@ -207,6 +207,8 @@ macro_rules! numbers {
             pub sync: Durations,
             /// One turn of the loop that had work, without waiting.
             pub turn: Durations,
+            /// Names of the state's sections in root order, for what is said of one.
+            pub sections: Vec<&'static str>,
             /// What differs from the others, once something does.
             pub diverged: OnceLock<DivergedStatus>,
             /// Connections that ended, by reason.
@@ -414,6 +416,15 @@ impl Metrics {
     #[must_use]
     pub fn is_serving(&self) -> bool {
         self.diverged_height.read() == 0
+    }
+
+    /// What is called by this place in a root; without a place it is the snapshot alone.
+    pub(crate) fn section_name(&self, place: Option<u16>) -> &'static str {
+        let Some(place) = place else {
+            return "none: the snapshot alone";
+        };
+        let name = self.sections.get(usize::from(place));
+        name.copied().unwrap_or("one that is not here")
     }
 
     /// Everything as OpenMetrics text.

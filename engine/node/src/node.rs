@@ -35,6 +35,7 @@ use crate::http::HttpServer;
 use crate::keys::KeyPair;
 use crate::metrics::Metrics;
 use crate::results::BlockResults;
+use crate::shadow::{Fresh, Second};
 use crate::stages::inlet::{Control, Inlet};
 use crate::stages::shadow::ShadowSender;
 use crate::state_machine::StateMachine;
@@ -170,6 +171,27 @@ impl Node {
         app: S,
         second: S,
     ) -> Result<Self, StartError> {
+        start::start(config, app, Some(Second(second, None)))
+    }
+
+    /// As [`start_with_snapshots`](Self::start_with_snapshots), with a second instance that `make`
+    /// makes, and another one for each snapshot: that is restored from it, and takes its place. So
+    /// nothing goes on but what is in snapshots, as after a start; what they lack shows in the next
+    /// roots, which are compared with those of `app`, also where `restore_section` does not touch
+    /// it. While a snapshot is restored it costs no more memory: the old instance goes first.
+    ///
+    /// `make` gives an instance in the first state of `app`, each time the same; it is called on a
+    /// thread that nothing waits for. Where it cannot, that snapshot is not taken.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running.
+    pub fn start_with_snapshots_of<S: StateMachine>(
+        config: NodeConfig,
+        app: S,
+        make: impl Fn() -> Result<S, String> + Send + 'static,
+    ) -> Result<Self, StartError> {
+        let fresh = Fresh::new(make);
+        let second = Second(fresh.make()?, Some(fresh));
         start::start(config, app, Some(second))
     }
 

@@ -8,6 +8,7 @@
 //! It executes what the first instance does, so that two roots of one height that differ on one
 //! machine show an application that is not deterministic.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -88,6 +89,28 @@ pub enum Progress {
     Forgotten(SnapshotError),
 }
 
+/// Makes an instance of the application in its first state, for each snapshot to be restored into.
+pub(crate) struct Fresh<S>(Box<dyn Fn() -> Result<S, String> + Send>);
+
+impl<S> Fresh<S> {
+    pub(crate) fn new(make: impl Fn() -> Result<S, String> + Send + 'static) -> Self {
+        Self(Box::new(make))
+    }
+
+    pub(crate) fn make(&self) -> Result<S, SnapshotError> {
+        (self.0)().map_err(|what| SnapshotError::Instance { what })
+    }
+}
+
+impl<S> fmt::Debug for Fresh<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fresh")
+    }
+}
+
+/// The instance that a shadow begins with, and what makes others, if anything does.
+pub(crate) struct Second<S>(pub(crate) S, pub(crate) Option<Fresh<S>>);
+
 /// The second instance.
 #[derive(Debug)]
 pub struct Shadow<S> {
@@ -113,6 +136,8 @@ pub struct Shadow<S> {
     archived: Option<Arc<Archived>>,
     /// Snapshots that peers are fetching, ascending.
     held: Vec<u64>,
+    /// What a snapshot is restored into; none when that is the instance that it was taken of.
+    fresh: Option<Fresh<S>>,
     /// The application did not restore its own snapshot: the executor must not be used further.
     is_spoilt: bool,
 }
@@ -156,6 +181,7 @@ impl<S: StateMachine> Shadow<S> {
             pruning: None,
             archived: None,
             held: Vec::new(),
+            fresh: None,
             is_spoilt: false,
         })
     }
@@ -172,6 +198,15 @@ impl<S: StateMachine> Shadow<S> {
     #[must_use]
     pub(crate) fn behind(mut self, archived: Option<Arc<Archived>>) -> Self {
         self.archived = archived;
+        self
+    }
+
+    /// Restores each snapshot into an instance that has nothing but what is in the snapshot, and
+    /// goes on with that. Without it the instance that the snapshot is of is restored, and what
+    /// `restore_section` does not touch stays in its place.
+    #[must_use]
+    pub(crate) fn afresh(mut self, fresh: Option<Fresh<S>>) -> Self {
+        self.fresh = fresh;
         self
     }
 
@@ -313,6 +348,9 @@ impl<S: StateMachine> Shadow<S> {
         let (writer, manifest) = snapshot::save(executor, header, &self.origin, &self.folder)?;
         writer.finish_tried(manifest, |reader| {
             reader.check()?;
+            if let Some(fresh) = &self.fresh {
+                executor.replace_app(fresh.make()?);
+            }
             let restored = snapshot::put_back(executor, reader);
             self.is_spoilt = restored.is_err();
             restored

@@ -10,6 +10,9 @@ enum Forgets {
     Sum,
     /// What neither root nor snapshot has, and outputs tell: what is told changes with a start.
     Told,
+    /// The same, and restoring leaves it in its place: one that goes on in the same instance forgets
+    /// nothing before a start.
+    Left,
 }
 
 /// Counts commands, twice over.
@@ -30,6 +33,10 @@ impl Forgetful {
             told: 0,
         }
     }
+
+    const fn tells(&self) -> bool {
+        matches!(self.forgets, Forgets::Told | Forgets::Left)
+    }
 }
 
 impl StateMachine for Forgetful {
@@ -41,7 +48,7 @@ impl StateMachine for Forgetful {
         self.count += 1;
         self.sum += self.count;
         self.told += 1;
-        if matches!(self.forgets, Forgets::Told) {
+        if self.tells() {
             output.to_session(context.session, &self.told.to_le_bytes());
         }
     }
@@ -53,13 +60,18 @@ impl StateMachine for Forgetful {
 
     fn snapshot_section(&self, _: usize, bytes: &mut Vec<u8>) {
         bytes.extend_from_slice(&self.count.to_le_bytes());
-        if matches!(self.forgets, Forgets::Told) {
+        if self.tells() {
             bytes.extend_from_slice(&self.sum.to_le_bytes());
         }
     }
 
     fn restore_section(&mut self, _: usize, bytes: &[u8]) -> Result<(), String> {
+        let left = match self.forgets {
+            Forgets::Left => self.told,
+            Forgets::Sum | Forgets::Told => 0,
+        };
         *self = Self::new(self.forgets);
+        self.told = left;
         let (count, sum) = bytes.split_first_chunk().ok_or("no count")?;
         self.count = u64::from_le_bytes(*count);
         self.sum = sum.first_chunk().map_or(0, |sum| u64::from_le_bytes(*sum));
@@ -94,15 +106,15 @@ fn of_a_state_that_is_not_restored_nothing_is_attested_and_nothing_pruned() {
     assert_eq!(work.shadow_mut().next_due(), None);
 }
 
-/// The first instance goes on with what the snapshot lacks, and this one without it.
-#[test]
-fn what_a_snapshot_lacks_and_outputs_tell_shows_in_the_roots_of_the_next_one() {
+/// Where a shadow differs from the first instance after its first snapshot, which it goes on from
+/// in itself or, with `fresh`, in another instance.
+fn differences_after(forgets: Forgets, fresh: Option<Fresh<Forgetful>>) -> Vec<usize> {
     let mut scene = Scene::new();
     scene.append_to(128);
     scene.sync();
-    let mut first = scene.shadow_of(Forgetful::new(Forgets::Told), 0, None);
-    let mut second = scene.shadow_of(Forgetful::new(Forgets::Told), 64, None);
-    let [before, after] = &taken(&mut second)[..] else {
+    let shadow_of = |every| scene.shadow_of(Forgetful::new(forgets), every, None);
+    let (mut first, mut shadow) = (shadow_of(0), shadow_of(64).afresh(fresh));
+    let [before, after] = &taken(&mut shadow)[..] else {
         panic!("two are due");
     };
     while first.height() < 64 {
@@ -112,7 +124,42 @@ fn what_a_snapshot_lacks_and_outputs_tell_shows_in_the_roots_of_the_next_one() {
     assert_eq!(*before, root);
     assert!(taken(&mut first).is_empty());
     let root = first.executor.root().statement(after.id, after.snapshot);
-    let differences: Vec<_> = quorate_consensus::attestation::differences(&root, after).collect();
-    // Sessions keep the hash of what they were told.
-    assert_eq!(differences, [0, quorate_proof::outputs::OUTPUTS_PLACE]);
+    quorate_consensus::attestation::differences(&root, after).collect()
+}
+
+/// Sessions keep the hash of what they were told.
+const TOLD: [usize; 2] = [0, quorate_proof::outputs::OUTPUTS_PLACE];
+
+/// The first instance goes on with what the snapshot lacks, and this one without it.
+#[test]
+fn what_a_snapshot_lacks_and_outputs_tell_shows_in_the_roots_of_the_next_one() {
+    assert_eq!(differences_after(Forgets::Told, None), TOLD);
+}
+
+#[test]
+fn what_restoring_does_not_touch_is_gone_in_another_instance() {
+    let nothing: [usize; 0] = [];
+    assert_eq!(differences_after(Forgets::Left, None), nothing, "in place");
+    let fresh = Fresh::new(|| Ok(Forgetful::new(Forgets::Left)));
+    assert_eq!(differences_after(Forgets::Left, Some(fresh)), TOLD);
+}
+
+#[test]
+fn without_an_instance_to_restore_into_there_is_no_snapshot_and_the_shadow_goes_on() {
+    let mut scene = Scene::new();
+    scene.append_to(128);
+    scene.sync();
+    let shadow = scene.shadow_of(Forgetful::new(Forgets::Told), 64, None);
+    let mut shadow = shadow.afresh(Some(Fresh::new(|| Err("none".to_owned()))));
+    let mut failed = 0;
+    while let Ok(progress) = shadow.advance(1) {
+        match progress {
+            Progress::Failed(SnapshotError::Instance { what }) if what == "none" => failed += 1,
+            Progress::Idle => break,
+            Progress::More => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((failed, shadow.height()), (2, 128));
+    assert!(shadow.folder.heights().unwrap().is_empty());
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use quorate::state_machine::{Context, Output, StateMachine};
+use quorate::state_machine::{Context, Lane, Output, StateMachine};
 use quorate_sim::{App, SweepOptions};
 
 /// Balances by account. An account that is not there has what every account begins with.
@@ -38,8 +38,9 @@ impl StateMachine for Ledger {
     }
 
     fn apply(&mut self, context: &Context, command: &[u8], output: &mut Output) {
-        let is_done = match command {
-            [from, to, amount] => self.transfer(*from, *to, u64::from(*amount)),
+        let is_done = match (context.lane, command) {
+            (Lane::Order, [from, to, amount]) => self.transfer(*from, *to, u64::from(*amount)),
+            (Lane::Admin, [account]) => self.0.insert(*account, 0).is_some(),
             _ => false,
         };
         output.to_session(context.session, &[u8::from(is_done)]);
@@ -75,17 +76,19 @@ impl StateMachine for Ledger {
     }
 }
 
-/// What clients submit: transfers between a few accounts, and now and then something malformed.
-fn command(seed: u64) -> Vec<u8> {
-    let [from, to, amount, kind, ..] = seed.to_le_bytes();
+/// What clients submit: transfers between a few accounts, now and then a closing, which is an
+/// administrator's, and something malformed.
+fn command(number: u64) -> (Lane, Vec<u8>) {
+    let [from, to, amount, kind, ..] = number.to_le_bytes();
     match kind {
-        0..8 => vec![from],
-        _ => vec![from % 8, to % 8, amount],
+        0..8 => (Lane::Order, vec![from, to, amount, kind]),
+        8..16 => (Lane::Admin, vec![from % 8]),
+        _ => (Lane::Order, vec![from % 8, to % 8, amount]),
     }
 }
 
 fn main() -> ExitCode {
-    let app = App::new(Ledger::default, command);
+    let app = App::with_lanes(Ledger::default, command);
     let summary = app.sweep(&SweepOptions {
         seeds: 0..20,
         ..SweepOptions::default()

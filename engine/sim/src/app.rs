@@ -6,27 +6,33 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use quorate::state_machine::StateMachine;
+use quorate::state_machine::{Lane, StateMachine};
 
 use crate::byzantine::Byzantine;
+use crate::checks::Violation;
 use crate::determinism::{self, Calls, Recorded};
 use crate::dice::Dice;
+use crate::panics::caught;
 use crate::plan::RunOptions;
 use crate::run::{Failure, Outcome, Summary, SweepOptions, run_app, sweep_by};
 use crate::tape::{self, Tape};
 
-/// Appends the body of a session's command of this number.
-pub(crate) type CommandSource = Arc<dyn Fn(&mut Dice, u64, &mut Vec<u8>) + Send + Sync>;
+/// Appends the body of a session's command of this number, and says its lane; without one that is
+/// drawn.
+pub(crate) type CommandSource =
+    Arc<dyn Fn(&mut Dice, u64, &mut Vec<u8>) -> Option<Lane> + Send + Sync>;
 
 /// An application in the simulated world.
 ///
 /// Its clients submit what `command` writes, its validators run what `make` makes, under all the
 /// faults of a [`Scenario`](crate::Scenario). Beside everything that the world checks anyway, the
 /// finalized commands are applied once more, in two fresh instances on two threads with different
-/// hash seeds and heaps: after every block the roots of all sections, the outputs and the next
-/// timer must be the same; and a snapshot restored into a fresh instance must have the roots of
-/// the state that wrote it. Whom the application [keeps](StateMachine::keeps) must be the same in
-/// all of them too.
+/// hash seeds and heaps: after every block the roots of all sections, the outputs, the next timer
+/// and whom the application [keeps](StateMachine::keeps) must be the same. Snapshots of a few
+/// heights, the first block's among them, are restored into fresh instances and into such as have
+/// executed other blocks; these write the same snapshot again, and from there on all of that must
+/// be the same as in an instance that never stopped: so what a snapshot lacks is found, and what
+/// restoring leaves in its place, as soon as it shows in a root, an output or a timer.
 ///
 /// What the world never does to an application, so that only tests of its own can try it: sessions
 /// declare no time-out, so `TimedOut` is never told, and their table is never full, so nobody is
@@ -96,7 +102,10 @@ impl Default for App<Tape> {
     fn default() -> Self {
         Self {
             make: Arc::new(Tape::default),
-            command: Arc::new(tape::command),
+            command: Arc::new(|dice, seq, body| {
+                tape::command(dice, seq, body);
+                None
+            }),
             is_own: true,
         }
     }
@@ -130,20 +139,46 @@ impl<S> App<S> {
 }
 
 impl<S: StateMachine> App<S> {
-    /// An application made by `make`, whose clients submit what `command` writes.
+    /// An application made by `make`, whose clients submit what `command` writes, in a lane that is
+    /// drawn apart from it: an application that looks at [`Context::lane`] needs
+    /// [`with_lanes`](Self::with_lanes).
     ///
     /// `make` gives an instance as it is at genesis, each time the same. `command` turns a number,
     /// drawn from the seed of the run, into the body of one command, of 4 KiB at most; the same
     /// number must give the same bytes. Bodies that the application refuses belong to a good mix.
+    ///
+    /// [`Context::lane`]: quorate::state_machine::Context::lane
     #[must_use]
     pub fn new(
         make: impl Fn() -> S + Send + Sync + 'static,
         command: impl Fn(u64) -> Vec<u8> + Send + Sync + 'static,
     ) -> Self {
+        Self::of(make, move |number| (None, command(number)))
+    }
+
+    /// The same, with clients that submit each command in the lane that belongs to it: a cancel in
+    /// that of cancels.
+    #[must_use]
+    pub fn with_lanes(
+        make: impl Fn() -> S + Send + Sync + 'static,
+        command: impl Fn(u64) -> (Lane, Vec<u8>) + Send + Sync + 'static,
+    ) -> Self {
+        Self::of(make, move |number| {
+            let (lane, body) = command(number);
+            (Some(lane), body)
+        })
+    }
+
+    fn of(
+        make: impl Fn() -> S + Send + Sync + 'static,
+        command: impl Fn(u64) -> (Option<Lane>, Vec<u8>) + Send + Sync + 'static,
+    ) -> Self {
         Self {
             make: Arc::new(make),
             command: Arc::new(move |dice: &mut Dice, _, body: &mut Vec<u8>| {
-                body.extend_from_slice(&command(dice.below(u64::MAX)));
+                let (lane, bytes) = command(dice.below(u64::MAX));
+                body.extend_from_slice(&bytes);
+                lane
             }),
             is_own: false,
         }
@@ -151,8 +186,11 @@ impl<S: StateMachine> App<S> {
 
     /// Runs one seed. With `is_told` everything that happens is told on standard error.
     ///
-    /// An outcome that is not good names what went wrong in its `violations`; those of the check
-    /// `determinism` name the height and the section.
+    /// An outcome that is not good names what went wrong in its `violations`. Those of the check
+    /// `determinism` name the height, the section, and the first command after which two instances
+    /// differ: its place, session, number and lane, and its bytes. One of the check `panic` names
+    /// the command on which the application panicked; where a panic aborts, as with `panic =
+    /// "abort"`, a line on standard error does, with the call that shows it again.
     #[must_use]
     pub fn run(&self, options: &RunOptions, is_told: bool) -> Outcome {
         let calls = Arc::new(Mutex::new(Calls::default()));
@@ -163,10 +201,16 @@ impl<S: StateMachine> App<S> {
             command: Arc::clone(&self.command),
             is_own: self.is_own,
         };
-        let mut outcome = run_app(options, &recorded, is_told);
+        let again = replay(options);
+        let run = || run_app(options, &recorded, is_told);
+        let mut outcome = match caught(&again, run) {
+            Ok(outcome) => outcome,
+            Err(panic) => return Outcome::failed(options, Violation::new("panic", panic)),
+        };
         let calls = std::mem::take(&mut *calls.lock().unwrap_or_else(PoisonError::into_inner));
-        let seed = options.seed;
-        if let Err(violation) = determinism::check(&*self.make, &calls, seed) {
+        let checked = || determinism::check(&*self.make, &calls, (options.seed, &again));
+        let panicked = |panic| Err(Violation::new("determinism", panic));
+        if let Err(violation) = caught(&again, checked).unwrap_or_else(panicked) {
             outcome.violations.push(violation);
             // A state that differs explains all that came of it.
             outcome.stuck = None;

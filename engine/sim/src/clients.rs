@@ -10,7 +10,7 @@ use quorate::auth::CommandMessages;
 use quorate::lanes::Rejection;
 use quorate::results::{CommandResult, Outcome};
 use quorate::sessions::SessionCommand;
-use quorate::state_machine::SessionId;
+use quorate::state_machine::{self, SessionId};
 use quorate_consensus::payload::{
     Entry, FLAG_OPEN, FLAG_SESSION, Lane, encode_flagged_entry, flagged_entry_unsigned,
     session_of_key,
@@ -307,6 +307,16 @@ impl Clients {
     }
 }
 
+/// The lane as a block has it.
+const fn lane_of(lane: state_machine::Lane) -> Lane {
+    match lane {
+        state_machine::Lane::Cancel => Lane::Cancel,
+        state_machine::Lane::Order => Lane::Order,
+        state_machine::Lane::Price => Lane::Price,
+        state_machine::Lane::Admin => Lane::Admin,
+    }
+}
+
 impl Client {
     /// The next command, if it makes one now.
     fn next(&mut self, has_visits: bool, now_ns: u64, dice: &mut Dice) -> Option<(u64, Deed)> {
@@ -338,6 +348,7 @@ impl Client {
     ) -> Vec<u8> {
         let mut body = Vec::new();
         let mut flags = 0;
+        let mut lane = None;
         if deed.opens() {
             flags = FLAG_OPEN;
             body.extend_from_slice(&self.key);
@@ -346,9 +357,10 @@ impl Client {
             flags = FLAG_SESSION;
             SessionCommand::Close.encode(&mut body);
         } else {
-            commands(dice, seq, &mut body);
+            lane = commands(dice, seq, &mut body).map(lane_of);
         }
-        let lane = dice.one_of(&Lane::ALL).unwrap_or(Lane::Order);
+        let lane = lane.or_else(|| dice.one_of(&Lane::ALL));
+        let lane = lane.unwrap_or(Lane::Order);
         let unsigned = flagged_entry_unsigned(lane, &self.session.0, seq, &body, flags);
         let signer = self.signer.as_ref();
         let signature = signer.and_then(|key| Some(key.sign(&messages.message(&unsigned)?)));

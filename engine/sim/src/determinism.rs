@@ -1,227 +1,221 @@
-//! Whether an application does the same twice.
+//! Whether an application does the same twice, and after a restored snapshot.
 //!
-//! Owns the recording of what the engine asks of the application over a run, and its replay in
-//! two fresh instances: one on this thread, one on a thread of its own whose heap was put in
-//! disorder first, so that hash seeds, addresses and the time of day differ. Never: judges the
-//! engine; what it called is taken as given.
+//! Owns the replay of what the engine asked of it over a run: in two fresh instances, one of them
+//! on a thread of its own whose heap was put in disorder first, so that hash seeds, addresses and
+//! the time of day differ; and in instances that begin with a snapshot of another one. Owns the
+//! search for the first call after which two of them differ. Never: judges the engine; what it
+//! called is taken as given.
+
+mod calls;
+mod replay;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
 
-use quorate::state_machine::{Audience, Context, Output, SessionEvent, SessionId, StateMachine};
+use quorate::state_machine::StateMachine;
+
+pub(crate) use calls::{Call, Calls, Recorded};
+use replay::{Difference, Shown, Taken, replay, take};
 
 use crate::checks::Violation;
 use crate::dice::Dice;
+use crate::panics::caught;
 
 /// Histories shorter than this are applied in more than one pair of instances.
 const CALLS_MIN: usize = 4_096;
 /// Pairs of instances at most.
 const PAIRS_MAX: usize = 64;
+/// Of a history of so many blocks a snapshot is taken after each. Of a longer one beside the first
+/// pair after four, and beside every other pair after one: work grows as the history does.
+const BLOCKS_FEW: usize = 8;
+/// How often a difference is looked for again: what depends on a hash seed comes and goes.
+const ATTEMPTS: usize = 8;
 /// Blocks of memory that are laid out at random before the second instance is made.
 const HEAP_BLOCKS: usize = 512;
 /// The largest of them.
 const HEAP_BLOCK_BYTES_MAX: u64 = 4096;
 
-/// One call that changes state.
-#[derive(Clone, Debug)]
-enum Call {
-    Timers {
-        height: u64,
-        time_ns: u64,
-    },
-    Session {
-        context: Context,
-        event: SessionEvent,
-    },
-    Apply {
-        context: Context,
-        command: Vec<u8>,
-    },
-}
-
-impl Call {
-    const fn height(&self) -> u64 {
-        match self {
-            Self::Timers { height, .. } => *height,
-            Self::Session { context, .. } | Self::Apply { context, .. } => context.height,
-        }
-    }
-
-    const fn session(&self) -> Option<SessionId> {
-        match self {
-            Self::Timers { .. } => None,
-            Self::Session { context, .. } | Self::Apply { context, .. } => Some(context.session),
-        }
-    }
-}
-
-/// All calls of a run, in the order of the chain.
-#[derive(Debug, Default)]
-pub(crate) struct Calls {
-    calls: Vec<Call>,
-    /// The highest block recorded, and the instance that recorded it.
-    height: u64,
-    writer: u64,
-    instances: u64,
-}
-
-impl Calls {
-    /// Whoever comes to a block first records it, whole.
-    fn record(&mut self, instance: u64, call: Call) {
-        let height = call.height();
-        if height > self.height {
-            self.height = height;
-            self.writer = instance;
-        }
-        if height == self.height && self.writer == instance {
-            self.calls.push(call);
-        }
-    }
-}
-
-/// An application whose calls are recorded.
-#[derive(Debug)]
-pub(crate) struct Recorded<S> {
-    app: S,
-    instance: u64,
-    calls: Arc<Mutex<Calls>>,
-}
-
-impl<S> Recorded<S> {
-    pub(crate) fn new(app: S, calls: Arc<Mutex<Calls>>) -> Self {
-        let instance = {
-            let mut calls = calls.lock().unwrap_or_else(PoisonError::into_inner);
-            calls.instances += 1;
-            calls.instances
-        };
-        Self {
-            app,
-            instance,
-            calls,
-        }
-    }
-
-    fn record(&self, call: Call) {
-        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        calls.record(self.instance, call);
-    }
-}
-
-impl<S: StateMachine> StateMachine for Recorded<S> {
-    fn sections(&self) -> &'static [&'static str] {
-        self.app.sections()
-    }
-
-    fn apply(&mut self, context: &Context, command: &[u8], output: &mut Output) {
-        self.record(Call::Apply {
-            context: *context,
-            command: command.to_vec(),
-        });
-        self.app.apply(context, command, output);
-    }
-
-    fn timer_next_ns(&self) -> Option<u64> {
-        self.app.timer_next_ns()
-    }
-
-    fn apply_timers(&mut self, height: u64, time_ns: u64, output: &mut Output) {
-        self.record(Call::Timers { height, time_ns });
-        self.app.apply_timers(height, time_ns, output);
-    }
-
-    fn apply_session(&mut self, context: &Context, event: SessionEvent, output: &mut Output) {
-        self.record(Call::Session {
-            context: *context,
-            event,
-        });
-        self.app.apply_session(context, event, output);
-    }
-
-    fn keeps(&self, session: SessionId) -> bool {
-        self.app.keeps(session)
-    }
-
-    fn section_root(&mut self, section: usize) -> [u8; 32] {
-        self.app.section_root(section)
-    }
-
-    fn snapshot_section(&self, section: usize, bytes: &mut Vec<u8>) {
-        self.app.snapshot_section(section, bytes);
-    }
-
-    fn restore_section(&mut self, section: usize, bytes: &[u8]) -> Result<(), String> {
-        self.app.restore_section(section, bytes)
-    }
-
-    fn query(&self, question: &[u8], answer: &mut Vec<u8>) {
-        self.app.query(question, answer);
-    }
-
-    fn query_from(&self, asker: SessionId, question: &[u8], answer: &mut Vec<u8>) {
-        self.app.query_from(asker, question, answer);
-    }
-}
-
-/// What an instance shows after a block.
-#[derive(Debug, PartialEq, Eq)]
-struct Shown {
-    height: u64,
-    sections: Vec<[u8; 32]>,
-    outputs: [u8; 32],
-    timer_ns: Option<u64>,
-    /// Of the sessions that the block speaks of, those that must not end for want of room.
-    kept: BTreeSet<SessionId>,
-}
-
 /// Applies all calls in two fresh instances and compares what they show after every block; then
-/// restores a snapshot of one into a third. A short history is applied more often: a map of two
-/// entries has the same order in every second pair of instances.
+/// restores snapshots of one into others, and compares what these do from there on. A short history
+/// is applied more often: a map of two entries has the same order in every second pair of
+/// instances. `again` says how to see the run again.
 pub(crate) fn check<S: StateMachine>(
     make: &(dyn Fn() -> S + Send + Sync),
     calls: &Calls,
-    seed: u64,
+    (seed, again): (u64, &str),
 ) -> Result<(), Violation> {
-    let pairs = (CALLS_MIN / calls.calls.len().max(1)).clamp(1, PAIRS_MAX);
-    let mut app = compare_two(make, calls, seed)?;
-    for more in 1..pairs as u64 {
-        app = compare_two(make, calls, seed.wrapping_add(more))?;
-    }
-    let mut fresh = make();
-    let names = app.sections();
-    check_snapshot(&mut app, &mut fresh, names, calls.height)?;
-    if kept(&app, &calls.calls) != kept(&fresh, &calls.calls) {
-        let height = calls.height;
-        let what = format!("height {height}: a restored snapshot keeps other sessions");
-        return Err(Violation::new("determinism", what));
+    let calls = &calls.calls;
+    let blocks = calls.chunk_by(|one, next| one.height() == next.height());
+    let check = Check {
+        make,
+        blocks: blocks.collect(),
+        names: make().sections(),
+        again,
+    };
+    let pairs = (CALLS_MIN / calls.len().max(1)).clamp(1, PAIRS_MAX);
+    for pair in 0..pairs as u64 {
+        let seed = seed.wrapping_add(pair);
+        let shown = check.two(seed)?;
+        check.restored(&shown, &check.places(seed, pair == 0))?;
     }
     Ok(())
 }
 
-/// One pair of instances; returns the first one as it is after all calls.
-fn compare_two<S: StateMachine>(
-    make: &(dyn Fn() -> S + Send + Sync),
-    calls: &Calls,
-    seed: u64,
-) -> Result<S, Violation> {
-    let mut app = make();
-    let (first, second) = std::thread::scope(|scope| {
-        let other = scope.spawn(|| {
+/// One of two instances that are compared: what it shows, and more closely of one block.
+type Side<'s> = dyn Fn(Option<usize>) -> Result<Vec<Shown>, String> + Sync + 's;
+
+/// Where two of them differ first, and in what.
+type Found = Option<(Shown, Difference<'static>)>;
+
+/// Instances of an application, and what they are to do.
+struct Check<'c, S> {
+    make: &'c (dyn Fn() -> S + Send + Sync),
+    blocks: Vec<&'c [Call]>,
+    names: &'static [&'static str],
+    again: &'c str,
+}
+
+impl<S: StateMachine> Check<'_, S> {
+    /// One pair of instances; gives what both show.
+    fn two(&self, seed: u64) -> Result<Vec<Shown>, Violation> {
+        let whole = |close| Ok(replay(&mut (self.make)(), &self.blocks, 0, close));
+        let disordered = |close| {
             let heap = disordered_heap(seed);
-            let shown = replay(&mut make(), &calls.calls);
+            let shown = whole(close);
             drop(heap);
             shown
-        });
-        let first = replay(&mut app, &calls.calls);
-        (first, other.join())
-    });
-    let Ok(second) = second else {
-        let what = "an instance panicked on a thread of its own, and not on this one";
-        return Err(Violation::new("determinism", what));
-    };
-    for (first, second) in first.iter().zip(&second) {
-        compare(app.sections(), first, second)?;
+        };
+        self.compare("two instances", &whole, &disordered)
     }
-    Ok(app)
+
+    /// After which blocks snapshots are taken.
+    fn places(&self, seed: u64, is_first: bool) -> BTreeSet<usize> {
+        let len = self.blocks.len();
+        let mut dice = Dice::new(seed, "snapshots");
+        match len {
+            0 => BTreeSet::new(),
+            _ if !is_first => [dice.place(len)].into(),
+            1..=BLOCKS_FEW => (0..len).collect(),
+            _ => [0, dice.place(len), dice.place(len), len - 1].into(),
+        }
+    }
+
+    /// Restores snapshots and goes on from there, as a validator that starts with one does. Once in
+    /// a fresh instance, and once in that one again, which has come to the end meanwhile: nothing
+    /// of what it had may stay.
+    fn restored(&self, shown: &[Shown], places: &BTreeSet<usize>) -> Result<(), Violation> {
+        let taken = self.caught(|| Ok(take(&mut (self.make)(), &self.blocks, places)))?;
+        for taken in &taken {
+            let one = |close| Ok(self.after(shown, taken, close));
+            let height = taken.height;
+            let fresh =
+                format!("an instance and one restored from its snapshot of height {height}");
+            let other = |close| self.go_on(taken, 1, close);
+            self.compare(&fresh, &one, &other)?;
+            let used = format!("{fresh} after it had gone on");
+            let other = |close| self.go_on(taken, 2, close);
+            self.compare(&used, &one, &other)?;
+        }
+        Ok(())
+    }
+
+    /// What the instance that a snapshot is of shows from there on.
+    fn after(&self, shown: &[Shown], taken: &Taken, close: Option<usize>) -> Vec<Shown> {
+        let again = close.map(|_| replay(&mut (self.make)(), &self.blocks, 0, close));
+        let whole = again.as_deref().unwrap_or(shown).iter();
+        let after = whole.filter(|shown| shown.block > taken.block).cloned();
+        [taken.shown.clone()].into_iter().chain(after).collect()
+    }
+
+    /// What an instance shows that was restored so many times, and came to the end in between.
+    fn go_on(
+        &self,
+        taken: &Taken,
+        times: usize,
+        close: Option<usize>,
+    ) -> Result<Vec<Shown>, String> {
+        let mut app = (self.make)();
+        let from = taken.block + 1;
+        for _ in 1..times {
+            taken.restore(&mut app, &self.blocks)?;
+            replay(&mut app, &self.blocks, from, None);
+        }
+        let restored = taken.restore(&mut app, &self.blocks)?;
+        let unlike = taken.section_unlike(&restored, self.names);
+        // A state that differs is told as such.
+        if let Some(name) = unlike.filter(|_| taken.shown == restored.shown) {
+            let height = taken.height;
+            let what = "written again after it was restored, its snapshot has other bytes";
+            return Err(format!("height {height}, section {name}: {what}"));
+        }
+        let rest = replay(&mut app, &self.blocks, from, close);
+        Ok([restored.shown].into_iter().chain(rest).collect())
+    }
+
+    /// Compares what two instances show, and looks for the first call after which that is not the
+    /// same.
+    fn compare(
+        &self,
+        who: &str,
+        one: &Side<'_>,
+        other: &Side<'_>,
+    ) -> Result<Vec<Shown>, Violation> {
+        let (shown, found) = self.differ(one, other, None)?;
+        let Some(mut found) = found else {
+            return Ok(shown);
+        };
+        for _ in 0..ATTEMPTS {
+            let block = found.0.block;
+            let Some(closer) = self.differ(one, other, Some(block))?.1 else {
+                continue;
+            };
+            // No call comes before what differs as soon as one of them was restored.
+            let is_closest = closer.0.call.is_some() || closer.0.block == block;
+            found = closer;
+            if is_closest {
+                break;
+            }
+        }
+        let (place, what) = found;
+        let mut told = what.tell(place.height, who);
+        let calls = self.blocks.get(place.block);
+        if let Some((calls, call)) = calls.zip(place.call) {
+            let call = calls.get(call).map(Call::to_string).unwrap_or_default();
+            told.push_str(&format!(", first after {call}"));
+        }
+        Err(violation(told))
+    }
+
+    /// What one of two instances shows, and the first place at which the other one does not.
+    fn differ(
+        &self,
+        one: &Side<'_>,
+        other: &Side<'_>,
+        close: Option<usize>,
+    ) -> Result<(Vec<Shown>, Found), Violation> {
+        let (one, other) = std::thread::scope(|scope| {
+            let other = scope.spawn(|| self.caught(|| other(close)));
+            (self.caught(|| one(close)), other.join())
+        });
+        let (one, other) = (one?, other.map_err(|_| violation("a thread panicked"))??);
+        let mut both = one.iter().zip(&other);
+        let found = both.find_map(|(one, other)| {
+            let what = one.difference(other, self.names)?;
+            Some((one.clone(), what))
+        });
+        Ok((one, found))
+    }
+
+    /// What comes of it in an instance that no validator runs.
+    fn caught<R>(&self, run: impl FnOnce() -> Result<R, String>) -> Result<R, Violation> {
+        match caught(self.again, run) {
+            Ok(done) => done.map_err(violation),
+            Err(panic) => Err(violation(format!("in an instance of its own, {panic}"))),
+        }
+    }
+}
+
+fn violation(what: impl Into<String>) -> Violation {
+    Violation::new("determinism", what)
 }
 
 /// Blocks of many sizes, a random half of them given back: what is allocated next lies elsewhere
@@ -239,182 +233,4 @@ fn disordered_heap(seed: u64) -> Vec<Vec<u8>> {
     }
     blocks.truncate(HEAP_BLOCKS / 2);
     blocks
-}
-
-fn replay<S: StateMachine>(app: &mut S, calls: &[Call]) -> Vec<Shown> {
-    let mut output = Output::new();
-    let mut shown = Vec::new();
-    for block in calls.chunk_by(|one, next| one.height() == next.height()) {
-        let mut hasher = blake3::Hasher::new();
-        for call in block {
-            output.clear();
-            match call {
-                Call::Timers { height, time_ns } => {
-                    app.apply_timers(*height, *time_ns, &mut output);
-                }
-                Call::Session { context, event } => {
-                    app.apply_session(context, *event, &mut output);
-                }
-                Call::Apply { context, command } => app.apply(context, command, &mut output),
-            }
-            hash_outputs(&output, &mut hasher);
-        }
-        shown.push(Shown {
-            height: block.first().map_or(0, Call::height),
-            sections: (0..app.sections().len())
-                .map(|section| app.section_root(section))
-                .collect(),
-            outputs: *hasher.finalize().as_bytes(),
-            timer_ns: app.timer_next_ns(),
-            kept: kept(app, block),
-        });
-    }
-    shown
-}
-
-fn kept<S: StateMachine>(app: &S, calls: &[Call]) -> BTreeSet<SessionId> {
-    let sessions = calls.iter().filter_map(Call::session);
-    sessions.filter(|&session| app.keeps(session)).collect()
-}
-
-fn hash_outputs(output: &Output, hasher: &mut blake3::Hasher) {
-    for (audience, bytes) in output.iter() {
-        match audience {
-            Audience::Public => hasher.update(&[0]),
-            Audience::Session(session) => hasher.update(&[1]).update(&session.0),
-        };
-        hasher
-            .update(&(bytes.len() as u64).to_le_bytes())
-            .update(bytes);
-    }
-    hasher.update(&(output.len() as u64).to_le_bytes());
-}
-
-fn compare(names: &[&str], first: &Shown, second: &Shown) -> Result<(), Violation> {
-    if first == second {
-        return Ok(());
-    }
-    let height = first.height;
-    let roots = first.sections.iter().zip(&second.sections);
-    let differing: Vec<&str> = roots
-        .zip(names)
-        .filter(|((one, other), _)| one != other)
-        .map(|(_, &name)| name)
-        .collect();
-    let what = if let Some(section) = differing.first() {
-        let others = differing.len() - 1;
-        format!("height {height}, section {section} (and {others} more): two instances differ")
-    } else if first.outputs != second.outputs {
-        format!("height {height}: two instances of equal state give different outputs")
-    } else if first.timer_ns != second.timer_ns {
-        let (one, other) = (first.timer_ns, second.timer_ns);
-        format!("height {height}: two instances have their next timer at {one:?} and {other:?}")
-    } else {
-        format!("height {height}: two instances of equal state keep other sessions")
-    };
-    Err(Violation::new("determinism", what))
-}
-
-fn check_snapshot<S: StateMachine>(
-    app: &mut S,
-    fresh: &mut S,
-    names: &[&str],
-    height: u64,
-) -> Result<(), Violation> {
-    let mut bytes = Vec::new();
-    for (section, name) in names.iter().enumerate() {
-        bytes.clear();
-        app.snapshot_section(section, &mut bytes);
-        if let Err(error) = fresh.restore_section(section, &bytes) {
-            let what = format!("height {height}, section {name}: its snapshot is refused: {error}");
-            return Err(Violation::new("determinism", what));
-        }
-    }
-    for (section, name) in names.iter().enumerate() {
-        if app.section_root(section) != fresh.section_root(section) {
-            let what = format!("height {height}, section {name}: a restored snapshot differs");
-            return Err(Violation::new("determinism", what));
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Overrides every method that the trait provides.
-    struct Whole;
-
-    impl StateMachine for Whole {
-        fn sections(&self) -> &'static [&'static str] {
-            &["whole"]
-        }
-
-        fn apply(&mut self, context: &Context, _: &[u8], output: &mut Output) {
-            output.to_session(context.session, b"apply");
-        }
-
-        fn timer_next_ns(&self) -> Option<u64> {
-            Some(7)
-        }
-
-        fn apply_timers(&mut self, _: u64, _: u64, output: &mut Output) {
-            output.to_public(b"timers");
-        }
-
-        fn apply_session(&mut self, _: &Context, _: SessionEvent, output: &mut Output) {
-            output.to_public(b"session");
-        }
-
-        fn keeps(&self, session: SessionId) -> bool {
-            session == SessionId([1; 16])
-        }
-
-        fn section_root(&mut self, section: usize) -> [u8; 32] {
-            [u8::try_from(section).unwrap_or(u8::MAX); 32]
-        }
-
-        fn snapshot_section(&self, _: usize, bytes: &mut Vec<u8>) {
-            bytes.extend_from_slice(b"snapshot");
-        }
-
-        fn restore_section(&mut self, _: usize, _: &[u8]) -> Result<(), String> {
-            Err("restore".to_owned())
-        }
-
-        fn query(&self, _: &[u8], answer: &mut Vec<u8>) {
-            answer.extend_from_slice(b"query");
-        }
-    }
-
-    #[test]
-    fn whatever_the_engine_asks_reaches_the_application() {
-        let calls = Arc::new(Mutex::new(Calls::default()));
-        let mut app = Recorded::new(Whole, Arc::clone(&calls));
-        let context = Context {
-            height: 1,
-            index: 0,
-            time_ns: 1,
-            session: SessionId([1; 16]),
-            seq: 1,
-            lane: quorate::state_machine::Lane::Order,
-        };
-        let mut output = Output::new();
-        app.apply_timers(1, 1, &mut output);
-        app.apply_session(&context, SessionEvent::Closed, &mut output);
-        app.apply(&context, b"", &mut output);
-        let told: Vec<&[u8]> = output.iter().map(|(_, bytes)| bytes).collect();
-        assert_eq!(told, [&b"timers"[..], b"session", b"apply"]);
-        assert_eq!(calls.lock().unwrap().calls.len(), 3);
-        assert_eq!(app.sections(), ["whole"]);
-        assert_eq!(app.timer_next_ns(), Some(7));
-        assert!(app.keeps(SessionId([1; 16])) && !app.keeps(SessionId([2; 16])));
-        assert_eq!(app.section_root(3), [3; 32]);
-        assert_eq!(app.restore_section(0, b""), Err("restore".to_owned()));
-        let mut bytes = Vec::new();
-        app.snapshot_section(0, &mut bytes);
-        app.query(b"", &mut bytes);
-        assert_eq!(bytes, b"snapshotquery");
-    }
 }

@@ -27,6 +27,7 @@ mod joining;
 mod keyring;
 mod member;
 mod network;
+mod panics;
 mod past;
 mod plan;
 mod proofs;

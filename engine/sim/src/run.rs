@@ -15,6 +15,7 @@ use crate::app::App;
 use crate::byzantine::{Byzantine, ByzantineCounts};
 use crate::checks::{Checks, Violation};
 use crate::counts::FaultCounts;
+use crate::panics::running;
 use crate::plan::RunOptions;
 use crate::reached::Reached;
 use crate::script::Scenario;
@@ -58,6 +59,25 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Of a run that came to nothing but this.
+    pub(crate) fn failed(options: &RunOptions, violation: Violation) -> Self {
+        Self {
+            options: *options,
+            finalized: 0,
+            commands: 0,
+            violations: vec![violation],
+            stuck: None,
+            recovery_ns: 0,
+            faults: FaultCounts::default(),
+            reached: Reached::default(),
+            windows_max: 0,
+            return_ns: 0,
+            byzantine: ByzantineCounts::default(),
+            steps: 0,
+            trace: [0; 32],
+        }
+    }
+
     /// Whether nothing is wrong.
     #[must_use]
     pub fn is_good(&self) -> bool {
@@ -65,14 +85,15 @@ impl Outcome {
     }
 }
 
-/// Runs one seed. With `is_told` everything that happens is told on standard error.
+/// Runs one seed. With `is_told` everything that happens is told on standard error. A panic says
+/// there how to see it again.
 #[must_use]
 pub fn run(options: &RunOptions, is_told: bool) -> Outcome {
     let app = match options.scenario {
         Scenario::Join => App::laden(),
         _ => App::default(),
     };
-    run_app(options, &app, is_told)
+    running(&replay(options), || run_app(options, &app, is_told))
 }
 
 /// Runs one seed with this application.
@@ -83,21 +104,7 @@ pub(crate) fn run_app<S: StateMachine>(
 ) -> Outcome {
     match World::new(options, app, is_told) {
         Ok(world) => run_world(options, world),
-        Err(error) => Outcome {
-            options: *options,
-            finalized: 0,
-            commands: 0,
-            violations: vec![Violation::new("setup", error)],
-            stuck: None,
-            recovery_ns: 0,
-            faults: FaultCounts::default(),
-            reached: Reached::default(),
-            windows_max: 0,
-            return_ns: 0,
-            byzantine: ByzantineCounts::default(),
-            steps: 0,
-            trace: [0; 32],
-        },
+        Err(error) => Outcome::failed(options, Violation::new("setup", error)),
     }
 }
 

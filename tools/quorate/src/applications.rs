@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use quorate::genesis::Application;
 use quorate::state_machine::StateMachine;
@@ -11,10 +12,10 @@ use quorate_bench::applications::{ApplicationError, Hosted};
 
 use crate::failure::{Code, Failure};
 
-type Open = Box<dyn Fn(&Application) -> Result<Box<dyn StateMachine>, String>>;
+type Open = Arc<dyn Fn(&Application) -> Result<Box<dyn StateMachine>, String> + Send + Sync>;
 
 /// What a program can execute: the applications of this house, and those that were added.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Applications {
     added: BTreeMap<String, Open>,
 }
@@ -30,14 +31,14 @@ impl Applications {
 
     /// Adds one, in the place of another with this name: what a genesis has in `application.name`,
     /// and what makes an instance in its first state of what the genesis says. A validator that
-    /// takes snapshots makes two.
+    /// takes snapshots makes two, and another one for each snapshot, on a thread of its own.
     #[must_use]
     pub fn with<S: StateMachine>(
         mut self,
         name: &str,
-        open: impl Fn(&Application) -> Result<S, String> + 'static,
+        open: impl Fn(&Application) -> Result<S, String> + Send + Sync + 'static,
     ) -> Self {
-        let open: Open = Box::new(move |application| Ok(Box::new(open(application)?)));
+        let open: Open = Arc::new(move |application| Ok(Box::new(open(application)?)));
         self.added.insert(name.to_owned(), open);
         self
     }

@@ -141,6 +141,12 @@ impl<S: StateMachine> Executor<S> {
         }
     }
 
+    /// Puts another instance of the application in the place of the one that executed, to be
+    /// restored from what that has saved.
+    pub(crate) fn replace_app(&mut self, app: S) {
+        self.app = app;
+    }
+
     /// Replaces one section by saved bytes.
     pub(crate) fn restore_section(&mut self, section: usize, bytes: &[u8]) -> Result<(), String> {
         match place_of_section(section) {

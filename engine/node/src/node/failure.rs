@@ -119,6 +119,7 @@ impl StartError {
         match self {
             Self::File(error) => error.code,
             Self::Sections(_) | Self::OldFolder { .. } | Self::Descriptors { .. } => 3,
+            Self::Snapshot(SnapshotError::Instance { .. }) => 3,
             Self::Net(error) => net_code(error),
             Self::Metrics { source, .. } => listen_code(source),
             Self::Begins { source, .. } => begins_code(source),

@@ -24,7 +24,7 @@ use crate::pruning::Pruning;
 use crate::recovery::{self, RecoverySummary};
 use crate::replica::{Companions, Parts, Replica, ReplicaConfig};
 use crate::scrub::Scrub;
-use crate::shadow::{Shadow, SnapshotPolicy};
+use crate::shadow::{Second, Shadow, SnapshotPolicy};
 use crate::snapshot::SnapshotFolder;
 use crate::stages::clock::{Clock, machine_ns, wall_ns};
 use crate::stages::dedicated::{Dedicated, DedicatedParts, Halt};
@@ -198,7 +198,7 @@ fn command_auth(config: &NodeConfig) -> Result<CommandAuth, StartError> {
 pub(super) fn start<S: StateMachine>(
     config: NodeConfig,
     app: S,
-    second: Option<S>,
+    second: Option<Second<S>>,
 ) -> Result<Node, StartError> {
     config.check()?;
     tell_start(&config);
@@ -214,14 +214,15 @@ pub(super) fn start<S: StateMachine>(
     let origin = (reader, companions.snapshot, pruning, scrub_sender.clone());
     // A state that differs is no state to take snapshots of, and its log is not to be pruned.
     let second = second.filter(|_| !diverged.is_known());
-    let shadow = second.map(|app| ShadowPlan::new(&config, app, origin, asks, &parts.executor));
+    let shadow =
+        second.map(|second| ShadowPlan::new(&config, second, origin, asks, &parts.executor));
     tell_pruning(bytes_max, shadow.is_some());
     let set = Arc::clone(config.genesis.validator_set());
     let validator_key = ValidatorKey::from_seed(&config.key.seed());
     let identity = ValidatorIdentity::new(Arc::clone(&set), config.own, config.key);
     let (net, for_metrics) = addresses.open(companions.summary.lease.incarnation, identity)?;
     let (peer_address, client_address) = (net.peer_address(), net.client_address());
-    let metrics = first_metrics(companions.summary.snapshot, bytes_max);
+    let metrics = first_metrics(companions.summary.snapshot, bytes_max, &parts.executor);
     let peers = PeerParts::new(&set, config.own, shadow_sender.events());
     let public = public_stage(&mut parts, &config.limits, peers, &metrics, net.waker())?;
     let (publisher, finalized) = Publisher::new(config.limits.finalized_queue_max);
@@ -291,8 +292,15 @@ fn tell_start(config: &NodeConfig) {
 }
 
 /// What is known before anything runs.
-fn first_metrics(snapshot_height: u64, log_bytes_max: u64) -> Arc<Metrics> {
-    let metrics = Metrics::default();
+fn first_metrics<S: StateMachine>(
+    snapshot_height: u64,
+    log_bytes_max: u64,
+    executor: &Executor<S>,
+) -> Arc<Metrics> {
+    let metrics = Metrics {
+        sections: executor.section_names(),
+        ..Metrics::default()
+    };
     metrics.snapshot_height.set(snapshot_height);
     metrics.log_bytes_max.set(log_bytes_max);
     Arc::new(metrics)
@@ -408,7 +416,7 @@ fn start_threads<S: StateMachine>(
 
 /// What a shadow is made of.
 struct ShadowPlan<S> {
-    app: S,
+    second: Second<S>,
     sessions_max: u32,
     set: Arc<ValidatorSet>,
     policy: SnapshotPolicy,
@@ -430,13 +438,13 @@ type ShadowOrigin = (Reader, Option<(u64, RecordRef)>, Pruning, ScrubSender);
 impl<S: StateMachine> ShadowPlan<S> {
     fn new(
         config: &NodeConfig,
-        app: S,
+        second: Second<S>,
         (reader, base, pruning, scrub): ShadowOrigin,
         asks: Asks,
         first: &Executor<S>,
     ) -> Self {
         Self {
-            app,
+            second,
             sessions_max: config.genesis.file().limits.sessions_max,
             set: Arc::clone(config.genesis.validator_set()),
             policy: SnapshotPolicy {
@@ -528,7 +536,8 @@ impl Beside {
                 diverged: plan.diverged,
                 halt: halt.clone(),
             };
-            let (app, sessions_max, set) = (plan.app, plan.sessions_max, plan.set);
+            let Second(app, fresh) = plan.second;
+            let (sessions_max, set) = (plan.sessions_max, plan.set);
             let (policy, reader, base) = (plan.policy, plan.reader, plan.base);
             let (pruning, auth, first) = (plan.pruning, plan.auth, plan.first);
             let archived = plan.archived;
@@ -539,7 +548,8 @@ impl Beside {
                     first.restore(&mut executor)?;
                 }
                 let shadow = Shadow::new(executor, &set, policy, reader, base)?;
-                Ok(shadow.with_pruning(pruning).behind(archived))
+                let shadow = shadow.with_pruning(pruning).behind(archived);
+                Ok(shadow.afresh(fresh))
             })
         };
         let shadow = shadow.map(start).transpose()?;

@@ -107,6 +107,12 @@ pub enum SnapshotError {
         /// Its name in the application, if that has one there.
         expected: Option<String>,
     },
+    /// There is no instance of the application to restore it into.
+    #[error("no other instance of the application could be made: {what}")]
+    Instance {
+        /// Why not.
+        what: String,
+    },
     /// A section does not go back into the state.
     #[error("section {section:?} cannot be restored: {what}")]
     Restore {

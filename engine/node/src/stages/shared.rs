@@ -475,6 +475,15 @@ pub(crate) fn note_event(
         }
         // The log has it in words.
         Event::Evidence(_) => metrics.alarms.add(1),
+        Event::Alarm(Alarm::StateDiffers { height, section }) => {
+            metrics.alarms.add(1);
+            let (height, section) = (height.number(), metrics.section_name(*section));
+            tracing::error!(
+                height,
+                section,
+                "alarm: StateDiffers: two instances of the application, or validators, differ"
+            );
+        }
         Event::Alarm(alarm) => {
             metrics.alarms.add(1);
             tracing::error!(?alarm, "alarm");

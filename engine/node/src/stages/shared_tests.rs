@@ -16,7 +16,7 @@ use crate::stages::verify::VerifyParts;
 use crate::stages::wire::ValidatorIdentity;
 use crate::state_machine::SessionId;
 use crate::streams::PublicRing;
-use crate::testing::{Member, TemporaryFolder, signed_auth};
+use crate::testing::{Member, TemporaryFolder, logged, signed_auth};
 use crate::trace::{Dump, Moment, Stamp, Trace};
 use crossbeam::channel::{Sender, bounded, unbounded};
 use quorate_consensus::payload::{parse_entries, session_of_key};
@@ -93,7 +93,11 @@ fn fixture(member: Member, key: KeyPair, trace: Trace) -> Fixture<impl StateMach
     let answers = member.fence_answers();
     let (genesis, own, now) = (member.genesis, member.own, member.now);
     let (mut parts, companions) = (member.parts, member.companions);
-    let (metrics, clock, folder) = (Arc::default(), Clock::new(), TemporaryFolder::new("shared"));
+    let (clock, folder) = (Clock::new(), TemporaryFolder::new("shared"));
+    let metrics = Arc::new(Metrics {
+        sections: parts.executor.section_names(),
+        ..Metrics::default()
+    });
     parts.order.set_trace(trace.clone());
     let (answer, verify_done) = unbounded();
     let verify = verify(&genesis, own, &key, answer);
@@ -283,4 +287,29 @@ fn a_vote_has_left_before_what_came_with_the_proposal_is_checked() {
     let flushed = dump.stamps.iter().find(flushed).expect("the vote leaves");
     let began_ns = CHECKS.take()[0];
     assert!(dump.base_ns + flushed.at_ns <= began_ns, "and then");
+}
+
+#[test]
+fn an_alarm_of_another_state_names_the_section() {
+    let member = Member::open(1, 0, signed_auth);
+    let mut fixture = fixture(member, KeyPair::from_seed(&[1; 32]), Trace::default());
+    let mut said_of = |section| {
+        let alarm = Alarm::StateDiffers {
+            height: quorate_consensus::types::Height::new(128),
+            section,
+        };
+        fixture.shared.outbox.events.clear();
+        fixture.shared.outbox.events.push(Event::Alarm(alarm));
+        let lines = logged(|| _ = fixture.shared.dispatch());
+        let is_it = |line: &String| line.contains("StateDiffers");
+        let line = lines.into_iter().find(is_it).unwrap();
+        assert!(line.contains("height=128;"), "{line}");
+        line
+    };
+    let outputs = quorate_proof::outputs::OUTPUTS_PLACE;
+    let line = said_of(u16::try_from(outputs).ok());
+    assert!(line.contains("section=\"outputs\""), "{line}");
+    let line = said_of(None);
+    assert!(line.contains("the snapshot alone"), "{line}");
+    assert_eq!(fixture.shared.parts.metrics.alarms.read(), 2);
 }

@@ -14,11 +14,12 @@ use std::sync::Arc;
 
 const EVERY: u64 = 128;
 
-/// Counts commands, and has the count in no root and no snapshot.
+/// Counts commands, and has the count in no root and no snapshot; restoring may leave it in its
+/// place.
 #[derive(Debug, Default)]
-struct Forgetful(u64);
+struct Forgetful<const LEAVES: bool>(u64);
 
-impl StateMachine for Forgetful {
+impl<const LEAVES: bool> StateMachine for Forgetful<LEAVES> {
     fn sections(&self) -> &'static [&'static str] {
         &["nothing"]
     }
@@ -35,7 +36,9 @@ impl StateMachine for Forgetful {
     fn snapshot_section(&self, _: usize, _: &mut Vec<u8>) {}
 
     fn restore_section(&mut self, _: usize, _: &[u8]) -> Result<(), String> {
-        self.0 = 0;
+        if !LEAVES {
+            self.0 = 0;
+        }
         Ok(())
     }
 
@@ -48,7 +51,8 @@ fn start_all(cluster: &Cluster) -> Vec<Node> {
     let start = |place| {
         let mut config = cluster.config(place);
         config.snapshots.every_heights = EVERY;
-        Node::start_with_snapshots(config, Forgetful::default(), Forgetful::default()).unwrap()
+        let app = Forgetful::<false>::default;
+        Node::start_with_snapshots(config, app(), app()).unwrap()
     };
     (0..4).map(start).collect()
 }
@@ -97,4 +101,29 @@ fn a_start_of_all_validators_that_rewrites_what_they_attested_is_told_and_not_se
         assert_eq!(found.height, EVERY + 64);
         stop_all(nodes);
     }
+}
+
+/// A shadow that is restored in place has the count still. One that goes on in another instance
+/// has not, and comes to other outputs than the first instance while all validators run.
+#[test]
+fn what_restoring_leaves_in_its_place_is_an_alarm_where_another_instance_is_restored() {
+    let cluster = Cluster::new("leaving", 4, Durability::Sync);
+    let start = |place| {
+        let mut config = cluster.config(place);
+        config.snapshots.every_heights = EVERY;
+        let app = Forgetful::<true>::default;
+        Node::start_with_snapshots_of(config, app(), move || Ok(app())).unwrap()
+    };
+    let nodes: Vec<Node> = (0..4).map(start).collect();
+    let key = Arc::new(KeyPair::from_seed(&[77; 32]));
+    let mut client = Client::connect(&cluster.genesis, key, patient(), PATIENCE).unwrap();
+    let height = || nodes.iter().map(|node| node.metrics().height.read()).max();
+    while height() < Some(2 * EVERY + 8) {
+        client.submit_and_wait(Lane::Order, b"x", PATIENCE).unwrap();
+    }
+    eventually(
+        "every validator finds that its two instances differ",
+        || nodes.iter().all(|node| node.metrics().alarms.read() > 0),
+    );
+    stop_all(nodes);
 }

@@ -203,7 +203,8 @@ impl StateMachine for Cut {
 
 #[test]
 fn a_snapshot_that_does_not_hold_the_state_is_found() {
-    assert_found(&App::new(|| Cut(Chain::default()), command), "hash:");
+    let what = assert_found(&App::new(|| Cut(Chain::default()), command), "hash");
+    assert!(what.contains("one restored from its snapshot"), "{what}");
 }
 
 /// Tells its clients which instance it is.
@@ -252,7 +253,7 @@ fn outputs_that_differ_between_instances_of_equal_state_are_found() {
     assert!(
         matches!(
             found[..],
-            [.., ("determinism", what)] if what.ends_with("two instances of equal state give different outputs")
+            [.., ("determinism", what)] if what.contains("two instances of equal state give different outputs, first")
         ),
         "{found:?}"
     );
@@ -302,5 +303,5 @@ fn instances_of_equal_state_that_keep_other_sessions_are_found() {
     let mut found = outcome.violations.iter();
     let found = found.find(|violation| violation.check == "determinism");
     let what = &found.expect("the application is not found out").what;
-    assert!(what.ends_with("equal state keep other sessions"), "{what}");
+    assert!(what.contains("equal state keep other sessions"), "{what}");
 }

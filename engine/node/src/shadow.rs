@@ -84,7 +84,8 @@ pub enum Progress {
     /// A snapshot was due and could not be taken. The next one may be.
     Failed(SnapshotError),
     /// The state does not come back from what the application writes of it, and there is no
-    /// snapshot of it. Nor will there be one: this instance is what came of it.
+    /// snapshot of it; or the disk refused to give it back. Nor will there be one: this instance is
+    /// what came of it.
     Forgotten(SnapshotError),
 }
 
@@ -113,7 +114,7 @@ pub struct Shadow<S> {
     archived: Option<Arc<Archived>>,
     /// Snapshots that peers are fetching, ascending.
     held: Vec<u64>,
-    /// The application did not restore its own snapshot: the executor must not be used further.
+    /// The own snapshot was not restored, or not whole: the executor must not be used further.
     is_spoilt: bool,
 }
 
@@ -313,8 +314,9 @@ impl<S: StateMachine> Shadow<S> {
         let (writer, manifest) = snapshot::save(executor, header, &self.origin, &self.folder)?;
         writer.finish_tried(manifest, |reader| {
             reader.check()?;
-            let restored = snapshot::put_back(executor, reader);
-            self.is_spoilt = restored.is_err();
+            let mut has_begun = false;
+            let restored = snapshot::put_back(executor, reader, &mut has_begun);
+            self.is_spoilt = has_begun && restored.is_err();
             restored
         })
     }

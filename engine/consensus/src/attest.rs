@@ -10,6 +10,7 @@ use crate::effect::{Alarm, Destination, Effect, Effects};
 use crate::limits;
 use crate::machine::{Consensus, Disposition, Ignored, PeerFault};
 use crate::message::Message;
+use crate::own_states::{Compared, OwnStates};
 use crate::types::{Height, Stake, ValidatorIndex};
 use crate::verify::Claim;
 use alloc::boxed::Box;
@@ -35,6 +36,8 @@ pub(crate) struct Attestations {
     certified: BTreeMap<Key, StateStatement>,
     /// Own state, signed or not. Bounded as the statements of one validator are.
     own: BTreeMap<Key, StateStatement>,
+    /// What snapshots are compared with.
+    states: OwnStates,
     /// The newest own state that a certificate has as well.
     common: Option<StateStatement>,
     /// Said once a run: a state that went apart stays so.
@@ -55,6 +58,27 @@ fn thin<T>(kept: &mut BTreeMap<Key, T>) {
 }
 
 impl Attestations {
+    /// Beginning with what the start executed again.
+    pub(crate) fn restored(states: Vec<(Height, [u8; 32])>) -> Self {
+        Self {
+            states: OwnStates::restored(states),
+            ..Self::default()
+        }
+    }
+
+    /// Everybody who says this, with their signatures.
+    fn certificate(&self, statement: &StateStatement) -> StateCertificate {
+        let key = key_of(statement);
+        let signed = |(&validator, held): (&ValidatorIndex, &BTreeMap<Key, Signed>)| {
+            let (said, signature) = held.get(&key)?;
+            (said == statement).then_some((validator, *signature))
+        };
+        StateCertificate {
+            statement: statement.clone(),
+            signatures: self.held.iter().filter_map(signed).collect(),
+        }
+    }
+
     fn newest(&self, validator: ValidatorIndex, with_snapshot: bool) -> Option<&Signed> {
         let held = self.held.get(&validator)?;
         let mut newest = held.iter().rev();
@@ -74,24 +98,50 @@ impl Consensus {
         if statement.sections.len() > limits::STATE_SECTIONS_MAX {
             return Disposition::Ignored(Ignored::Full);
         }
-        let key = key_of(&statement);
-        // A snapshot is taken of a second instance that executed the same blocks. One of another
-        // state is not attested: all might write the same one, where the application forgets a
-        // part of its state in snapshots, and then let the log go for it.
-        if let Some(other) = self.attestations.own.get(&(key.0, !key.1))
-            && other.sections != statement.sections
-        {
-            self.alarm_state(key, other, &statement, effects);
-            if key.1 {
-                return Disposition::Applied;
+        if statement.snapshot.is_some() {
+            self.judge_snapshot(statement, effects);
+            return Disposition::Applied;
+        }
+        let waited = self.attestations.states.take(&statement);
+        self.attest(statement, effects);
+        if let Some(snapshot) = waited {
+            self.judge_snapshot(snapshot, effects);
+        }
+        Disposition::Applied
+    }
+
+    /// A snapshot is taken of a second instance that executed the same blocks. One of another
+    /// state is not attested: all might write the same one, where the application forgets a part
+    /// of its state in snapshots, and then let the log go for it.
+    fn judge_snapshot(&mut self, snapshot: StateStatement, effects: &mut Effects) {
+        let height = snapshot.height;
+        match self.attestations.states.compare(&snapshot) {
+            Compared::Same => self.attest(snapshot, effects),
+            Compared::Waits => {}
+            Compared::Forgotten => self.alarm(Alarm::StateUncompared(height), effects),
+            Compared::Other => self.alarm_snapshot(&snapshot, effects),
+        }
+    }
+
+    fn alarm_snapshot(&self, snapshot: &StateStatement, effects: &mut Effects) {
+        let height = snapshot.height;
+        match self.attestations.own.get(&(height, false)) {
+            Some(other) => self.alarm_state(height, other, snapshot, effects),
+            // Of a state that long ago a hash is left, which does not tell where it differs.
+            None => {
+                let section = None;
+                self.alarm(Alarm::StateDiffers { height, section }, effects);
             }
         }
+    }
+
+    fn attest(&mut self, statement: StateStatement, effects: &mut Effects) {
+        let key = key_of(&statement);
         self.attestations.own.insert(key, statement.clone());
         thin(&mut self.attestations.own);
         self.compare_state(key, effects);
         self.judge_states(effects);
         effects.push(Effect::SignState(statement));
-        Disposition::Applied
     }
 
     pub(crate) fn handle_state_signed(
@@ -158,11 +208,16 @@ impl Consensus {
         effects: &mut Effects,
     ) {
         let key = key_of(&statement);
+        let certified = self.attestations.certified.get(&key);
+        let joins = validator == self.config.own && certified == Some(&statement);
         let held = self.attestations.held.entry(validator).or_default();
         // The first statement of a height counts: a second one is a contradiction of its author.
         held.entry(key).or_insert((statement, signature));
         thin(held);
         self.certify_state(key, effects);
+        if joins && !key.1 {
+            self.prove_with_own(key, effects);
+        }
         self.judge_states(effects);
     }
 
@@ -171,18 +226,6 @@ impl Consensus {
         if self.attestations.certified.contains_key(&key) {
             return;
         }
-        let said: Vec<(ValidatorIndex, &Signed)> = self
-            .attestations
-            .held
-            .iter()
-            .filter_map(|(&validator, held)| Some((validator, held.get(&key)?)))
-            .collect();
-        let alike = |one: &StateStatement| -> Vec<_> {
-            let alike = said.iter().filter(|(_, (statement, _))| statement == one);
-            alike
-                .map(|&(validator, (_, signature))| (validator, *signature))
-                .collect()
-        };
         let needed = self.config.set.thresholds().amplify;
         let weighs = |signatures: &[(ValidatorIndex, SignatureBytes)]| -> Stake {
             let stakes = signatures.iter();
@@ -190,12 +233,10 @@ impl Consensus {
                 .map(|&(signer, _)| self.config.set.stake(signer))
                 .sum()
         };
-        let certificate = said.iter().find_map(|(_, (statement, _))| {
-            let signatures = alike(statement);
-            (weighs(&signatures) >= needed).then(|| StateCertificate {
-                statement: statement.clone(),
-                signatures,
-            })
+        let held = self.attestations.held.values();
+        let certificate = held.filter_map(|held| held.get(&key)).find_map(|said| {
+            let certificate = self.attestations.certificate(&said.0);
+            (weighs(&certificate.signatures) >= needed).then_some(certificate)
         });
         let Some(certificate) = certificate else {
             return;
@@ -207,6 +248,15 @@ impl Consensus {
         self.compare_state(key, effects);
     }
 
+    /// Others proved this state before the own word was signed. With that in it the certificate is
+    /// one that a later start of this validator cannot deny, whatever the others come to.
+    fn prove_with_own(&self, key: Key, effects: &mut Effects) {
+        if let Some(statement) = self.attestations.certified.get(&key) {
+            let certificate = self.attestations.certificate(statement);
+            effects.push(Effect::StateProven(certificate));
+        }
+    }
+
     /// Drift is found: the own state is another than an honest validator's.
     fn compare_state(&mut self, key: Key, effects: &mut Effects) {
         let kept = &self.attestations;
@@ -214,7 +264,7 @@ impl Consensus {
             return;
         };
         if own != proven {
-            self.alarm_state(key, own, proven, effects);
+            self.alarm_state(key.0, own, proven, effects);
             return;
         }
         let is_newer = |common: &StateStatement| common.height < own.height;
@@ -290,7 +340,7 @@ impl Consensus {
 
     fn alarm_state(
         &self,
-        key: Key,
+        height: Height,
         one: &StateStatement,
         other: &StateStatement,
         effects: &mut Effects,
@@ -298,7 +348,7 @@ impl Consensus {
         let section = differences(one, other).next();
         self.alarm(
             Alarm::StateDiffers {
-                height: key.0,
+                height,
                 section: section.and_then(|place| u16::try_from(place).ok()),
             },
             effects,

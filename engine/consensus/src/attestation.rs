@@ -48,6 +48,12 @@ pub fn differences(one: &StateStatement, other: &StateStatement) -> impl Iterato
     (0..longest).filter(|&place| one.sections.get(place) != other.sections.get(place))
 }
 
+/// One hash for the roots of all sections, for who keeps no more of a state.
+#[must_use]
+pub fn sections_digest(sections: &[[u8; 32]]) -> [u8; 32] {
+    *blake3::hash(sections.as_flattened()).as_bytes()
+}
+
 /// Why signatures do not prove a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StateCertificateError {

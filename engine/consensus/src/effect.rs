@@ -85,7 +85,8 @@ pub enum Effect {
     },
     /// Sign the own state after a block; answer with `StateSigned`.
     SignState(StateStatement),
-    /// Validators of weight AMP have attested the same state: it is true.
+    /// Validators of weight AMP have attested the same state: it is true. Once a state, and once
+    /// more with the own word when that comes after theirs.
     StateProven(StateCertificate),
     /// Decisive weight attests another state than this validator has (protocol.md 5.6): what it
     /// computes must not be served any more. Votes go on: they do not depend on the state.
@@ -187,9 +188,13 @@ pub enum Alarm {
     StateDiffers {
         /// Height of the block after which it differs.
         height: Height,
-        /// The first section that differs, in root order; none when only the snapshot does.
+        /// The first section that differs, in root order; none when only the snapshot does, or
+        /// where nobody knows any more.
         section: Option<u16>,
     },
+    /// A snapshot of this height was taken so late that nobody knows any more what the first
+    /// instance of the application was there: it is not attested.
+    StateUncompared(Height),
 }
 
 /// The buffer of effects; reused by the caller.

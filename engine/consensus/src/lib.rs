@@ -11,7 +11,7 @@
 //! - `windows`: entering, proposing, jumping (R1, R2, R9); `repair` (R10), `timers`, `restart`
 //!   (R11, R12), `recover` (R13).
 //! - `proofs`, `showing`: certificates, and who is shown a parent by which of them.
-//! - `attest`: roots of the state, beside the votes (5.6).
+//! - `attest`, `own_states`: roots of the state, beside the votes (5.6).
 //! - `lacking`: whose votes are still to come, for who reads them together.
 //! - [`input`], [`effect`], [`machine`]: the one call, `Consensus::handle(now, input, effects)`.
 //! - [`probe`]: the same rules one at a time, for whoever explores them.
@@ -43,6 +43,7 @@ mod last_words;
 pub mod limits;
 pub mod machine;
 pub mod message;
+mod own_states;
 pub mod payload;
 pub mod probe;
 mod proofs;

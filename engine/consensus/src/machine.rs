@@ -75,6 +75,10 @@ pub struct Restored {
     pub records: Vec<OwnRecord>,
     /// Logged blocks of windows at or above `proven`'s, in log order.
     pub blocks: Vec<(BlockId, Header)>,
+    /// The newest states that the start executed again, by height, each as
+    /// `attestation::sections_digest` has it: what the snapshots of this run are compared with.
+    /// Bound: `OWN_DIGESTS_MAX`; of more the highest stay.
+    pub states: Vec<(Height, [u8; 32])>,
 }
 
 impl Restored {
@@ -89,6 +93,7 @@ impl Restored {
             proof: None,
             records: Vec::new(),
             blocks: Vec::new(),
+            states: Vec::new(),
         }
     }
 }
@@ -242,7 +247,7 @@ pub struct Consensus {
 impl Consensus {
     /// A validator with what its log and lease say. The effects are the first things to do.
     #[must_use]
-    pub fn new(config: Config, restored: Restored, now: Now, effects: &mut Effects) -> Self {
+    pub fn new(config: Config, mut restored: Restored, now: Now, effects: &mut Effects) -> Self {
         let validators = config.set.len();
         let mut peers = Vec::new();
         peers.resize_with(validators, Peer::default);
@@ -275,7 +280,7 @@ impl Consensus {
             is_behind: false,
             only_stops: false,
             counters: Counters::default(),
-            attestations: Attestations::default(),
+            attestations: Attestations::restored(core::mem::take(&mut restored.states)),
             selected: Vec::new(),
             chain: Vec::new(),
             handing: Handing::default(),

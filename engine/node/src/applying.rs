@@ -20,6 +20,8 @@ pub(crate) struct Call {
     pub(crate) index: Option<u32>,
     /// Whose command, event or question it is.
     pub(crate) session: Option<SessionId>,
+    /// Which section of the application's state it is about.
+    pub(crate) section: Option<&'static str>,
 }
 
 thread_local! {
@@ -63,12 +65,14 @@ fn tell(call: &Call) {
         height,
         index,
         session,
+        section,
     } = *call;
     tracing::error!(
         doing,
         height,
         index,
         session = session.map(tracing::field::debug),
+        section,
         "THE APPLICATION PANICKED: every validator with this build does at the same place"
     );
 }

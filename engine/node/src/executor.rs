@@ -399,8 +399,7 @@ impl<S: StateMachine> Executor<S> {
 
     fn fire_timers(&mut self, results: &mut BlockResults) {
         if self
-            .app
-            .timer_next_ns()
+            .app_timer_ns()
             .is_some_and(|due_ns| due_ns <= self.time_ns)
         {
             self.output.clear();
@@ -436,11 +435,10 @@ impl<S: StateMachine> Executor<S> {
             height: self.height,
             index,
         };
-        let app = &self.app;
         let room = Room {
             height: self.height,
             now_ns: self.time_ns,
-            keeps: &|id| app.keeps(*id),
+            keeps: &|id| self.keeps(index, *id),
         };
         let number = (view.seq, view.is_open());
         let standing = self.sessions.standing(&session, number, &room);
@@ -619,7 +617,7 @@ impl<S: StateMachine> Executor<S> {
         // are due in the next one. With an earlier time no leader would make it, who takes the last
         // block for the one that fires it, and all would wait for him.
         let next_ns = self.time_ns.saturating_add(1);
-        let timers = [self.app.timer_next_ns(), self.timeout_next_ns];
+        let timers = [self.app_timer_ns(), self.timeout_next_ns];
         let due_ns = timers.into_iter().flatten().min()?;
         Some(due_ns.max(next_ns))
     }

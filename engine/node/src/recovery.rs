@@ -375,6 +375,9 @@ pub fn restore_newest<S: StateMachine>(
     reach: Option<u64>,
 ) -> Result<Option<SnapshotBase>, RecoveryError> {
     let origin = Origin::of(set);
+    // The state is what came of a snapshot that the disk gave in part.
+    let mut has_begun = false;
+    let mut failed = None;
     for height in folder.heights()?.into_iter().rev() {
         if reach.is_some_and(|reach| height > reach) && !is_certified(folder, set, height)? {
             tracing::warn!(
@@ -383,15 +386,19 @@ pub fn restore_newest<S: StateMachine>(
             );
             continue;
         }
-        match snapshot::restore(executor, height, &origin, folder) {
+        let parts = (folder, &mut has_begun);
+        match snapshot::restore_noting(executor, height, &origin, parts) {
             Ok(manifest) => return Ok(Some(base_of(folder, set, &manifest))),
             Err(error) if error.is_damage() => {
                 tracing::warn!(height, %error, "a snapshot is damaged: an older one is tried");
+                failed = Some(error);
             }
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(None)
+    failed
+        .filter(|_| has_begun)
+        .map_or(Ok(None), |error| Err(error.into()))
 }
 
 /// A block of the largest payload has to fit into a record.

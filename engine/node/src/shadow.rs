@@ -85,7 +85,8 @@ pub enum Progress {
     /// A snapshot was due and could not be taken. The next one may be.
     Failed(SnapshotError),
     /// The state does not come back from what the application writes of it, and there is no
-    /// snapshot of it. Nor will there be one: this instance is what came of it.
+    /// snapshot of it; or the disk refused to give it back. Nor will there be one: this instance is
+    /// what came of it.
     Forgotten(SnapshotError),
 }
 
@@ -138,7 +139,7 @@ pub struct Shadow<S> {
     held: Vec<u64>,
     /// What a snapshot is restored into; none when that is the instance that it was taken of.
     fresh: Option<Fresh<S>>,
-    /// The application did not restore its own snapshot: the executor must not be used further.
+    /// The own snapshot was not restored, or not whole: the executor must not be used further.
     is_spoilt: bool,
 }
 
@@ -348,11 +349,13 @@ impl<S: StateMachine> Shadow<S> {
         let (writer, manifest) = snapshot::save(executor, header, &self.origin, &self.folder)?;
         writer.finish_tried(manifest, |reader| {
             reader.check()?;
+            // A fresh instance has nothing until all is restored.
+            let mut has_begun = self.fresh.is_some();
             if let Some(fresh) = &self.fresh {
                 executor.replace_app(fresh.make()?);
             }
-            let restored = snapshot::put_back(executor, reader);
-            self.is_spoilt = restored.is_err();
+            let restored = snapshot::put_back(executor, reader, &mut has_begun);
+            self.is_spoilt = has_begun && restored.is_err();
             restored
         })
     }

@@ -1,7 +1,9 @@
 //! Applications whose snapshots lack a part of the state.
 
 use super::*;
+use crate::snapshot::MemoryDisk;
 use crate::snapshot_work::LOOK;
+use crate::testing::logged;
 
 /// What the snapshot lacks of it.
 #[derive(Clone, Copy, Debug)]
@@ -162,4 +164,48 @@ fn without_an_instance_to_restore_into_there_is_no_snapshot_and_the_shadow_goes_
     }
     assert_eq!((failed, shadow.height()), (2, 128));
     assert!(shadow.folder.heights().unwrap().is_empty());
+}
+
+/// One chunk holds the state: it is read once to be checked, and once more for each section.
+#[test]
+fn a_disk_that_refuses_a_read_within_the_trial_is_not_told_as_the_application() {
+    for reads in 0..=2 {
+        let mut scene = Scene::new();
+        let mut shadow = scene.shadow(64, None);
+        let disk = MemoryDisk::new(&scene.memory);
+        shadow.folder = SnapshotFolder::in_memory(&disk);
+        shadow.policy.folder = shadow.folder.clone();
+        scene.append_to(128);
+        scene.sync();
+        let mut work = scene.work(shadow);
+        disk.set_reads_left(Some(reads));
+        let now = std::time::Instant::now();
+        let mut turn = |inputs: &mut Vec<_>| {
+            // Two turns would come to the next one.
+            let before = work.metrics().alarms.read() + inputs.len() as u64;
+            while work.metrics().alarms.read() + inputs.len() as u64 == before {
+                work.turn(0, now, true, inputs).unwrap();
+                if work.shadow_mut().next_due().is_none() {
+                    break;
+                }
+            }
+            work.shadow_mut().next_due()
+        };
+        let (mut inputs, mut due) = (Vec::new(), None);
+        let lines = logged(|| due = turn(&mut inputs));
+        assert!(inputs.is_empty(), "{inputs:?}");
+        let says = |word: &str| lines.iter().any(|line| line.contains(word));
+        assert!(!says("DOES NOT RESTORE"), "{lines:?}");
+        disk.set_reads_left(None);
+        // With the first section the state is what came of it.
+        if reads < 2 {
+            assert!(says("a snapshot was not taken"), "{reads}: {lines:?}");
+            assert_eq!(due, Some(128), "{reads}");
+            turn(&mut inputs);
+            assert_eq!(inputs.len(), 1, "{reads}");
+        } else {
+            assert!(says("the disk did not give a snapshot back"), "{lines:?}");
+            assert_eq!(due, None);
+        }
+    }
 }

@@ -9,7 +9,7 @@ use crate::stages::shadow::{ShadowParts, ShadowSender, start};
 
 /// The parts of a thread that is told by the sender, of a validator of this scene.
 fn parts(scene: &Scene) -> (ShadowSender, ShadowParts) {
-    let (sender, asks) = ShadowSender::new();
+    let (sender, asks) = ShadowSender::new(ValidatorIndex::new(0));
     let metrics = Arc::<crate::metrics::Metrics>::default();
     metrics.height.set(scene.height);
     let folder = SnapshotFolder::new(scene.temporary.path().join("snapshots"));
@@ -92,4 +92,17 @@ fn of_more_certificates_than_there_is_room_for_the_newest_reach_the_thread() {
     let thread = start(parts, move || Ok(shadow)).unwrap();
     assert_eq!(thread.join().unwrap(), None);
     assert!(folder.certificate(64).unwrap().is_some());
+}
+
+/// Where a panic does not abort, nobody waits for the thread.
+#[test]
+fn a_panic_of_the_second_instance_is_an_alarm() {
+    let scene = Scene::new();
+    let (_sender, parts) = parts(&scene);
+    let metrics = Arc::clone(&parts.metrics);
+    let thread = start(parts, || -> Result<Shadow<Count>, _> {
+        panic!("as planted")
+    });
+    thread.unwrap().join().unwrap_err();
+    assert_eq!(metrics.alarms.read(), 1);
 }

@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::pruning::{Pruned, Pruning};
 use crate::replica::Event;
 use crate::shadow::{Progress, Shadow, ShadowError, SnapshotPolicy};
+use crate::snapshot::SnapshotError;
 use crate::stages::exchange::{Exchange, ExchangeParts, Mailbox};
 use crate::state_machine::StateMachine;
 use crate::store::Served;
@@ -281,12 +282,7 @@ impl<S: StateMachine> SnapshotWork<S> {
             }
             Progress::Forgotten(error) => {
                 self.metrics.alarms.add(1);
-                tracing::error!(
-                    %error,
-                    "THE APPLICATION DOES NOT RESTORE ITS OWN SNAPSHOT: there is none of this \
-                     state, and none is taken any more in this run. Its snapshot_section or \
-                     restore_section is at fault, not the disk; the log is not pruned further"
-                );
+                tell_forgotten(&error);
                 LOOK
             }
         })
@@ -337,5 +333,24 @@ impl<S: StateMachine> SnapshotWork<S> {
                 LOOK
             }
         }
+    }
+}
+
+/// The shadow is what came of a snapshot that was not restored. Who has to do something about it
+/// depends on whether what was written is there.
+fn tell_forgotten(error: &SnapshotError) {
+    if error.remedy().is_some() {
+        tracing::error!(
+            %error,
+            "THE APPLICATION DOES NOT RESTORE ITS OWN SNAPSHOT: there is none of this state, and \
+             none is taken any more in this run. Its snapshot_section or restore_section is at \
+             fault, not the disk; the log is not pruned further"
+        );
+    } else {
+        tracing::error!(
+            %error,
+            "the disk did not give a snapshot back while it was restored: none is taken any more \
+             in this run, and the log is not pruned further. Look at the disk, then start again"
+        );
     }
 }

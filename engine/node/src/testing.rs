@@ -5,7 +5,7 @@ mod member;
 mod signed;
 
 pub(crate) use logged::logged;
-pub(crate) use member::{Member, signed_auth};
+pub(crate) use member::{Member, Stateless, signed_auth};
 pub(crate) use signed::signed_entry;
 
 use crate::executor::FinalBlock;

@@ -4,6 +4,7 @@ use crate::bench::{Bench, Setup};
 use crate::fixtures::{set_of, sign_state, six, v, verdict};
 use quorate_consensus::attestation::{
     Divergence, StateCertificate, StateCertificateError, StateStatement, differences, judge_state,
+    sections_digest,
 };
 use quorate_consensus::effect::{Alarm, Destination, Effect};
 use quorate_consensus::input::Input;
@@ -126,6 +127,9 @@ fn an_own_state_is_signed_told_to_all_and_told_again_to_a_peer_that_was_away() {
     };
     for own in [state(64, 5), snapshot] {
         let mut bench = Bench::new(&set, 0);
+        if own.snapshot.is_some() {
+            bench.input(Input::State(state(64, 5)));
+        }
         bench.seen.clear();
         bench.input(Input::State(own.clone()));
         let told = |bench: &Bench, expected: Destination| {
@@ -193,6 +197,140 @@ fn two_instances_on_one_machine_that_differ_are_told() {
     assert!(!bench.seen.iter().any(is_told));
     say(&mut bench, 1, &snapshot(6));
     assert!(proven(&bench).is_empty());
+}
+
+fn snapshot(height: u64, book: u8) -> StateStatement {
+    StateStatement {
+        snapshot: Some([8; 32]),
+        ..state(height, book)
+    }
+}
+
+/// What this validator has said of its own state, in order.
+fn own_words(bench: &Bench) -> Vec<&StateStatement> {
+    let words = bench.seen.iter().filter_map(|effect| match effect {
+        Effect::SignState(statement) => Some(statement),
+        _ => None,
+    });
+    words.collect()
+}
+
+/// Under load the second instance comes to a snapshot long after the first one has passed it.
+#[test]
+fn a_snapshot_is_held_against_a_state_that_is_long_past() {
+    let passed = limits::ATTESTED_ROOTS_MAX as u64 + 1;
+    for book in [5, 6] {
+        let mut bench = Bench::new(&six(4), 0);
+        for count in 1..=1 + passed {
+            bench.input(Input::State(state(64 * count, 5)));
+        }
+        bench.seen.clear();
+        bench.input(Input::State(snapshot(64, book)));
+        if book == 5 {
+            assert_eq!(own_words(&bench), [&snapshot(64, 5)]);
+            assert_eq!(alarms(&bench), []);
+        } else {
+            let (height, section) = (Height::new(64), None);
+            let differs = Alarm::StateDiffers { height, section };
+            assert_eq!(alarms(&bench), [differs]);
+            assert!(own_words(&bench).is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_of_a_state_that_is_not_known_any_more_is_not_attested() {
+    let mut setup = Setup::new(&six(4), 0);
+    let digest = sections_digest(&state(64, 5).sections);
+    let most = limits::OWN_DIGESTS_MAX as u64;
+    let kept = (1..=most).map(|count| (Height::new(64 * count), digest));
+    setup.restored.states = kept.collect();
+    let mut bench = setup.run();
+    bench.input(Input::State(snapshot(64, 5)));
+    assert_eq!(alarms(&bench), [], "as many as are kept");
+    bench.input(Input::State(state(64 * (most + 1), 5)));
+    bench.seen.clear();
+    bench.input(Input::State(snapshot(64, 5)));
+    let forgotten = Alarm::StateUncompared(Height::new(64));
+    assert_eq!(alarms(&bench), [forgotten]);
+    assert!(own_words(&bench).is_empty());
+    bench.input(Input::State(snapshot(128, 5)));
+    assert_eq!(own_words(&bench), [&snapshot(128, 5)]);
+}
+
+/// The first instance executed it before this run told anybody of anything.
+#[test]
+fn a_snapshot_is_held_against_what_the_start_executed_again() {
+    for book in [5, 6] {
+        let mut setup = Setup::new(&six(4), 0);
+        let digest = sections_digest(&state(64, 5).sections);
+        setup.restored.states = vec![(Height::new(64), digest)];
+        let mut bench = setup.run();
+        bench.input(Input::State(snapshot(64, book)));
+        assert_eq!(own_words(&bench).len(), usize::from(book == 5));
+        assert_eq!(alarms(&bench).len(), usize::from(book == 6));
+    }
+}
+
+#[test]
+fn a_snapshot_that_is_ahead_of_the_first_instance_waits_for_it() {
+    for book in [5, 6] {
+        let mut bench = Bench::new(&six(4), 0);
+        bench.input(Input::State(snapshot(64, book)));
+        bench.input(Input::State(snapshot(128, 5)));
+        assert!(own_words(&bench).is_empty());
+        assert_eq!(alarms(&bench), []);
+        bench.input(Input::State(state(64, 5)));
+        assert_eq!(own_words(&bench).len(), 1 + usize::from(book == 5));
+        assert_eq!(alarms(&bench).len(), usize::from(book == 6));
+        bench.input(Input::State(state(128, 5)));
+        assert_eq!(own_words(&bench).last(), Some(&&snapshot(128, 5)));
+    }
+}
+
+/// However many wait, what others say of them is not lost for it.
+#[test]
+fn of_snapshots_that_wait_for_the_first_instance_the_highest_are_kept() {
+    let most = limits::ATTESTED_SNAPSHOTS_MAX as u64;
+    let mut bench = Bench::new(&six(4), 0);
+    for count in 1..=most + 1 {
+        bench.input(Input::State(snapshot(64 * count, 5)));
+    }
+    for count in 1..=most + 1 {
+        bench.input(Input::State(state(64 * count, 5)));
+    }
+    let of_snapshots = |word: &&&StateStatement| word.snapshot.is_some();
+    let words = own_words(&bench);
+    let heights: Vec<u64> = words
+        .iter()
+        .filter(of_snapshots)
+        .map(|word| word.height.number())
+        .collect();
+    let highest: Vec<u64> = (2..=most + 1).map(|count| 64 * count).collect();
+    assert_eq!(heights, highest);
+}
+
+#[test]
+fn a_state_that_others_have_proven_is_proven_again_with_the_own_word() {
+    let mut bench = Bench::new(&six(4), 0);
+    say(&mut bench, 1, &state(64, 5));
+    say(&mut bench, 2, &state(64, 5));
+    say(&mut bench, 3, &state(64, 5));
+    bench.input(Input::State(state(64, 5)));
+    let signers = |certificate: &&StateCertificate| -> Vec<u16> {
+        let signatures = certificate.signatures.iter();
+        signatures.map(|(signer, _)| signer.number()).collect()
+    };
+    let lists: Vec<_> = proven(&bench).iter().map(signers).collect();
+    assert_eq!(lists, [vec![1, 2], vec![0, 1, 2, 3]]);
+    assert_eq!(judge_state(&bench.set, proven(&bench)[1]), Ok(()));
+    // Another state than the own one is not, nor what a peer adds.
+    say(&mut bench, 4, &state(64, 5));
+    say(&mut bench, 1, &state(128, 6));
+    say(&mut bench, 2, &state(128, 6));
+    bench.input(Input::State(state(128, 5)));
+    assert_eq!(proven(&bench).len(), 3);
+    assert!(!signers(&proven(&bench)[2]).contains(&0));
 }
 
 #[test]
@@ -361,6 +499,7 @@ fn snapshots_of_a_second_instance_are_told_and_do_not_decide() {
         snapshot: Some([8; 32]),
         ..state(64, book)
     };
+    bench.input(Input::State(state(64, 5)));
     bench.input(Input::State(snapshot(5)));
     for from in 1..=5 {
         say(&mut bench, from, &snapshot(6));
@@ -396,7 +535,7 @@ fn the_last_state_in_common_is_the_highest_one_of_those_that_decide() {
         snapshot: Some([8; 32]),
         ..state(192, 5)
     };
-    for own in [state(64, 5), state(128, 5), snapshot.clone()] {
+    for own in [state(64, 5), state(128, 5), state(192, 5), snapshot.clone()] {
         bench.input(Input::State(own));
     }
     for said in [state(128, 5), state(64, 5), snapshot] {

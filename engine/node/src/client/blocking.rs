@@ -250,8 +250,8 @@ impl Client {
     /// # Errors
     /// [`ClientError::Length`]: it is longer than any validator takes
     /// ([`QUESTION_BYTES_MAX`](crate::client_wire::QUESTION_BYTES_MAX)).
-    /// [`ClientError::QuestionLost`]: two connections ended while it was asked, and it is asked
-    /// nobody else. The time was over.
+    /// [`ClientError::QuestionLost`]: two connections were lost while it was asked, and it is asked
+    /// nobody else; those that this client gave up itself do not count. The time was over.
     pub fn query(&mut self, question: &[u8], timeout: Duration) -> Result<Vec<u8>, ClientError> {
         self.question_until(
             (timeout, QUESTION_LOSSES_MAX),
@@ -301,7 +301,7 @@ impl Client {
         self.question_until((timeout, u32::MAX), ask, answer)
     }
 
-    /// The same until so many connections ended that had it.
+    /// The same until so many connections were lost that had it.
     fn question_until<T>(
         &mut self,
         (timeout, losses_max): (Duration, u32),
@@ -330,11 +330,9 @@ impl Client {
                 Err(error) => return Err(error),
             };
             let patience = self.patience.saturating_sub(asked_since.elapsed());
+            let lost_before = self.clients.losses(self.client);
             let found = self.wait(patience.min(left), |event| match event {
-                ClientEvent::Disconnected(_) => {
-                    losses += 1;
-                    Some(ControlFlow::Continue(pending::RETRY_MIN))
-                }
+                ClientEvent::Disconnected(_) => Some(ControlFlow::Continue(pending::RETRY_MIN)),
                 ClientEvent::Busy {
                     id: of,
                     retry_after_us,
@@ -355,6 +353,8 @@ impl Client {
                 }
                 Err(error) => return Err(error),
             };
+            // A connection that was left for another leader ended no validator.
+            losses += u32::from(self.clients.losses(self.client) > lost_before);
             if losses >= losses_max {
                 return Err(ClientError::QuestionLost { losses });
             }
@@ -459,3 +459,7 @@ const fn unseen(seq: u64) -> Finalized {
         outputs: Vec::new(),
     }
 }
+
+#[cfg(test)]
+#[path = "blocking_tests.rs"]
+mod tests;

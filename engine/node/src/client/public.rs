@@ -33,6 +33,9 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(3);
 /// After a subscription to a place that does not exist, until it is asked for again.
 const NOWHERE_PAUSE: Duration = Duration::from_secs(1);
+/// After a cut, until it is subscribed to again: who cuts each time is left in the end, and not
+/// asked as fast as it answers until then.
+const CUT_PAUSE: Duration = Duration::from_millis(50);
 /// How often a validator that has not come to where a range begins is asked again before another
 /// one is, and how long it is given each time.
 const RANGE_AHEAD_MAX: u32 = 20;
@@ -584,7 +587,9 @@ impl<F: FnMut(PublicUpdate<'_>)> Taking<'_, F> {
             PublicState::Done if is_range => self.range_done(),
             PublicState::Cut => {
                 self.reading.is_subscribed = false;
-                self.reading.subscribing = Some(Waited::default());
+                // One that cuts what it has never said yes to does not tell whether it holds.
+                self.reading.subscribing.get_or_insert_default();
+                self.reading.hold_until = Some(self.reading.now + CUT_PAUSE);
                 (self.on_update)(PublicUpdate::Cut(self.reading.position));
             }
             PublicState::Gone => {

@@ -95,6 +95,8 @@ pub(super) struct Session {
     /// Numbers below were told as accepted.
     pub(super) accepted_to: u64,
     pub(super) followed_at: Instant,
+    /// Connections that ended while it was logged in, and not by its own doing.
+    pub(super) losses: u64,
     /// The validator that refused to serve anybody last.
     pub(super) refused_by: Option<ValidatorIndex>,
     pub(super) listed: bool,
@@ -208,6 +210,7 @@ impl Clients {
             leader: None,
             accepted_to: 0,
             followed_at: now,
+            losses: 0,
             refused_by: None,
             listed: false,
             timeout_ns: None,
@@ -391,6 +394,15 @@ impl Clients {
     #[must_use]
     pub fn leader(&self, client: ClientRef) -> Option<ValidatorIndex> {
         self.table.sessions.get(client.0)?.leader
+    }
+
+    /// How many connections a session has lost. Those that it gave up itself are none of them: for
+    /// a leader, or for want of patience.
+    pub(super) fn losses(&self, client: ClientRef) -> u64 {
+        self.table
+            .sessions
+            .get(client.0)
+            .map_or(0, |one| one.losses)
     }
 
     /// Commands of a session that are not finalized.

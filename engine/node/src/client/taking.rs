@@ -71,6 +71,7 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> LinkHandler for Taking<'_, F> {
             "connection ended"
         );
         session.gateway.next(self.now);
+        session.losses += u64::from(was_up);
         self.table.next_due = self.now;
         if was_up {
             (self.on_event)(ClientRef(place), ClientEvent::Disconnected(validator));

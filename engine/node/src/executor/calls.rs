@@ -46,7 +46,28 @@ impl<S: StateMachine> Executor<S> {
             height: self.height,
             index,
             session,
+            section: None,
         }
+    }
+
+    /// A call of the application about one of its sections.
+    pub(super) fn call_of_section(&self, doing: &'static str, section: usize) -> Call {
+        Call {
+            section: self.app.sections().get(section).copied(),
+            ..self.call(doing, None, None)
+        }
+    }
+
+    /// Whether the application wants this session to stay, whatever the command wants room for.
+    pub(super) fn keeps(&self, index: u32, id: SessionId) -> bool {
+        let call = self.call("asking whether a session stays", Some(index), Some(id));
+        applying(call, || self.app.keeps(id))
+    }
+
+    /// When the application's earliest timer is due.
+    pub(super) fn app_timer_ns(&self) -> Option<u64> {
+        let call = self.call("asking for the next timer", None, None);
+        applying(call, || self.app.timer_next_ns())
     }
 
     /// Answers a read-only question about the state between two blocks.

@@ -8,6 +8,7 @@ use quorate_proof::events::{EVENTS_PLACE, EventHistory};
 use quorate_proof::outputs::{OUTPUTS_PLACE, OutputHistory};
 
 use super::Executor;
+use crate::applying::applying;
 use crate::roots::{EVENTS_SECTION, OUTPUTS_SECTION, StateRoot};
 use crate::sessions::{SESSIONS_SECTION, SessionTable};
 use crate::snapshot::{SECTION_NAME_BYTES_MAX, is_section_name};
@@ -105,7 +106,7 @@ impl<S: StateMachine> Executor<S> {
         sections.push((OUTPUTS_SECTION, self.history.root()));
         sections.push((EVENTS_SECTION, self.events.root()));
         for (number, name) in names.iter().copied().enumerate() {
-            sections.push((name, self.app.section_root(number)));
+            sections.push((name, self.app_root(number)));
         }
         let root = StateRoot::combine(self.height, sections);
         self.roots.push(root.clone());
@@ -127,8 +128,13 @@ impl<S: StateMachine> Executor<S> {
             SectionPlace::Sessions => self.sessions.root(),
             SectionPlace::Outputs => self.history.root(),
             SectionPlace::Events => self.events.root(),
-            SectionPlace::Application(section) => self.app.section_root(section),
+            SectionPlace::Application(section) => self.app_root(section),
         }
+    }
+
+    fn app_root(&mut self, section: usize) -> [u8; 32] {
+        let call = self.call_of_section("asking for the root of a section", section);
+        applying(call, || self.app.section_root(section))
     }
 
     /// Appends the canonical bytes of one section.
@@ -137,7 +143,10 @@ impl<S: StateMachine> Executor<S> {
             SectionPlace::Sessions => self.sessions.encode(bytes),
             SectionPlace::Outputs => self.history.encode(bytes),
             SectionPlace::Events => self.events.encode(bytes),
-            SectionPlace::Application(section) => self.app.snapshot_section(section, bytes),
+            SectionPlace::Application(section) => {
+                let call = self.call_of_section("writing a section of a snapshot", section);
+                applying(call, || self.app.snapshot_section(section, bytes));
+            }
         }
     }
 
@@ -168,7 +177,10 @@ impl<S: StateMachine> Executor<S> {
                 self.events = events.map_err(|error| error.to_string())?;
                 Ok(())
             }
-            SectionPlace::Application(section) => self.app.restore_section(section, bytes),
+            SectionPlace::Application(section) => {
+                let call = self.call_of_section("restoring a section of a snapshot", section);
+                applying(call, || self.app.restore_section(section, bytes))
+            }
         }
     }
 

@@ -18,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::roots::RootRing;
 use crate::snapshot::{SnapshotError, SnapshotFolder};
 use crate::stages::inlet::Inlet;
+use crate::stages::shadow::{Asks, ShadowSender};
 use crate::state_machine::StateMachine;
 use crate::vouched;
 use quorate_consensus::attestation::{Divergence, StateCertificate};
@@ -133,6 +134,17 @@ impl Diverged {
         }
     }
 
+    /// The way to the thread of snapshots. What was attested before stays the evidence that it is,
+    /// where nobody can tell who is right: validators that all start anew attest alike what they
+    /// come to now.
+    pub(super) fn way_to_shadow(&self, own: ValidatorIndex) -> (ShadowSender, Asks) {
+        let (sender, asks) = ShadowSender::new(own);
+        if self.is_doubtful {
+            sender.keep_attested();
+        }
+        (sender, asks)
+    }
+
     pub(super) const fn is_known(&self) -> bool {
         self.earlier.is_some() || self.found.is_some()
     }
@@ -191,7 +203,7 @@ impl Diverged {
 mod tests {
     use super::*;
     use crate::roots::StateRoot;
-    use crate::testing::{TemporaryFolder, sample_genesis};
+    use crate::testing::{Stateless, TemporaryFolder, sample_genesis};
     use quorate_consensus::signing::{self, Signer as _, ValidatorKey};
     use quorate_consensus::types::BlockId;
 
@@ -245,6 +257,29 @@ mod tests {
             assert_eq!(found.as_ref().map(decides), expected, "{root} {signers:?}");
             // Nothing of that height was executed by this start.
             assert!(rewritten(set, &folder, &RootRing::default(), 128).is_none());
+        }
+    }
+
+    /// A start in doubt has to be seen: it serves what may have been rewritten.
+    #[test]
+    fn a_start_in_doubt_is_an_alarm_and_serves() {
+        let (genesis, _) = sample_genesis(4);
+        let temporary = TemporaryFolder::new("doubt");
+        for is_doubtful in [false, true] {
+            let own = ValidatorIndex::new(0);
+            let diverged = Diverged {
+                facts: Arc::new(Facts::new(temporary.path(), own, &genesis)),
+                earlier: None,
+                found: None,
+                is_doubtful,
+            };
+            assert!(!diverged.is_known());
+            let executor = Executor::new(Stateless, 8, 0);
+            let inlet = Inlet::new(&genesis, Arc::clone(executor.auth()));
+            let metrics = Arc::<Metrics>::default();
+            drop(diverged.recorder(&executor, &metrics, &inlet));
+            assert_eq!(metrics.alarms.read(), u64::from(is_doubtful));
+            assert!(metrics.is_serving());
         }
     }
 

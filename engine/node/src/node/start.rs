@@ -34,7 +34,7 @@ use crate::stages::journal::{SyncThread, start_preparer};
 use crate::stages::older::PeerParts;
 use crate::stages::publisher::Publisher;
 use crate::stages::scrub::{self, ScrubAsks, ScrubParts, ScrubSender};
-use crate::stages::shadow::{self, Asks, ShadowParts, ShadowSender};
+use crate::stages::shadow::{self, Asks, ShadowParts};
 use crate::stages::shared::{SharedLoop, SharedParts};
 use crate::stages::verify::{VerifyParts, VerifyWorker};
 use crate::stages::wire::{ValidatorIdentity, WireStage};
@@ -206,7 +206,7 @@ pub(super) fn start<S: StateMachine>(
     let mut diverged = Diverged::find(&config)?;
     let (mut parts, companions, trace, addresses) = open_parts(&config, app, clock)?;
     diverged.compare(&config, parts.executor.roots(), companions.summary.snapshot);
-    let (shadow_sender, asks) = ShadowSender::new();
+    let (shadow_sender, asks) = diverged.way_to_shadow(config.own);
     let bytes_max = config.log.bytes_max;
     let (reader, served) = (companions.reader, companions.served);
     let (scrub, scrub_sender) = scrub_parts(&config, companions.scrubber, &reader);

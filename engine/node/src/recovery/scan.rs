@@ -7,11 +7,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use quorate_consensus::attestation::sections_digest;
 use quorate_consensus::certificate::Certificate;
 use quorate_consensus::header::Header;
+use quorate_consensus::limits::OWN_DIGESTS_MAX;
 use quorate_consensus::machine::Restored;
 use quorate_consensus::record::{OwnRecord, Record};
-use quorate_consensus::types::{BlockId, Point, Window};
+use quorate_consensus::types::{BlockId, Height, Point, Window};
 use quorate_consensus::validators::ValidatorSet;
 use quorate_log::{Reader, RecordIndex, RecordKind, RecordRef};
 
@@ -52,6 +54,8 @@ pub(super) struct Scan {
     proofs_ahead: VecDeque<(Point, Certificate)>,
     /// Where the blocks stand that are to be executed again, by rising height.
     to_execute: Vec<RecordRef>,
+    /// What the newest of them came to, for the consensus. Bound: `OWN_DIGESTS_MAX`.
+    states: VecDeque<(Height, [u8; 32])>,
     /// Blocks up to this one are in the executor's state already.
     snapshot: Option<SnapshotBase>,
     /// Where the mark of that block stands, or the base that is of it.
@@ -96,6 +100,7 @@ impl Scan {
             proof: None,
             proofs_ahead: VecDeque::new(),
             to_execute: Vec::new(),
+            states: VecDeque::new(),
             snapshot,
             snapshot_mark: None,
             start,
@@ -218,6 +223,13 @@ impl Scan {
                 admitted: Vec::new(),
             };
             executor.execute(&block, &mut results)?;
+            if let Some(statement) = results.statement() {
+                if self.states.len() == OWN_DIGESTS_MAX {
+                    self.states.pop_front();
+                }
+                let digest = sections_digest(&statement.sections);
+                self.states.push_back((statement.height, digest));
+            }
         }
         Ok(())
     }
@@ -355,6 +367,7 @@ impl Scan {
                 .into_iter()
                 .map(|(_, id, header)| (id, header))
                 .collect(),
+            states: self.states.into(),
         };
         let journal = JournalStart {
             blocks: self

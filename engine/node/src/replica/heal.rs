@@ -118,3 +118,38 @@ fn rest_of((top, count): (BlockRef, u32), headers: &[Header], delivered: Height)
     };
     (count > 0 && top.height > delivered).then_some(Get::History { top, count })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{final_block, sample_genesis};
+    use quorate_consensus::types::BlockId;
+
+    #[test]
+    fn what_is_left_of_a_question_ends_with_what_was_asked_for_and_with_what_is_delivered() {
+        let (genesis, _) = sample_genesis(4);
+        let parent = BlockId::new([3; 32]);
+        let header = |height| final_block(genesis.validator_set(), height, parent, &[]).header;
+        let headers: Vec<Header> = (6..=10).rev().map(header).collect();
+        let top = BlockRef {
+            height: Height::new(10),
+            id: headers[0].id(),
+        };
+        let rest = |count, delivered| match rest_of((top, count), &headers, Height::new(delivered))
+        {
+            Some(Get::History { top, count }) => {
+                assert_eq!(top.id, parent);
+                Some((top.height.number(), count))
+            }
+            None => None,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(rest(8, 0), Some((5, 3)));
+        assert_eq!(rest(6, 4), Some((5, 1)));
+        assert_eq!(rest(8, 5), None, "the block below is delivered");
+        assert_eq!(rest(5, 0), None, "all that was asked for");
+        assert_eq!(rest(4, 0), None, "and more");
+        let all = rest_of((top, 8), &[], Height::new(5));
+        assert_eq!(all, Some(Get::History { top, count: 8 }));
+    }
+}

@@ -228,6 +228,14 @@ impl SnapshotFolder {
 
     fn open_data(&self, manifest: Manifest) -> Result<SnapshotReader, SnapshotError> {
         let path = self.file(manifest.height(), DATA);
+        self.open_data_at(path, manifest)
+    }
+
+    fn open_data_at(
+        &self,
+        path: PathBuf,
+        manifest: Manifest,
+    ) -> Result<SnapshotReader, SnapshotError> {
         let file = self.disk.open(&path);
         let file = file.map_err(failed(&path, "open the data"))?;
         let found = file.bytes_len();
@@ -534,8 +542,9 @@ impl SnapshotWriter {
         self.finish_tried(manifest, |_| Ok(()))
     }
 
-    /// The same; `try_out` reads the data back before there is a snapshot, and there is none of
-    /// what it refuses.
+    /// The same; `try_out` reads the data back before it has its name, and of what it refuses
+    /// nothing stays. Below that name there may be the manifest of an earlier snapshot of this
+    /// height, of which a damaged one must not be made whole by what was refused.
     ///
     /// # Errors
     /// [`SnapshotError`] when the disk refuses, or `try_out` does.
@@ -550,13 +559,14 @@ impl SnapshotWriter {
         self.file
             .sync_all()
             .map_err(failed(&self.path, "sync the data"))?;
-        let data = self.folder.file(self.height, DATA);
-        let renamed = self.folder.disk.rename(&self.path, &data);
-        renamed.map_err(failed(&data, "rename the data"))?;
-        self.folder.sync()?;
         manifest.chunks = std::mem::take(&mut self.chunks);
-        let mut reader = self.folder.open_data(manifest)?;
+        let folder = &self.folder;
+        let mut reader = folder.open_data_at(self.path.clone(), manifest)?;
         try_out(&mut reader)?;
+        let data = folder.file(self.height, DATA);
+        let renamed = folder.disk.rename(&self.path, &data);
+        renamed.map_err(failed(&data, "rename the data"))?;
+        folder.sync()?;
         self.folder.put_manifest(&reader.manifest)?;
         self.is_finished = true;
         Ok(reader.manifest)

@@ -31,6 +31,8 @@ struct Names {
     folders: Folders,
     /// Bytes that all files together may have; as many as they like when none.
     bytes_max: Option<usize>,
+    /// Reads of open files that are still to be had; as many as anybody likes when none.
+    reads_left: Option<u32>,
 }
 
 /// Folders that were made.
@@ -71,6 +73,23 @@ impl MemoryDisk {
     /// fails for want of space; `None` for as many as they like.
     pub fn set_bytes_max(&self, bytes_max: Option<usize>) {
         self.names.lock().bytes_max = bytes_max;
+    }
+
+    /// From now on so many reads of open files succeed, and the disk refuses those that follow;
+    /// `None` for as many as anybody likes.
+    pub fn set_reads_left(&self, reads: Option<u32>) {
+        self.names.lock().reads_left = reads;
+    }
+
+    fn spend_read(&self) -> io::Result<()> {
+        match &mut self.names.lock().reads_left {
+            Some(0) => Err(io::Error::other("the disk does not read any more")),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     /// How long a file may become that has `bytes_len` bytes now and asks for `wanted`.
@@ -154,6 +173,7 @@ impl MemoryDisk {
             durable,
             folders,
             bytes_max: None,
+            reads_left: None,
         };
         Self {
             power: power.clone(),
@@ -285,6 +305,7 @@ impl MemoryHandle {
     }
 
     pub(super) fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        self.disk.spend_read()?;
         let file = self.file.lock();
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let range = start..start.saturating_add(bytes.len());

@@ -27,7 +27,7 @@ pub use manifest::{
 pub use memory::MemoryDisk;
 pub use partial::PartialSnapshot;
 pub use state::{Origin, restore, take};
-pub(crate) use state::{put_back, save};
+pub(crate) use state::{put_back, restore_noting, save};
 
 use std::io;
 use std::path::PathBuf;

@@ -83,7 +83,7 @@ pub fn take<S: StateMachine>(
     let (writer, manifest) = save(executor, header, origin, folder)?;
     writer.finish_tried(manifest, |reader| {
         reader.check()?;
-        put_back(executor, reader)
+        put_back(executor, reader, &mut false)
     })
 }
 
@@ -133,30 +133,44 @@ pub(crate) fn save<S: StateMachine>(
 ///
 /// # Errors
 /// [`SnapshotError`]. After [`SnapshotError::Restore`] and [`SnapshotError::Root`] the executor
-/// must not be used further; after any other it is as it was.
+/// must not be used further, nor where the disk refused a chunk that it gave a moment before; after
+/// any other it is as it was.
 pub fn restore<S: StateMachine>(
     executor: &mut Executor<S>,
     height: u64,
     origin: &Origin,
     folder: &SnapshotFolder,
 ) -> Result<Manifest, SnapshotError> {
+    restore_noting(executor, height, origin, (folder, &mut false))
+}
+
+/// The same; `has_begun` is set once the executor is not any more what it was.
+pub(crate) fn restore_noting<S: StateMachine>(
+    executor: &mut Executor<S>,
+    height: u64,
+    origin: &Origin,
+    (folder, has_begun): (&SnapshotFolder, &mut bool),
+) -> Result<Manifest, SnapshotError> {
     let mut reader = folder.open(height)?;
     reader.check()?;
     check_origin(reader.manifest(), origin)?;
-    put_back(executor, &mut reader)?;
+    put_back(executor, &mut reader, has_begun)?;
     Ok(reader.manifest().clone())
 }
 
-/// The sections of a snapshot into an executor, when every chunk has been read once.
+/// The sections of a snapshot into an executor, when every chunk has been read once. `has_begun` is
+/// set with the first of them: from then on nothing but a whole snapshot makes it good again.
 pub(crate) fn put_back<S: StateMachine>(
     executor: &mut Executor<S>,
     reader: &mut SnapshotReader,
+    has_begun: &mut bool,
 ) -> Result<(), SnapshotError> {
     let manifest = reader.manifest().clone();
     check_names(&executor.section_names(), &manifest)?;
     for (place, entry) in manifest.sections.iter().enumerate() {
         let bytes = reader.section(place)?;
         let section = || entry.name.clone();
+        *has_begun = true;
         executor
             .restore_section(place, &bytes)
             .map_err(|what| SnapshotError::Restore {

@@ -354,6 +354,56 @@ fn what_an_application_does_not_restore_is_never_a_snapshot() {
     }
 }
 
+/// The state is the same, and so are the bytes that its manifest names.
+#[test]
+fn a_damaged_snapshot_is_not_made_whole_by_what_its_application_does_not_restore() {
+    let set = Arc::clone(sample_genesis(4).0.validator_set());
+    let block = final_block(&set, 1, set.genesis().id, &[(3, 1, b"text")]);
+    let temporary = TemporaryFolder::new("damaged");
+    let folder = SnapshotFolder::new(temporary.path().join("snapshots"));
+    let take_by = |is_lossy: bool| {
+        let app = Pair {
+            is_lossy,
+            ..Pair::default()
+        };
+        let mut executor = Executor::new(app, 8, set.genesis_time_ns());
+        executor.execute(&block, &mut BlockResults::new()).unwrap();
+        take(&mut executor, &block.header, &Origin::of(&set), &folder)
+    };
+    take_by(false).unwrap();
+    let data = folder.data_path(1);
+    let mut bytes = std::fs::read(&data).unwrap();
+    bytes[0] ^= 1;
+    std::fs::write(&data, &bytes).unwrap();
+    take_by(true).unwrap_err();
+    let error = folder.verify(1).unwrap_err();
+    assert!(matches!(error, SnapshotError::Chunk { .. }), "{error}");
+    assert_eq!(std::fs::read(&data).unwrap(), bytes, "nothing is new");
+    take_by(false).unwrap();
+    folder.verify(1).unwrap();
+}
+
+/// The state of none, and of none whole, is no state to execute history on.
+#[test]
+fn a_start_does_not_begin_at_genesis_with_a_part_of_a_snapshot() {
+    let mut scene = scene();
+    let disk = MemoryDisk::new(&MemoryBackend::new());
+    let folder = SnapshotFolder::in_memory(&disk);
+    let origin = Origin::of(&scene.set);
+    let manifest = write(&mut scene.executor, &scene.header, &origin, &folder).unwrap();
+    let chunks = u32::try_from(manifest.chunks.len()).unwrap();
+    let restore = |reads| {
+        disk.set_reads_left(reads);
+        let mut executor = fresh(&scene.set);
+        crate::recovery::restore_newest(&folder, &scene.set, &mut executor, None)
+    };
+    for reads in [chunks - 1, chunks] {
+        assert!(restore(Some(reads)).unwrap().is_none(), "untouched");
+    }
+    assert!(restore(Some(chunks + 1)).is_err());
+    assert!(restore(None).unwrap().is_some());
+}
+
 #[test]
 fn a_snapshot_is_there_when_its_manifest_is_and_old_ones_go_first() {
     let mut scene = scene();

@@ -40,15 +40,37 @@ pub(crate) struct Told {
     /// States are proven of which a snapshot was taken.
     certificates: VecDeque<StateCertificate>,
     /// The newest certificate of a state. There are many of them, and each is as good as those
-    /// before it.
-    attested: Option<Box<StateCertificate>>,
+    /// before it, but for those that have the own word: what a start holds its own state against
+    /// is to be what this validator said itself.
+    attested: Option<Attested>,
+    /// What the folder has is held against this run, which nobody has judged yet: it stays.
+    keeps_attested: bool,
     /// A snapshot is wanted now.
     is_asked: bool,
     /// The state is another than the others'; this height was the last that all had alike.
     diverged: Option<u64>,
 }
 
+#[derive(Debug)]
+struct Attested {
+    certificate: Box<StateCertificate>,
+    has_own: bool,
+}
+
 impl Told {
+    fn put_attested(&mut self, certificate: StateCertificate, own: ValidatorIndex) {
+        let mut signers = certificate.signatures.iter();
+        let has_own = signers.any(|&(signer, _)| signer == own);
+        let is_better = has_own || self.attested.as_ref().is_none_or(|kept| !kept.has_own);
+        if is_better && !self.keeps_attested {
+            let certificate = Box::new(certificate);
+            self.attested = Some(Attested {
+                certificate,
+                has_own,
+            });
+        }
+    }
+
     fn push_certificate(&mut self, certificate: StateCertificate) {
         if self.certificates.len() >= CERTIFICATES_MAX {
             self.certificates.pop_front();
@@ -60,6 +82,7 @@ impl Told {
 /// The way to the thread. Whoever tells never waits.
 #[derive(Clone, Debug)]
 pub(crate) struct ShadowSender {
+    own: ValidatorIndex,
     /// Wakes the thread, which then looks at all there is. One that waits already is enough.
     bell: Sender<()>,
     told: Arc<Mutex<Told>>,
@@ -77,7 +100,8 @@ pub(crate) struct Asks {
 }
 
 impl ShadowSender {
-    pub(crate) fn new() -> (Self, Asks) {
+    /// The way of this validator.
+    pub(crate) fn new(own: ValidatorIndex) -> (Self, Asks) {
         let (bell, bell_end) = bounded(1);
         let told = Arc::<Mutex<Told>>::default();
         let mailbox = Arc::<Mailbox>::default();
@@ -87,6 +111,7 @@ impl ShadowSender {
             mailbox: Arc::clone(&mailbox),
         };
         let sender = Self {
+            own,
             bell,
             told,
             mailbox,
@@ -102,8 +127,14 @@ impl ShadowSender {
             self.tell(|told| told.push_certificate(certificate));
         } else {
             // It has time until the thread is awake for something else.
-            self.told.lock().attested = Some(Box::new(certificate));
+            self.told.lock().put_attested(certificate, self.own);
         }
+    }
+
+    /// The newest certificate in the folder is of another state than this start came to: it is the
+    /// only evidence, and this run replaces it by none of its own.
+    pub(crate) fn keep_attested(&self) {
+        self.told.lock().keeps_attested = true;
     }
 
     /// A snapshot is wanted now.
@@ -176,6 +207,7 @@ pub(crate) fn start<S: StateMachine>(
         .name("quorate-shadow".to_owned())
         .spawn(move || {
             let metrics = Arc::clone(&parts.metrics);
+            let _unwinding = Unwinding(Arc::clone(&metrics));
             let ended = make().and_then(|shadow| run(parts, shadow));
             ended.unwrap_or_else(|error| {
                 metrics.alarms.add(1);
@@ -183,6 +215,20 @@ pub(crate) fn start<S: StateMachine>(
                 None
             })
         })
+}
+
+/// Where a panic does not abort, it ends this thread alone, and nobody waits for that.
+struct Unwinding(Arc<Metrics>);
+
+impl Drop for Unwinding {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.alarms.add(1);
+            tracing::error!(
+                "the thread of snapshots panicked: none are taken any more in this run"
+            );
+        }
+    }
 }
 
 fn run<S: StateMachine>(
@@ -206,6 +252,7 @@ fn run<S: StateMachine>(
         told: Arc::clone(&asks.told),
         folder,
         wrote: None,
+        waits_since: None,
     };
     let begun = Instant::now();
     // What peers ask for does not take the rest of the pace.
@@ -271,20 +318,22 @@ fn heed<S: StateMachine>(
     diverged
 }
 
-/// Keeps the newest certificate of a state where `quorate proof make` finds it.
+/// Keeps the newest certificate of a state where `quorate proof make` and the next start find it.
 struct Keeper {
     told: Arc<Mutex<Told>>,
     folder: SnapshotFolder,
     wrote: Option<Instant>,
+    /// Since when there is one that waits for the own word.
+    waits_since: Option<Instant>,
 }
 
 impl Keeper {
     fn turn(&mut self, now: Instant) {
-        let is_early = |wrote| now.saturating_duration_since(wrote) < ATTESTED_EVERY;
+        let is_early = |since| now.saturating_duration_since(since) < ATTESTED_EVERY;
         if self.wrote.is_some_and(is_early) {
             return;
         }
-        let Some(certificate) = self.told.lock().attested.take() else {
+        let Some(certificate) = self.take(is_early, now) else {
             return;
         };
         self.wrote = Some(now);
@@ -293,5 +342,117 @@ impl Keeper {
         if let Err(error) = self.folder.put_attested(&bytes) {
             tracing::error!(%error, "the newest certificate of a state was not written");
         }
+    }
+
+    /// One that the others have made before the own word was there has time until it is.
+    fn take(
+        &mut self,
+        is_early: impl Fn(Instant) -> bool,
+        now: Instant,
+    ) -> Option<Box<StateCertificate>> {
+        let mut told = self.told.lock();
+        let attested = told.attested.take()?;
+        if !attested.has_own && is_early(*self.waits_since.get_or_insert(now)) {
+            told.attested = Some(attested);
+            return None;
+        }
+        self.waits_since = None;
+        Some(attested.certificate)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TemporaryFolder;
+    use quorate_consensus::attestation::StateStatement;
+    use quorate_consensus::types::{BlockId, Height};
+
+    /// A certificate of this height by these validators.
+    fn certificate(height: u64, signers: &[u16]) -> StateCertificate {
+        let signed = |&signer: &u16| (ValidatorIndex::new(signer), [4; 64]);
+        StateCertificate {
+            statement: StateStatement {
+                height: Height::new(height),
+                id: BlockId::new([3; 32]),
+                sections: vec![[1; 32]],
+                snapshot: None,
+            },
+            signatures: signers.iter().map(signed).collect(),
+        }
+    }
+
+    /// What validator 0 is told, and what it keeps of that.
+    struct Scene {
+        _temporary: TemporaryFolder,
+        sender: ShadowSender,
+        keeper: Keeper,
+        start: Instant,
+        _asks: Asks,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let temporary = TemporaryFolder::new("keeper");
+            let (sender, asks) = ShadowSender::new(ValidatorIndex::new(0));
+            let keeper = Keeper {
+                told: Arc::clone(&asks.told),
+                folder: SnapshotFolder::new(temporary.path().join("snapshots")),
+                wrote: None,
+                waits_since: None,
+            };
+            Self {
+                _temporary: temporary,
+                sender,
+                keeper,
+                start: Instant::now(),
+                _asks: asks,
+            }
+        }
+
+        /// Height of the certificate in the folder after a look this long after the start, and
+        /// whether the own word is in it.
+        fn kept_after(&mut self, milliseconds: u64) -> Option<(u64, bool)> {
+            self.keeper
+                .turn(self.start + Duration::from_millis(milliseconds));
+            let bytes = self.keeper.folder.attested().unwrap()?;
+            let kept = wire::decode_state_certificate(&bytes).unwrap();
+            let own = ValidatorIndex::new(0);
+            let has_own = kept.signatures.iter().any(|&(signer, _)| signer == own);
+            Some((kept.statement.height.number(), has_own))
+        }
+    }
+
+    #[test]
+    fn of_certificates_one_with_the_own_word_is_kept_where_that_comes_in_time() {
+        let mut scene = Scene::new();
+        scene.sender.send_proven(&certificate(64, &[1, 2]));
+        assert_eq!(scene.kept_after(0), None);
+        scene.sender.send_proven(&certificate(64, &[0, 1, 2]));
+        scene.sender.send_proven(&certificate(128, &[1, 2]));
+        assert_eq!(scene.kept_after(10), Some((64, true)));
+        scene.sender.send_proven(&certificate(192, &[0, 1]));
+        scene.sender.send_proven(&certificate(256, &[0, 1]));
+        assert_eq!(scene.kept_after(1009), Some((64, true)), "once a second");
+        assert_eq!(scene.kept_after(1010), Some((256, true)), "the newest");
+        // A validator that is a second behind the others has one all the same.
+        for height in [320, 384] {
+            scene.sender.send_proven(&certificate(height, &[1, 2]));
+        }
+        assert_eq!(scene.kept_after(2010), Some((256, true)));
+        assert_eq!(scene.kept_after(3009), Some((256, true)));
+        assert_eq!(scene.kept_after(3010), Some((384, false)));
+        scene.sender.send_proven(&certificate(448, &[1, 2]));
+        assert_eq!(scene.kept_after(4010), Some((384, false)), "each has time");
+    }
+
+    #[test]
+    fn a_certificate_that_is_evidence_against_this_run_is_not_replaced() {
+        let mut scene = Scene::new();
+        scene.sender.send_proven(&certificate(64, &[0, 1]));
+        assert_eq!(scene.kept_after(0), Some((64, true)));
+        scene.sender.keep_attested();
+        scene.sender.send_proven(&certificate(128, &[0, 1, 2, 3]));
+        assert_eq!(scene.kept_after(9000), Some((64, true)));
     }
 }

@@ -452,7 +452,9 @@ pub(crate) fn note_event(
         Event::StateProven(proven) => {
             let height = proven.statement.height.number();
             tracing::debug!(height, "state attested");
-            metrics.height_attested.set(height);
+            // Snapshots, and states with the own word, come after higher ones.
+            let highest = metrics.height_attested.read().max(height);
+            metrics.height_attested.set(highest);
             shadow.send_proven(proven);
         }
         Event::Alarm(Alarm::Recovered(until)) => {

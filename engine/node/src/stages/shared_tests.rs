@@ -130,7 +130,7 @@ fn fixture(member: Member, key: KeyPair, trace: Trace) -> Fixture<impl StateMach
         verify_done,
         control: controls,
         finalized: publisher,
-        shadow: ShadowSender::new().0,
+        shadow: ShadowSender::new(ValidatorIndex::new(0)).0,
         scrub: ScrubSender::new().0,
         recorder: Recorder::new(facts, Arc::clone(&metrics)),
         metrics,

@@ -4,6 +4,7 @@
 
 mod asked;
 mod cluster;
+mod doubt;
 mod drift;
 mod forgetting;
 mod joining;

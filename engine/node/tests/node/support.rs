@@ -81,7 +81,11 @@ pub(crate) struct Cluster {
 }
 
 pub(crate) fn key(place: u16) -> KeyPair {
-    KeyPair::from_seed(&[u8::try_from(place).unwrap() + 1; 32])
+    KeyPair::from_seed(&seed(place))
+}
+
+pub(crate) fn seed(place: u16) -> [u8; 32] {
+    [u8::try_from(place).unwrap() + 1; 32]
 }
 
 impl Cluster {

@@ -9,6 +9,7 @@ mod joining;
 mod moving;
 mod recovery;
 mod repair;
+mod second;
 mod sessions;
 mod signed;
 mod suspicion;

@@ -25,7 +25,7 @@ use quorate_consensus::types::{Epoch, Now, Stake};
 use quorate_consensus::validators::{SetParameters, Validator, ValidatorSet};
 use quorate_consensus::verify::Zip215;
 use quorate_consensus::wire;
-use quorate_log::{DataFolder, LeaseFile, LeaseRead, MemoryBackend};
+use quorate_log::{DataFolder, LeaseFile, LeaseRead, MemoryBackend, Reader};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
@@ -266,6 +266,11 @@ impl World {
             .as_mut()
             .expect("it is up")
             .replica
+    }
+
+    pub(crate) fn log_reader(&self, place: usize) -> Reader {
+        let running = self.slots[place].running.as_ref().expect("it is up");
+        running.companions.reader.clone()
     }
 
     /// The process dies; what it wrote is still there.

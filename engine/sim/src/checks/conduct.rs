@@ -44,7 +44,8 @@ pub(crate) fn accused(
             Alarm::InvalidBlockSupported(_)
             | Alarm::DiskOlderThanSent(_)
             | Alarm::Recovered(_)
-            | Alarm::StateDiffers { .. } => own,
+            | Alarm::StateDiffers { .. }
+            | Alarm::StateUncompared(_) => own,
         }),
     }
 }

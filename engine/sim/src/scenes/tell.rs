@@ -148,6 +148,10 @@ pub(crate) fn alarm(names: &Names, alarm: Alarm) -> (&'static str, String) {
                 height.number()
             ),
         ),
+        Alarm::StateUncompared(height) => (
+            "!!",
+            format!("alarm: snapshot too late at height {}", height.number()),
+        ),
         Alarm::ForeignRecord(from) => (
             "!!",
             format!("alarm: {} holds a record that the log does not", v(from)),

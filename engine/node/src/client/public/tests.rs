@@ -257,9 +257,16 @@ fn whoever_is_busy_whenever_it_is_asked_for_a_range_is_left_too_however_long_it_
     assert!(!reader.reading.is_out_of_patience());
 }
 
+/// How a validator puts a subscription off.
+#[derive(Clone, Copy, Debug)]
+enum PutsOff {
+    Busy,
+    Cut,
+}
+
 #[test]
-fn whoever_is_busy_whenever_it_is_subscribed_to_is_left_too_and_whoever_has_said_yes_is_not() {
-    let over_at = |yes_at: Option<u32>| {
+fn whoever_puts_a_subscription_off_each_time_is_left_too_and_whoever_has_said_yes_is_not() {
+    let over_at = |how: PutsOff, yes_at: Option<u32>| {
         let (mut reader, _listener, link, begin) = waiting();
         reader.end_range();
         reader.reading.is_subscribed = false;
@@ -270,17 +277,57 @@ fn whoever_is_busy_whenever_it_is_subscribed_to_is_left_too_and_whoever_has_said
             reader.reading.turned_for = S;
             reader.send(now);
             let id = reader.reading.subscription_id;
-            if yes_at.is_none_or(|yes_at| seconds < yes_at) {
-                busy(&mut reader, link, id, u32::MAX);
-            } else {
-                marked(&mut reader, id, PublicState::Subscribed);
+            match how {
+                _ if yes_at.is_some_and(|yes_at| seconds >= yes_at) => {
+                    marked(&mut reader, id, PublicState::Subscribed);
+                }
+                PutsOff::Busy => busy(&mut reader, link, id, u32::MAX),
+                PutsOff::Cut => marked(&mut reader, id, PublicState::Cut),
             }
             reader.reading.is_out_of_patience()
         };
         (1..=20).find(|seconds| is_over(*seconds))
     };
-    assert_eq!(over_at(None), Some(7));
-    assert_eq!(over_at(Some(6)), None);
+    for how in [PutsOff::Busy, PutsOff::Cut] {
+        assert_eq!(over_at(how, None), Some(7), "{how:?}");
+        assert_eq!(over_at(how, Some(6)), None, "{how:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_was_cut_subscribes_again_after_a_moment_and_waits_anew() {
+    let (mut reader, _listener, _link, begin) = waiting();
+    reader.end_range();
+    reader.reading.id = 7;
+    reader.reading.begin_turn(begin + S);
+    marked(&mut reader, SUBSCRIPTION, PublicState::Cut);
+    assert_eq!(reader.reading.waiting().count(), 1);
+    let mut asked_at = |after: Duration| {
+        reader.send(begin + S + after);
+        reader.reading.subscription_id
+    };
+    let moment = Duration::from_millis(1);
+    assert_eq!(asked_at(CUT_PAUSE - moment), SUBSCRIPTION);
+    assert_eq!(asked_at(CUT_PAUSE), 8);
+}
+
+/// Whoever goes on after a pause, or at the next validator, waits to be told whether it holds.
+#[test]
+fn a_subscription_is_waited_for_after_a_pause_and_after_a_loss_and_not_within_a_pause() {
+    let (mut reader, _listener, _link, begin) = waiting();
+    reader.end_range();
+    let waits = |reader: &PublicReader| reader.reading.waiting().count();
+    assert_eq!(waits(&reader), 0, "it holds");
+    reader.resume();
+    assert_eq!(waits(&reader), 0, "it was not paused");
+    reader.reading.lost(begin);
+    assert_eq!(waits(&reader), 1);
+    reader.pause_at(at(2, 0));
+    assert_eq!(waits(&reader), 0);
+    reader.reading.lost(begin);
+    assert_eq!(waits(&reader), 0);
+    reader.resume();
+    assert_eq!(waits(&reader), 1);
 }
 
 /// What a validator tells of what was asked by this id.

@@ -59,9 +59,9 @@ fn thin<T>(kept: &mut BTreeMap<Key, T>) {
 
 impl Attestations {
     /// Beginning with what the start executed again.
-    pub(crate) fn restored(states: Vec<(Height, [u8; 32])>) -> Self {
+    pub(crate) fn restored(states: Vec<(Height, [u8; 32])>, snapshot_heights: u64) -> Self {
         Self {
-            states: OwnStates::restored(states),
+            states: OwnStates::restored(states, snapshot_heights),
             ..Self::default()
         }
     }
@@ -215,6 +215,7 @@ impl Consensus {
         held.entry(key).or_insert((statement, signature));
         thin(held);
         self.certify_state(key, effects);
+        // Snapshots' certificates are for those that have them, whoever signed.
         if joins && !key.1 {
             self.prove_with_own(key, effects);
         }
@@ -226,19 +227,9 @@ impl Consensus {
         if self.attestations.certified.contains_key(&key) {
             return;
         }
-        let needed = self.config.set.thresholds().amplify;
-        let weighs = |signatures: &[(ValidatorIndex, SignatureBytes)]| -> Stake {
-            let stakes = signatures.iter();
-            stakes
-                .map(|&(signer, _)| self.config.set.stake(signer))
-                .sum()
-        };
         let held = self.attestations.held.values();
-        let certificate = held.filter_map(|held| held.get(&key)).find_map(|said| {
-            let certificate = self.attestations.certificate(&said.0);
-            (weighs(&certificate.signatures) >= needed).then_some(certificate)
-        });
-        let Some(certificate) = certificate else {
+        let mut said = held.filter_map(|held| held.get(&key));
+        let Some(certificate) = said.find_map(|said| self.proof_of(&said.0)) else {
             return;
         };
         let statement = certificate.statement.clone();
@@ -248,11 +239,21 @@ impl Consensus {
         self.compare_state(key, effects);
     }
 
+    /// The certificate of all who say this now, where they are enough.
+    fn proof_of(&self, statement: &StateStatement) -> Option<StateCertificate> {
+        let set = &self.config.set;
+        let certificate = self.attestations.certificate(statement);
+        let signers = certificate.signatures.iter();
+        let weight: Stake = signers.map(|&(signer, _)| set.stake(signer)).sum();
+        (weight >= set.thresholds().amplify).then_some(certificate)
+    }
+
     /// Others proved this state before the own word was signed. With that in it the certificate is
-    /// one that a later start of this validator cannot deny, whatever the others come to.
+    /// one that a later start of this validator cannot deny, whatever the others come to. Of those
+    /// who proved it some may have said so much since that their word of it is not kept.
     fn prove_with_own(&self, key: Key, effects: &mut Effects) {
-        if let Some(statement) = self.attestations.certified.get(&key) {
-            let certificate = self.attestations.certificate(statement);
+        let statement = self.attestations.certified.get(&key);
+        if let Some(certificate) = statement.and_then(|statement| self.proof_of(statement)) {
             effects.push(Effect::StateProven(certificate));
         }
     }
@@ -406,6 +407,7 @@ mod tests {
             timers: TimerConfig::laptop(),
             incarnation: 1,
             nonce_seed: [3; 32],
+            snapshot_heights: 0,
         };
         let now = Now {
             mono_ns: 1_000_000_000,

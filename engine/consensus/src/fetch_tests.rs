@@ -271,6 +271,7 @@ fn fresh() -> Consensus {
         timers: TimerConfig::colo(),
         incarnation: 1,
         nonce_seed: [3; 32],
+        snapshot_heights: 0,
     };
     let mut effects: Vec<Effect> = Vec::new();
     Consensus::new(config, restored, at(0), &mut effects)

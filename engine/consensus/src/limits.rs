@@ -89,8 +89,11 @@ pub const ATTESTED_ROOTS_MAX: usize = 32;
 /// Attested roots of snapshots kept of each validator.
 pub const ATTESTED_SNAPSHOTS_MAX: usize = 4;
 /// States of its own of which a validator keeps a hash, for snapshots that its second instance
-/// takes of them: 1,048,576 heights, more than sixteen intervals of snapshots by default. 1 MiB.
+/// takes of them: the last 1,048,576 heights, 1 MiB.
 pub const OWN_DIGESTS_MAX: usize = 16_384;
+/// And of those at which its snapshots are taken: 4,096 configured intervals, which are 64 of the
+/// longest ones that its node takes when nobody attests them. 256 KiB.
+pub const OWN_SNAPSHOT_DIGESTS_MAX: usize = 4_096;
 /// Bytes of one chunk of a snapshot.
 pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a snapshot's manifest.

@@ -56,6 +56,9 @@ pub struct Config {
     pub incarnation: u64,
     /// Random bytes that no other run of any validator has: nonces of R13 are made of them.
     pub nonce_seed: [u8; 32],
+    /// It takes snapshots at multiples of this, 0 when at none: what its state was at those
+    /// heights it knows for longer.
+    pub snapshot_heights: u64,
 }
 
 /// What the log and the lease file say at start, after `restart::plan` (R12).
@@ -75,9 +78,9 @@ pub struct Restored {
     pub records: Vec<OwnRecord>,
     /// Logged blocks of windows at or above `proven`'s, in log order.
     pub blocks: Vec<(BlockId, Header)>,
-    /// The newest states that the start executed again, by height, each as
+    /// The states that the start executed again, by height, each as
     /// `attestation::sections_digest` has it: what the snapshots of this run are compared with.
-    /// Bound: `OWN_DIGESTS_MAX`; of more the highest stay.
+    /// Of more than `OWN_DIGESTS_MAX` the highest stay, and those at which snapshots are taken.
     pub states: Vec<(Height, [u8; 32])>,
 }
 
@@ -280,7 +283,10 @@ impl Consensus {
             is_behind: false,
             only_stops: false,
             counters: Counters::default(),
-            attestations: Attestations::restored(core::mem::take(&mut restored.states)),
+            attestations: Attestations::restored(
+                core::mem::take(&mut restored.states),
+                config.snapshot_heights,
+            ),
             selected: Vec::new(),
             chain: Vec::new(),
             handing: Handing::default(),

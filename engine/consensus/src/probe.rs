@@ -70,6 +70,7 @@ impl Probe {
             },
             incarnation: 1,
             nonce_seed: [0; 32],
+            snapshot_heights: 0,
         };
         let mut effects = Effects::default();
         let consensus = Consensus::new(config, restored, now, &mut effects);

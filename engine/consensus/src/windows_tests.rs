@@ -67,6 +67,7 @@ fn running(set: &Arc<ValidatorSet>) -> Consensus {
         },
         incarnation: 1,
         nonce_seed: [3; 32],
+        snapshot_heights: 0,
     };
     let mut effects = Effects::default();
     let mut consensus = Consensus::new(config, restored, NOW, &mut effects);

@@ -35,7 +35,7 @@ use crate::world::{MS, World};
 /// So many times as fast runs the clock of whatever is done about snapshots.
 const CLOCK_SPEED: u64 = 8;
 /// The lowest interval that the product allows.
-const EVERY_HEIGHTS: u64 = 64;
+pub(crate) const EVERY_HEIGHTS: u64 = 64;
 /// Snapshots kept, of which the oldest may be the one that a peer is fetching.
 const KEEP: usize = 2;
 /// Two segments and a half, so that logs are pruned soon.

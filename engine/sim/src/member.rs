@@ -19,7 +19,7 @@ use quorate_consensus::types::{BlockId, Now, ValidatorIndex};
 use quorate_log::{Preparer, Reader};
 
 use crate::disk::Disk;
-use crate::joining::Keeping;
+use crate::joining::{EVERY_HEIGHTS, Keeping};
 use crate::past::Past;
 use crate::plan::Plan;
 use crate::rot::{Rot, SCRUB_BYTES_PER_S};
@@ -207,6 +207,7 @@ impl<S: StateMachine> Member<S> {
             timers: plan.timers,
             incarnation_min: self.lives,
             nonce_seed: *blake3::hash(&self.lives.to_le_bytes()).as_bytes(),
+            snapshot_heights: snapshots.as_ref().map_or(0, |_| EVERY_HEIGHTS),
             boot_id: self.disk.boot_id(),
             genesis: Arc::clone(&past.genesis),
             log: Disk::log_config(),

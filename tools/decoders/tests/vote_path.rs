@@ -154,6 +154,7 @@ fn member(set: &Arc<ValidatorSet>, timers: TimerConfig, place: usize, now: Now) 
         timers,
         incarnation_min: 1,
         nonce_seed: [4; 32],
+        snapshot_heights: 0,
         boot_id,
         genesis: GENESIS.into(),
         log,

@@ -258,6 +258,60 @@ fn a_snapshot_of_a_state_that_is_not_known_any_more_is_not_attested() {
     assert_eq!(own_words(&bench), [&snapshot(128, 5)]);
 }
 
+/// Digests of this many states from `from` on, 64 heights apart.
+fn digests(from: u64, count: usize) -> impl Iterator<Item = (Height, [u8; 32])> {
+    let digest = sections_digest(&state(64, 5).sections);
+    (0..count as u64).map(move |passed| (Height::new(from + 64 * passed), digest))
+}
+
+/// One that is not attested was taken in vain, for which the next ones are rarer: up to 64 times as
+/// rare as configured, and with `every_heights` = 65,536 further back than other states are kept.
+#[test]
+fn a_snapshot_at_its_interval_is_held_against_a_state_however_far_it_is_past() {
+    let height = 64 * 65_536;
+    for book in [5, 6] {
+        let mut setup = Setup::new(&six(4), 0);
+        setup.snapshot_heights = 65_536;
+        setup.restored.states = digests(height, 1 + limits::OWN_DIGESTS_MAX).collect();
+        let mut bench = setup.run();
+        let next = height + 64 * (1 + limits::OWN_DIGESTS_MAX as u64);
+        bench.input(Input::State(state(next, 5)));
+        bench.seen.clear();
+        bench.input(Input::State(snapshot(height, book)));
+        if book == 5 {
+            assert_eq!(own_words(&bench), [&snapshot(height, 5)]);
+            assert_eq!(alarms(&bench), []);
+        } else {
+            let (height, section) = (Height::new(height), None);
+            let differs = Alarm::StateDiffers { height, section };
+            assert_eq!(alarms(&bench), [differs]);
+            assert!(own_words(&bench).is_empty());
+        }
+        // Taken out of turn, or by a configuration of before.
+        bench.seen.clear();
+        bench.input(Input::State(snapshot(height + 64, 5)));
+        let forgotten = Alarm::StateUncompared(Height::new(height + 64));
+        assert_eq!(alarms(&bench), [forgotten]);
+    }
+}
+
+#[test]
+fn of_states_at_which_snapshots_are_taken_a_bounded_number_is_kept() {
+    let most = limits::OWN_SNAPSHOT_DIGESTS_MAX;
+    let mut setup = Setup::new(&six(4), 0);
+    setup.snapshot_heights = 128;
+    let last = 128 * (1 + most as u64);
+    let above = digests(last + 64, 2 * limits::OWN_DIGESTS_MAX);
+    let odd = above.filter(|(height, _)| !height.number().is_multiple_of(128));
+    setup.restored.states = digests(64, 2 * (1 + most)).chain(odd).collect();
+    let mut bench = setup.run();
+    bench.input(Input::State(snapshot(128, 5)));
+    let forgotten = Alarm::StateUncompared(Height::new(128));
+    assert_eq!(alarms(&bench), [forgotten]);
+    bench.input(Input::State(snapshot(256, 5)));
+    assert_eq!(own_words(&bench), [&snapshot(256, 5)]);
+}
+
 /// The first instance executed it before this run told anybody of anything.
 #[test]
 fn a_snapshot_is_held_against_what_the_start_executed_again() {
@@ -331,6 +385,40 @@ fn a_state_that_others_have_proven_is_proven_again_with_the_own_word() {
     bench.input(Input::State(state(128, 5)));
     assert_eq!(proven(&bench).len(), 3);
     assert!(!signers(&proven(&bench)[2]).contains(&0));
+}
+
+/// What a start is held against would be worth nothing, and stand in the place of what is.
+#[test]
+fn a_state_is_not_proven_again_when_too_few_of_those_who_proved_it_are_known() {
+    let set = six(4);
+    let mut bench = Bench::new(&set, 0);
+    say(&mut bench, 1, &state(64, 5));
+    say(&mut bench, 2, &state(64, 5));
+    assert_eq!(proven(&bench).len(), 1);
+    for (from, book) in [(1, 6), (2, 7)] {
+        for count in 2..2 + limits::ATTESTED_ROOTS_MAX as u64 {
+            say(&mut bench, from, &state(64 * count, book));
+        }
+    }
+    bench.input(Input::State(state(64, 5)));
+    let is_good = |one: &StateCertificate| judge_state(&set, one) == Ok(());
+    assert!(proven(&bench).into_iter().all(is_good));
+    assert_eq!(proven(&bench).len(), 1, "the own word alone is not enough");
+    say(&mut bench, 3, &state(128, 7));
+    assert!(proven(&bench).into_iter().all(is_good));
+    assert_eq!(proven(&bench).len(), 2);
+}
+
+/// Its certificate goes to those who have the snapshot, which is kept whoever signed.
+#[test]
+fn a_snapshot_that_others_have_proven_is_not_proven_again() {
+    let mut bench = Bench::new(&six(4), 0);
+    say(&mut bench, 1, &snapshot(64, 5));
+    say(&mut bench, 2, &snapshot(64, 5));
+    bench.input(Input::State(state(64, 5)));
+    bench.input(Input::State(snapshot(64, 5)));
+    assert_eq!(own_words(&bench).last(), Some(&&snapshot(64, 5)));
+    assert_eq!(proven(&bench).len(), 1);
 }
 
 #[test]

@@ -34,6 +34,7 @@ pub(crate) struct Setup {
     pub(crate) durability: Durability,
     pub(crate) restored: Restored,
     pub(crate) nonce_seed: [u8; 32],
+    pub(crate) snapshot_heights: u64,
     pub(crate) answers: Answers,
 }
 
@@ -49,6 +50,7 @@ impl Setup {
             durability: Durability::Async,
             restored: Restored::fresh(set),
             nonce_seed: [3; 32],
+            snapshot_heights: 0,
             answers: Answers {
                 journal: true,
                 lease: true,
@@ -88,6 +90,7 @@ impl Setup {
             timers: self.timers,
             incarnation: INCARNATION,
             nonce_seed: self.nonce_seed,
+            snapshot_heights: self.snapshot_heights,
         };
         let now = Now {
             mono_ns: 1_000 * MS,

@@ -130,6 +130,7 @@ impl World {
             timers: self.timers,
             incarnation: member.incarnation,
             nonce_seed: [u8::try_from(member.incarnation).unwrap_or(0); 32],
+            snapshot_heights: 0,
         };
         let mut effects = Vec::new();
         member.consensus = Some(Consensus::new(config, restored, self.now, &mut effects));

@@ -176,6 +176,7 @@ fn replica_config(config: &NodeConfig) -> Result<ReplicaConfig, StartError> {
         timers: config.timers.consensus,
         incarnation_min: wall_ns(),
         nonce_seed: random()?,
+        snapshot_heights: config.snapshots.every_heights,
         boot_id: boot_id()?,
         genesis: Arc::clone(config.genesis.bytes()),
         log: log_config(config)?,

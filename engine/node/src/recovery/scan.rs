@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, VecDeque};
 use quorate_consensus::attestation::sections_digest;
 use quorate_consensus::certificate::Certificate;
 use quorate_consensus::header::Header;
-use quorate_consensus::limits::OWN_DIGESTS_MAX;
 use quorate_consensus::machine::Restored;
 use quorate_consensus::record::{OwnRecord, Record};
 use quorate_consensus::types::{BlockId, Height, Point, Window};
@@ -54,8 +53,8 @@ pub(super) struct Scan {
     proofs_ahead: VecDeque<(Point, Certificate)>,
     /// Where the blocks stand that are to be executed again, by rising height.
     to_execute: Vec<RecordRef>,
-    /// What the newest of them came to, for the consensus. Bound: `OWN_DIGESTS_MAX`.
-    states: VecDeque<(Height, [u8; 32])>,
+    /// What they came to, for the consensus, which keeps what it needs. Bound: one for 64 of them.
+    states: Vec<(Height, [u8; 32])>,
     /// Blocks up to this one are in the executor's state already.
     snapshot: Option<SnapshotBase>,
     /// Where the mark of that block stands, or the base that is of it.
@@ -100,7 +99,7 @@ impl Scan {
             proof: None,
             proofs_ahead: VecDeque::new(),
             to_execute: Vec::new(),
-            states: VecDeque::new(),
+            states: Vec::new(),
             snapshot,
             snapshot_mark: None,
             start,
@@ -224,11 +223,8 @@ impl Scan {
             };
             executor.execute(&block, &mut results)?;
             if let Some(statement) = results.statement() {
-                if self.states.len() == OWN_DIGESTS_MAX {
-                    self.states.pop_front();
-                }
                 let digest = sections_digest(&statement.sections);
-                self.states.push_back((statement.height, digest));
+                self.states.push((statement.height, digest));
             }
         }
         Ok(())
@@ -367,7 +363,7 @@ impl Scan {
                 .into_iter()
                 .map(|(_, id, header)| (id, header))
                 .collect(),
-            states: self.states.into(),
+            states: self.states,
         };
         let journal = JournalStart {
             blocks: self

@@ -77,6 +77,8 @@ pub struct ReplicaConfig {
     pub incarnation_min: u64,
     /// Random bytes of this process alone, for the nonces of R13.
     pub nonce_seed: [u8; 32],
+    /// It takes snapshots at multiples of this height; 0: at none.
+    pub snapshot_heights: u64,
     /// Present boot of this machine.
     pub boot_id: [u8; 16],
     /// The exact bytes of the genesis file.
@@ -224,6 +226,7 @@ impl<S: StateMachine> Parts<S> {
             timers: config.timers,
             incarnation: recovered.summary.lease.incarnation,
             nonce_seed: config.nonce_seed,
+            snapshot_heights: config.snapshot_heights,
         };
         let served = recovered.store.served();
         let mut order = OrderStage::new(consensus, recovered.restored, lanes, recovered.store, now);

@@ -81,6 +81,7 @@ impl Member {
             timers: TimerConfig::laptop(),
             incarnation_min: 1,
             nonce_seed: [5; 32],
+            snapshot_heights: 0,
             boot_id: [3; 16],
             genesis: Arc::clone(genesis.bytes()),
             log,

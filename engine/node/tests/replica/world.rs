@@ -221,6 +221,7 @@ impl World {
             timers: self.timers,
             incarnation_min: slot.starts,
             nonce_seed: [u8::try_from(slot.starts % 256).expect("a byte"); 32],
+            snapshot_heights: 0,
             boot_id: slot.boot_id,
             genesis: GENESIS.into(),
             log: log_config(),

@@ -123,6 +123,7 @@ impl Stage {
             timers: TimerConfig::laptop(),
             incarnation: member.incarnation,
             nonce_seed: [u8::try_from(member.incarnation % 256).unwrap_or(0); 32],
+            snapshot_heights: 0,
         };
         let mut effects = Vec::new();
         member.consensus = Some(Consensus::new(config, restored, member.now, &mut effects));

@@ -127,6 +127,7 @@ impl Member {
             timers: TimerConfig::laptop(),
             incarnation: 1,
             nonce_seed: [1; 32],
+            snapshot_heights: 0,
         };
         let mut effects = Vec::new();
         let consensus = Consensus::new(config, Restored::fresh(&SET), now, &mut effects);

@@ -117,6 +117,9 @@ struct Reading {
     /// Since a subscription is wanted of which this validator has not told whether it holds: one
     /// that is busy each time does not.
     subscribing: Option<Waited>,
+    /// This validator cut a subscription, and has brought nothing of it since: there is more, so
+    /// that to say yes to the next one is not enough.
+    is_cut: bool,
     /// A subscription that is to be ended.
     stops: Option<u64>,
     range: Option<Range>,
@@ -200,6 +203,7 @@ impl PublicReader {
                 subscription_id: 0,
                 is_paused: false,
                 subscribing: Some(Waited::default()),
+                is_cut: false,
                 stops: None,
                 range: None,
                 range_id: 0,
@@ -262,6 +266,7 @@ impl PublicReader {
         reading.is_paused = true;
         reading.is_subscribed = false;
         reading.subscribing = None;
+        reading.is_cut = false;
         reading.subscription_id = 0;
         reading.position = position;
     }
@@ -443,6 +448,7 @@ impl Reading {
         self.gateway.next(now);
         self.is_subscribed = false;
         self.subscribing = (!self.is_paused).then(Waited::default);
+        self.is_cut = false;
         self.is_new = false;
         self.stops = None;
         self.hold_until = None;
@@ -566,6 +572,10 @@ impl<F: FnMut(PublicUpdate<'_>)> Taking<'_, F> {
             self.reading.leaves = true;
             return;
         }
+        if end > from {
+            self.reading.subscribing = None;
+            self.reading.is_cut = false;
+        }
         self.reading.position = end;
         public.for_each(|event| (self.on_update)(PublicUpdate::Event(event)));
     }
@@ -577,7 +587,7 @@ impl<F: FnMut(PublicUpdate<'_>)> Taking<'_, F> {
         }
         match mark.state {
             PublicState::Subscribed => {
-                self.reading.subscribing = None;
+                self.reading.subscribing.take_if(|_| !self.reading.is_cut);
                 self.reading.gone = 0;
                 if self.reading.position == StreamPosition::LIVE {
                     self.reading.position = mark.next;
@@ -587,8 +597,9 @@ impl<F: FnMut(PublicUpdate<'_>)> Taking<'_, F> {
             PublicState::Done if is_range => self.range_done(),
             PublicState::Cut => {
                 self.reading.is_subscribed = false;
-                // One that cuts what it has never said yes to does not tell whether it holds.
+                // Until it brings something: it could say yes and cut for ever.
                 self.reading.subscribing.get_or_insert_default();
+                self.reading.is_cut = true;
                 self.reading.hold_until = Some(self.reading.now + CUT_PAUSE);
                 (self.on_update)(PublicUpdate::Cut(self.reading.position));
             }

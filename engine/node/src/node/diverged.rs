@@ -3,7 +3,7 @@
 //! Owns the refusal to serve until an operator has moved the bundle away, what is said of the
 //! second execution, and the comparison of that with the newest certificate of a state that this
 //! folder has: validators that all start again and all forget the same agree with one another, and
-//! not with what they told. Never: removes a bundle.
+//! not with what they told. Never: removes a bundle, or a certificate that a start doubted.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +18,6 @@ use crate::metrics::Metrics;
 use crate::roots::RootRing;
 use crate::snapshot::{SnapshotError, SnapshotFolder};
 use crate::stages::inlet::Inlet;
-use crate::stages::shadow::{Asks, ShadowSender};
 use crate::state_machine::StateMachine;
 use crate::vouched;
 use quorate_consensus::attestation::{Divergence, StateCertificate};
@@ -83,42 +82,60 @@ pub(super) struct Diverged {
     facts: Arc<Facts>,
     earlier: Option<Bundle>,
     found: Option<Divergence>,
-    /// What was attested is another state, by so few that nobody can tell who is right.
+    /// What was attested is another state, by so few that nobody can tell who is right. So this
+    /// start found, or one before it: of what it was about this one may execute nothing.
     is_doubtful: bool,
 }
 
 impl Diverged {
-    /// Looks for a bundle; snapshots that may be wrong are out of the way of the recovery then.
+    /// Looks for a bundle; snapshots that may be wrong are out of the way of the recovery then. And
+    /// for what an earlier start doubted.
     ///
     /// # Errors
-    /// The bundle cannot be read: whether this validator may serve is not known.
+    /// One of them cannot be read: whether this validator may serve, or who is right, is not known.
     pub(super) fn find(config: &NodeConfig) -> Result<Self, StartError> {
         let facts = Arc::new(Facts::new(&config.data, config.own, &config.genesis));
+        let snapshots = SnapshotFolder::new(snapshots_path(&config.data));
         let mut earlier = None;
         if is_there(&facts.folder.join(BUNDLE_FILE))? {
             let bundle = drift::read_bundle(&facts.folder)?;
-            let snapshots = SnapshotFolder::new(snapshots_path(&config.data));
             drift::set_aside(&snapshots, bundle.common_height(), &facts.folder)?;
             earlier = Some(bundle);
+        }
+        let is_doubtful = snapshots.doubted()?.is_some();
+        if is_doubtful {
+            tracing::error!(
+                "AN EARLIER START COMPUTED ANOTHER STATE THAN WAS ATTESTED, and nobody has said \
+                 yet which is right: snapshots/doubted.certificate"
+            );
         }
         Ok(Self {
             facts,
             earlier,
             found: None,
-            is_doubtful: false,
+            is_doubtful,
         })
     }
 
     /// Holds what the recovery executed, from the snapshot of height `base` on, against what was
-    /// attested of it.
-    pub(super) fn compare(&mut self, config: &NodeConfig, roots: &RootRing, base: u64) {
+    /// attested of it. What nobody can judge is kept: what is executed from now on makes room for a
+    /// snapshot above it, and validators that all start anew attest alike what they come to now.
+    ///
+    /// # Errors
+    /// It cannot be kept.
+    pub(super) fn compare(
+        &mut self,
+        config: &NodeConfig,
+        roots: &RootRing,
+        base: u64,
+    ) -> Result<(), StartError> {
         if self.earlier.is_some() {
-            return;
+            return Ok(());
         }
         let set = config.genesis.validator_set();
         let snapshots = SnapshotFolder::new(snapshots_path(&config.data));
         let Some(found) = rewritten(set, &snapshots, roots, base) else {
-            return;
+            return Ok(());
         };
         let height = found.own.height.number();
         tracing::error!(
@@ -130,19 +147,12 @@ impl Diverged {
         );
         match is_decisive(set, config.own, &found.proven) {
             true => self.found = Some(found),
-            false => self.is_doubtful = true,
+            false => {
+                snapshots.doubt_attested()?;
+                self.is_doubtful = true;
+            }
         }
-    }
-
-    /// The way to the thread of snapshots. What was attested before stays the evidence that it is,
-    /// where nobody can tell who is right: validators that all start anew attest alike what they
-    /// come to now.
-    pub(super) fn way_to_shadow(&self, own: ValidatorIndex) -> (ShadowSender, Asks) {
-        let (sender, asks) = ShadowSender::new(own);
-        if self.is_doubtful {
-            sender.keep_attested();
-        }
-        (sender, asks)
+        Ok(())
     }
 
     pub(super) const fn is_known(&self) -> bool {
@@ -258,6 +268,20 @@ mod tests {
             // Nothing of that height was executed by this start.
             assert!(rewritten(set, &folder, &RootRing::default(), 128).is_none());
         }
+    }
+
+    /// What a run in doubt attests may be doubted by the next start; that says less than the first.
+    #[test]
+    fn what_was_doubted_first_stays_the_evidence() {
+        let (_temporary, folder) = attested(8, &[1, 2]);
+        let first = folder.attested().unwrap();
+        folder.doubt_attested().unwrap();
+        assert_eq!(folder.attested().unwrap(), None);
+        assert_eq!(folder.doubted().unwrap(), first);
+        folder.put_attested(b"second").unwrap();
+        folder.doubt_attested().unwrap();
+        assert_eq!(folder.doubted().unwrap(), first);
+        assert_eq!(folder.attested().unwrap().unwrap(), b"second");
     }
 
     /// A start in doubt has to be seen: it serves what may have been rewritten.

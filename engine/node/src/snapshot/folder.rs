@@ -20,6 +20,8 @@ const MANIFEST: &str = "manifest";
 const CERTIFICATE: &str = "certificate";
 /// The newest certificate of a state; it belongs to no snapshot.
 const ATTESTED: &str = "attested.certificate";
+/// One that a start came to another state than, and that nobody has judged yet.
+const DOUBTED: &str = "doubted.certificate";
 const FETCHED: &str = "fetched";
 /// What is read of that note, which is a hash: one byte more than it has.
 const NOTE_BYTES_MAX: u64 = 33;
@@ -207,6 +209,32 @@ impl SnapshotFolder {
     /// [`SnapshotError::Io`] when it cannot be read.
     pub fn attested(&self) -> Result<Option<Vec<u8>>, SnapshotError> {
         self.read_certificate(&self.path.join(ATTESTED))
+    }
+
+    /// Puts the newest certificate of a state out of the way of those of this run, for good. One
+    /// that was doubted before stays the evidence that it is.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`] when it cannot be read or written.
+    pub(crate) fn doubt_attested(&self) -> Result<(), SnapshotError> {
+        if self.doubted()?.is_some() {
+            return Ok(());
+        }
+        let Some(bytes) = self.attested()? else {
+            return Ok(());
+        };
+        self.put(&self.path.join(DOUBTED), &bytes)?;
+        let path = self.path.join(ATTESTED);
+        let removed = self.disk.remove(&path);
+        removed.map_err(failed(&path, "remove the certificate"))
+    }
+
+    /// The bytes of the certificate that a start was in doubt about; none when there is none.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`] when it cannot be read: whether there is doubt is not known.
+    pub fn doubted(&self) -> Result<Option<Vec<u8>>, SnapshotError> {
+        self.read_certificate(&self.path.join(DOUBTED))
     }
 
     fn read_certificate(&self, path: &Path) -> Result<Option<Vec<u8>>, SnapshotError> {

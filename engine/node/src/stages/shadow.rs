@@ -43,8 +43,6 @@ pub(crate) struct Told {
     /// before it, but for those that have the own word: what a start holds its own state against
     /// is to be what this validator said itself.
     attested: Option<Attested>,
-    /// What the folder has is held against this run, which nobody has judged yet: it stays.
-    keeps_attested: bool,
     /// A snapshot is wanted now.
     is_asked: bool,
     /// The state is another than the others'; this height was the last that all had alike.
@@ -62,7 +60,7 @@ impl Told {
         let mut signers = certificate.signatures.iter();
         let has_own = signers.any(|&(signer, _)| signer == own);
         let is_better = has_own || self.attested.as_ref().is_none_or(|kept| !kept.has_own);
-        if is_better && !self.keeps_attested {
+        if is_better {
             let certificate = Box::new(certificate);
             self.attested = Some(Attested {
                 certificate,
@@ -129,12 +127,6 @@ impl ShadowSender {
             // It has time until the thread is awake for something else.
             self.told.lock().put_attested(certificate, self.own);
         }
-    }
-
-    /// The newest certificate in the folder is of another state than this start came to: it is the
-    /// only evidence, and this run replaces it by none of its own.
-    pub(crate) fn keep_attested(&self) {
-        self.told.lock().keeps_attested = true;
     }
 
     /// A snapshot is wanted now.
@@ -423,6 +415,21 @@ mod tests {
         }
     }
 
+    /// Where panics unwind, nobody else would tell of it.
+    #[test]
+    fn a_thread_that_panics_is_an_alarm_and_one_that_ends_is_none() {
+        for panics in [false, true] {
+            let metrics = Arc::<Metrics>::default();
+            let of_thread = Arc::clone(&metrics);
+            let thread = std::thread::spawn(move || {
+                let _unwinding = Unwinding(of_thread);
+                assert!(!panics, "as an application might");
+            });
+            assert_eq!(thread.join().is_err(), panics);
+            assert_eq!(metrics.alarms.read(), u64::from(panics));
+        }
+    }
+
     #[test]
     fn of_certificates_one_with_the_own_word_is_kept_where_that_comes_in_time() {
         let mut scene = Scene::new();
@@ -444,15 +451,5 @@ mod tests {
         assert_eq!(scene.kept_after(3010), Some((384, false)));
         scene.sender.send_proven(&certificate(448, &[1, 2]));
         assert_eq!(scene.kept_after(4010), Some((384, false)), "each has time");
-    }
-
-    #[test]
-    fn a_certificate_that_is_evidence_against_this_run_is_not_replaced() {
-        let mut scene = Scene::new();
-        scene.sender.send_proven(&certificate(64, &[0, 1]));
-        assert_eq!(scene.kept_after(0), Some((64, true)));
-        scene.sender.keep_attested();
-        scene.sender.send_proven(&certificate(128, &[0, 1, 2, 3]));
-        assert_eq!(scene.kept_after(9000), Some((64, true)));
     }
 }

@@ -19,6 +19,7 @@ use crate::streams::PublicRing;
 use crate::testing::{Member, TemporaryFolder, logged, signed_auth};
 use crate::trace::{Dump, Moment, Stamp, Trace};
 use crossbeam::channel::{Sender, bounded, unbounded};
+use quorate_consensus::attestation::{StateCertificate, StateStatement};
 use quorate_consensus::payload::{parse_entries, session_of_key};
 use quorate_consensus::signing::ValidatorKey;
 use quorate_net::{ChainIds, ClientId, Limits, Net, NetConfig, Ports};
@@ -312,4 +313,30 @@ fn an_alarm_of_another_state_names_the_section() {
     let line = said_of(None);
     assert!(line.contains("the snapshot alone"), "{line}");
     assert_eq!(fixture.shared.parts.metrics.alarms.read(), 2);
+}
+
+/// A certificate of a snapshot, or one that is told again with the own word, comes after higher
+/// ones; what an operator watches does not fall for it.
+#[test]
+fn the_attested_height_does_not_fall() {
+    let member = Member::open(1, 0, signed_auth);
+    let mut fixture = fixture(member, KeyPair::from_seed(&[1; 32]), Trace::default());
+    let mut after = |height| {
+        let statement = StateStatement {
+            height: quorate_consensus::types::Height::new(height),
+            id: quorate_consensus::types::BlockId::new([3; 32]),
+            sections: vec![[1; 32]],
+            snapshot: None,
+        };
+        let proven = StateCertificate {
+            statement,
+            signatures: Vec::new(),
+        };
+        fixture.shared.outbox.events.clear();
+        let event = Event::StateProven(Box::new(proven));
+        fixture.shared.outbox.events.push(event);
+        fixture.shared.dispatch();
+        fixture.shared.parts.metrics.height_attested.read()
+    };
+    assert_eq!([128, 64, 192].map(&mut after), [128, 128, 192]);
 }

@@ -262,11 +262,12 @@ fn whoever_is_busy_whenever_it_is_asked_for_a_range_is_left_too_however_long_it_
 enum PutsOff {
     Busy,
     Cut,
+    YesThenCut,
 }
 
 #[test]
 fn whoever_puts_a_subscription_off_each_time_is_left_too_and_whoever_has_said_yes_is_not() {
-    let over_at = |how: PutsOff, yes_at: Option<u32>| {
+    let over_at = |how: PutsOff, good_at: Option<u32>| {
         let (mut reader, _listener, link, begin) = waiting();
         reader.end_range();
         reader.reading.is_subscribed = false;
@@ -278,17 +279,24 @@ fn whoever_puts_a_subscription_off_each_time_is_left_too_and_whoever_has_said_ye
             reader.send(now);
             let id = reader.reading.subscription_id;
             match how {
-                _ if yes_at.is_some_and(|yes_at| seconds >= yes_at) => {
+                _ if good_at.is_some_and(|good_at| seconds >= good_at) => {
                     marked(&mut reader, id, PublicState::Subscribed);
+                    if good_at == Some(seconds) && !matches!(how, PutsOff::Busy) {
+                        take(&mut reader, id, StreamPosition::BEGIN, at(2, 0));
+                    }
                 }
                 PutsOff::Busy => busy(&mut reader, link, id, u32::MAX),
                 PutsOff::Cut => marked(&mut reader, id, PublicState::Cut),
+                PutsOff::YesThenCut => {
+                    marked(&mut reader, id, PublicState::Subscribed);
+                    marked(&mut reader, id, PublicState::Cut);
+                }
             }
             reader.reading.is_out_of_patience()
         };
         (1..=20).find(|seconds| is_over(*seconds))
     };
-    for how in [PutsOff::Busy, PutsOff::Cut] {
+    for how in [PutsOff::Busy, PutsOff::Cut, PutsOff::YesThenCut] {
         assert_eq!(over_at(how, None), Some(7), "{how:?}");
         assert_eq!(over_at(how, Some(6)), None, "{how:?}");
     }

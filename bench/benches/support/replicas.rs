@@ -141,6 +141,7 @@ impl Member {
             timers: TimerConfig::laptop(),
             incarnation_min: 1,
             nonce_seed: [4; 32],
+            snapshot_heights: 0,
             boot_id,
             genesis: GENESIS.into(),
             log,

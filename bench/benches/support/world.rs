@@ -72,6 +72,7 @@ impl World {
                 timers: TimerConfig::laptop(),
                 incarnation: 1,
                 nonce_seed: [1; 32],
+                snapshot_heights: 0,
             };
             let mut effects = Vec::new();
             let restored = Restored::fresh(&set);

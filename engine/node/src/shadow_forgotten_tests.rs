@@ -12,8 +12,8 @@ enum Forgets {
     Sum,
     /// What neither root nor snapshot has, and outputs tell: what is told changes with a start.
     Told,
-    /// The same, and restoring leaves it in its place: one that goes on in the same instance forgets
-    /// nothing before a start.
+    /// The same, and restoring leaves it in its place: one that goes on in the same instance
+    /// forgets nothing before a start.
     Left,
 }
 

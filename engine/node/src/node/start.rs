@@ -214,9 +214,8 @@ pub(super) fn start<S: StateMachine>(
     let pruning = Pruning::new(companions.pruner, reader.clone(), served, bytes_max);
     let origin = (reader, companions.snapshot, pruning, scrub_sender.clone());
     // A state that differs is no state to take snapshots of, and its log is not to be pruned.
-    let second = second.filter(|_| !diverged.is_known());
-    let shadow =
-        second.map(|second| ShadowPlan::new(&config, second, origin, asks, &parts.executor));
+    let plan = |second| ShadowPlan::new(&config, second, origin, asks, &parts.executor);
+    let shadow = second.filter(|_| !diverged.is_known()).map(plan);
     tell_pruning(bytes_max, shadow.is_some());
     let set = Arc::clone(config.genesis.validator_set());
     let validator_key = ValidatorKey::from_seed(&config.key.seed());

@@ -283,7 +283,7 @@ mod tests {
         assert_eq!(found.len() as u64, 2 + AHEAD);
         let found = files(&place("data/snapshots/snapshot-N.data.new"), &folder);
         let first = "data/snapshots/snapshot-00000000000000000064.data.new";
-        assert_eq!(found[1], folder.join(first));
+        assert_eq!(found[0], folder.join(first));
         assert_eq!(files(&place("data/log"), &folder), [log]);
         assert!(files(&place("data/public/N.events"), &folder).is_empty());
         fs::remove_dir_all(folder).unwrap();

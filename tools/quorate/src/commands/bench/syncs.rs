@@ -43,6 +43,10 @@ pub(crate) struct Options {
     /// Of each place, how many of its calls: the first, the second and so on
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     points: u64,
+    /// Only places that are called so, as the report names them (`fsync of data/log by main`), or in
+    /// part so; all when there is none
+    #[arg(long, value_name = "WORDS")]
+    only: Vec<String>,
     /// Commands a second
     #[arg(long, default_value_t = 200)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
@@ -118,6 +122,9 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         progress(&format!("{} places", survey.places.len()));
         record.note_places(&survey);
         for (place, &seen) in &survey.places {
+            if !place.is_called(&options.only) {
+                continue;
+            }
             for fault in FAULTS {
                 for point in 1..=options.points.min(seen.count) {
                     if series.interrupt.is_set() {

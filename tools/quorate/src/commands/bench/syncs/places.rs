@@ -29,6 +29,14 @@ pub(super) struct Place {
     pub(super) file: String,
 }
 
+impl Place {
+    /// Whether its name has some of these words; each has where there are none.
+    pub(super) fn is_called(&self, words: &[String]) -> bool {
+        let name = self.to_string();
+        words.is_empty() || words.iter().any(|words| name.contains(words.as_str()))
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {} by {}", self.call, self.file, self.thread)
@@ -335,6 +343,17 @@ mod tests {
         // In the order in which they began.
         assert_eq!((refused[0].thread, refused[0].name.as_str()), (72, "fsync"));
         assert_eq!((refused[1].thread, refused[1].name.as_str()), (70, "fsync"));
+    }
+
+    #[test]
+    fn a_place_is_called_by_any_part_of_its_name() {
+        let place = place("main", "fsync", "data/log/lease.new");
+        let is_called = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|&words| words.to_owned()).collect();
+            place.is_called(&words)
+        };
+        assert!(is_called(&[]) && is_called(&["other", "lease.new by main"]));
+        assert!(!is_called(&["lease.new by other"]));
     }
 
     #[test]

@@ -54,9 +54,10 @@ impl Duty {
     fn of(place: &Place) -> Self {
         let is_beside = |folder: &str| place.file.starts_with(folder);
         let own = ["quorate-shadow", "quorate-public"];
-        // The next certificate is as good. The folder of all is synced for one too.
+        // The next certificate is as good. Two folders are synced for one too.
         let is_own = own.contains(&place.thread.as_str());
-        if place.file.ends_with(".certificate.new") || is_own && place.file == "data" {
+        let is_folder = place.file == "data" || place.file == "data/snapshots";
+        if place.file.ends_with(".certificate.new") || is_own && is_folder {
             return Self::GoOn;
         }
         if is_own || is_beside("data/snapshots") || is_beside("data/public") {
@@ -137,6 +138,9 @@ impl Visit<'_> {
                 // It may be there for a moment only, and not in this one.
                 Err(error) => {
                     tracing::warn!(%error, "not traced");
+                    // But a call may have met it before the tracer was given up.
+                    let ended = series.cluster.wait_ended(Instant::now() + LINGER)?;
+                    self.bring_back(series, victim, ended.as_ref())?;
                     return Ok(Found::default());
                 }
             }
@@ -153,23 +157,35 @@ impl Visit<'_> {
             }
         };
         drop(tracer);
-        if let Some(ended) = ended.filter(|ended| ended.index != victim) {
-            return Err(series.died(ended));
-        }
-        let mut found = self.judge(&life, ended.map(|ended| ended.status), &told, &folder);
+        let status = ended.as_ref().map(|ended| ended.status);
+        let mut found = self.judge(&life, status, &told, &folder);
         if !found.unexpected.is_empty() {
             found
                 .unexpected
                 .extend(series.cluster.tail(victim).into_iter().rev().take(8).rev());
         }
-        if ended.is_none() {
-            series.cluster.kill(victim)?;
+        self.bring_back(series, victim, ended.as_ref())?;
+        Ok(found)
+    }
+
+    /// Starts the validator as it usually is, after its end, or one that is made.
+    fn bring_back(
+        &self,
+        series: &mut Series<'_>,
+        victim: usize,
+        ended: Option<&Ended>,
+    ) -> Result<(), Failure> {
+        match ended {
+            Some(ended) if ended.index != victim => return Err(series.died(*ended)),
+            Some(_) => {}
+            None => {
+                series.cluster.kill(victim)?;
+            }
         }
         series.mark(victim)?;
         self.expect_doubts(series, victim);
         let started = series.start(&[victim])?;
-        series.time_return(&[victim], started)?;
-        Ok(found)
+        series.time_return(&[victim], started)
     }
 
     /// What the tracer is to change; none where its files cannot be named.
@@ -365,7 +381,7 @@ mod tests {
         assert_eq!(of("main", "data"), Duty::End);
         let snapshot = of("quorate-shadow", "data/snapshots/snapshot-N.data.new");
         assert_eq!((log, snapshot), (Duty::End, Duty::Alarm));
-        assert_eq!(of("quorate-shadow", "data/snapshots"), Duty::Alarm);
+        assert_eq!(of("quorate-shadow", "data/snapshots"), Duty::GoOn);
         assert_eq!(of("quorate-shadow", "data"), Duty::GoOn);
         let certificate = of(
             "quorate-shadow",

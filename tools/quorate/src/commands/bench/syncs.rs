@@ -43,8 +43,8 @@ pub(crate) struct Options {
     /// Of each place, how many of its calls: the first, the second and so on
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     points: u64,
-    /// Only places that are called so, as the report names them (`fsync of data/log by main`), or in
-    /// part so; all when there is none
+    /// Only places that are called so, as the report names them (`fsync of data/log by main`), or
+    /// in part so; all when there is none
     #[arg(long, value_name = "WORDS")]
     only: Vec<String>,
     /// Commands a second

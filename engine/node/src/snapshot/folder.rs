@@ -191,8 +191,9 @@ impl SnapshotFolder {
         self.read_certificate(&self.file(height, CERTIFICATE))
     }
 
-    /// Replaces the newest certificate of a state. Not synced: one that a loss of power takes is
-    /// followed by the next, and a sync would hold up the log on the same disk.
+    /// Replaces the newest certificate of a state. Its bytes are not synced: one that a loss of
+    /// power takes is followed by the next, and a sync would hold up the log on the same disk. The
+    /// folder above is, since the folder may have been made just now.
     ///
     /// # Errors
     /// [`SnapshotError::Io`] when it cannot be written.

@@ -42,8 +42,6 @@ pub fn is_in(spans: &[Span], at_ns: u64) -> bool {
 pub struct Taking {
     /// Its data is being written.
     pub begun_ns: Option<u64>,
-    /// Its data is synced and has its name; it is being restored on trial.
-    pub written_ns: Option<u64>,
     /// It is one.
     pub taken_ns: Option<u64>,
     /// Bytes of its data.
@@ -79,14 +77,11 @@ impl Watch {
                 };
                 let taking = self.takings.entry((height, validator)).or_default();
                 match ending {
-                    "data.new" => taking.begun_ns.get_or_insert(now_ns),
-                    "data" => taking.written_ns.get_or_insert_with(|| {
-                        taking.bytes = entry.metadata().map_or(0, |data| data.len());
-                        now_ns
-                    }),
-                    "manifest" => taking.taken_ns.get_or_insert(now_ns),
+                    "data.new" => taking.begun_ns = taking.begun_ns.or(Some(now_ns)),
+                    "data" => taking.bytes = entry.metadata().map_or(0, |data| data.len()),
+                    "manifest" => taking.taken_ns = taking.taken_ns.or(Some(now_ns)),
                     _ => continue,
-                };
+                }
             }
         }
     }
@@ -97,6 +92,13 @@ impl Watch {
         &self.takings
     }
 
+    /// How long each took that was seen from its begin to its end, nanoseconds.
+    #[must_use]
+    pub fn lengths_ns(&self) -> Vec<u64> {
+        let ended = |one: &Taking| Some(one.taken_ns?.saturating_sub(one.begun_ns?));
+        self.takings.values().filter_map(ended).collect()
+    }
+
     /// The stretches in which a snapshot was being taken at any validator: from the first result at
     /// its height, since then the shadow reads on, to the last validator's snapshot, or to
     /// `end_ns` where one was not taken by then. `trips` are of a run whose clock began at
@@ -105,8 +107,7 @@ impl Watch {
     pub fn spans(&self, trips: &[Trip], start_ns: u64, end_ns: u64) -> Vec<Span> {
         let mut spans: BTreeMap<u64, Span> = BTreeMap::new();
         for (&(height, _), taking) in &self.takings {
-            let seen = [taking.begun_ns, taking.written_ns, taking.taken_ns];
-            let Some(seen_ns) = seen.into_iter().flatten().min() else {
+            let Some(seen_ns) = taking.begun_ns.or(taking.taken_ns) else {
                 continue;
             };
             let until_ns = taking.taken_ns.unwrap_or(end_ns);

@@ -43,7 +43,6 @@ fn a_snapshot_is_being_taken_from_the_first_result_at_its_height_to_its_last_man
     watch.look(40);
     let seen = Taking {
         begun_ns: Some(20),
-        written_ns: Some(30),
         taken_ns: Some(30),
         bytes: 5,
     };
@@ -54,6 +53,7 @@ fn a_snapshot_is_being_taken_from_the_first_result_at_its_height_to_its_last_man
     fs::write(file(1, "manifest"), b"").unwrap();
     watch.look(50);
     assert_eq!(watch.spans(&trips, 5, 100), [span(12, 50)]);
+    assert_eq!(watch.lengths_ns(), [10, 30]);
     fs::remove_dir_all(folder).unwrap();
 }
 

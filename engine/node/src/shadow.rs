@@ -2,8 +2,8 @@
 //!
 //! Owns the reading of the log behind the finalized order and the taking of snapshots at their
 //! heights. The application that serves clients is never stopped, locked or copied: its thread does
-//! not know that a snapshot is taken. Never: threads (`stages::shadow`), votes, or records that a
-//! power cut could take back: it reads what is synced.
+//! not know that a snapshot is taken. Never: threads of its own (`stages::shadow`), votes, or
+//! records that a power cut could take back: it reads what is synced.
 //!
 //! It executes what the first instance does, so that two roots of one height that differ on one
 //! machine show an application that is not deterministic.
@@ -28,6 +28,7 @@ use crate::pruning::{Needed, Pruned, Pruning};
 use crate::results::BlockResults;
 use crate::snapshot::{self, Manifest, Origin, SnapshotError, SnapshotFolder};
 use crate::snapshot_schedule::SnapshotSchedule;
+use crate::stages::aside;
 use crate::state_machine::StateMachine;
 
 /// Which snapshots are taken, and how many are kept.
@@ -141,6 +142,8 @@ pub struct Shadow<S> {
     fresh: Option<Fresh<S>>,
     /// The own snapshot was not restored, or not whole: the executor must not be used further.
     is_spoilt: bool,
+    /// Writes and restores snapshots on a thread that gives way to all others.
+    gives_way: bool,
 }
 
 impl<S: StateMachine> Shadow<S> {
@@ -184,6 +187,7 @@ impl<S: StateMachine> Shadow<S> {
             held: Vec::new(),
             fresh: None,
             is_spoilt: false,
+            gives_way: false,
         })
     }
 
@@ -208,6 +212,15 @@ impl<S: StateMachine> Shadow<S> {
     #[must_use]
     pub(crate) fn afresh(mut self, fresh: Option<Fresh<S>>) -> Self {
         self.fresh = fresh;
+        self
+    }
+
+    /// Lets the other threads of the process have the cores first while a snapshot is written and
+    /// restored. How long that takes depends on the state alone, so nothing falls behind for it
+    /// more and more; what is read of the log keeps its share, since pruning needs it.
+    #[must_use]
+    pub(crate) const fn giving_way(mut self) -> Self {
+        self.gives_way = true;
         self
     }
 
@@ -345,19 +358,28 @@ impl<S: StateMachine> Shadow<S> {
     /// segments go for it, and peers begin with it. What the application forgets there shows in
     /// the roots from here on, which are held against those of the first instance.
     fn write(&mut self, header: &Header) -> Result<Manifest, SnapshotError> {
-        let executor = &mut self.executor;
-        let (writer, manifest) = snapshot::save(executor, header, &self.origin, &self.folder)?;
-        writer.finish_tried(manifest, |reader| {
-            reader.check()?;
-            // A fresh instance has nothing until all is restored.
-            let mut has_begun = self.fresh.is_some();
-            if let Some(fresh) = &self.fresh {
-                executor.replace_app(fresh.make()?);
-            }
-            let restored = snapshot::put_back(executor, reader, &mut has_begun);
-            self.is_spoilt = has_begun && restored.is_err();
-            restored
-        })
+        let (executor, fresh, is_spoilt) =
+            (&mut self.executor, &mut self.fresh, &mut self.is_spoilt);
+        let (origin, folder) = (&self.origin, &self.folder);
+        let mut write = move || {
+            let (writer, manifest) = snapshot::save(executor, header, origin, folder)?;
+            writer.finish_tried(manifest, |reader| {
+                reader.check()?;
+                // A fresh instance has nothing until all is restored.
+                let mut has_begun = fresh.is_some();
+                if let Some(fresh) = &fresh {
+                    executor.replace_app(fresh.make()?);
+                }
+                let restored = snapshot::put_back(executor, reader, &mut has_begun);
+                *is_spoilt = has_begun && restored.is_err();
+                restored
+            })
+        };
+        if self.gives_way {
+            aside::run(write)
+        } else {
+            write()
+        }
     }
 
     /// Removes what the policy does not keep, after a snapshot was taken. The newest attested one

@@ -174,7 +174,7 @@ fn taken<S: StateMachine>(shadow: &mut Shadow<S>) -> Vec<StateStatement> {
 #[test]
 fn a_snapshot_is_taken_at_its_height_with_the_roots_of_the_validator_s_own_state() {
     let mut scene = Scene::new();
-    let mut shadow = scene.shadow(128, None);
+    let mut shadow = scene.shadow(128, None).giving_way();
     scene.append_to(128);
     let mut root = scene.executor.root().statement(scene.parent, None);
     scene.append_to(200);

@@ -548,7 +548,7 @@ impl Beside {
                     first.restore(&mut executor)?;
                 }
                 let shadow = Shadow::new(executor, &set, policy, reader, base)?;
-                let shadow = shadow.with_pruning(pruning).behind(archived);
+                let shadow = shadow.with_pruning(pruning).behind(archived).giving_way();
                 Ok(shadow.afresh(fresh))
             })
         };

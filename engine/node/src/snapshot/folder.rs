@@ -27,6 +27,9 @@ const FETCHED: &str = "fetched";
 const NOTE_BYTES_MAX: u64 = 33;
 /// Longest certificate, bytes: a statement and 240 signatures, twice over.
 const CERTIFICATE_BYTES_MAX: u64 = 32 * 1024;
+/// So many chunks are synced together. Of a whole state at once a disk would write for seconds, and
+/// a sync of the log on the same disk waits for what is on its way there.
+const SYNCED_CHUNKS: usize = 8;
 /// Ending of a file in the making.
 const TEMPORARY: &str = ".new";
 
@@ -559,7 +562,15 @@ impl SnapshotWriter {
             .map_err(failed(&self.path, "write the data"))?;
         self.written_bytes += self.chunk.len() as u64;
         self.chunk.clear();
+        if self.chunks.len().is_multiple_of(SYNCED_CHUNKS) {
+            self.sync()?;
+        }
         Ok(())
+    }
+
+    fn sync(&self) -> Result<(), SnapshotError> {
+        let synced = self.file.sync_all();
+        synced.map_err(failed(&self.path, "sync the data"))
     }
 
     /// Ends the data and writes the manifest, whose chunks are filled in. When this returns the
@@ -585,9 +596,7 @@ impl SnapshotWriter {
         if !self.chunk.is_empty() {
             self.end_chunk()?;
         }
-        self.file
-            .sync_all()
-            .map_err(failed(&self.path, "sync the data"))?;
+        self.sync()?;
         manifest.chunks = std::mem::take(&mut self.chunks);
         let folder = &self.folder;
         let mut reader = folder.open_data_at(self.path.clone(), manifest)?;

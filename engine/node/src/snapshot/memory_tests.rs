@@ -271,3 +271,18 @@ fn a_snapshot_whose_removal_a_power_cut_ends_anywhere_is_whole_or_absent() {
     }
     panic!("it is never done");
 }
+
+/// A disk that is told to write a whole state at once has no time for the log meanwhile.
+#[test]
+fn the_data_of_a_snapshot_is_synced_a_few_chunks_at_a_time() {
+    const CHUNK: usize = crate::snapshot::CHUNK_BYTES as usize;
+    let machine = Machine::new();
+    let mut writer = machine.folder().write(HEIGHT).unwrap();
+    for chunks in 1..=20 {
+        writer.push(&vec![7; CHUNK]).unwrap();
+        let names = machine.disk.names.lock();
+        let file = names.live.values().next().unwrap().lock();
+        assert_eq!(file.live.len(), chunks * CHUNK);
+        assert_eq!(file.durable.len(), chunks / 8 * 8 * CHUNK);
+    }
+}

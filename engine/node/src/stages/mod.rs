@@ -21,6 +21,7 @@
 
 pub(crate) mod app;
 pub(crate) mod archive;
+pub(crate) mod aside;
 pub(crate) mod check;
 pub(crate) mod clients;
 pub(crate) mod clock;

@@ -29,8 +29,9 @@ use crate::verdict;
 const COMMAND_BYTES: usize = 128;
 /// Sessions of the load.
 const CLIENTS: u32 = 8;
-/// Stamps that a block leaves at a validator, roughly: one of each kind, and a vote of each other.
-const STAMPS_PER_BLOCK: usize = 16;
+/// Stamps that a command leaves at a validator, at most: those of its block, and of one that
+/// settles it.
+const STAMPS_PER_COMMAND: usize = 48;
 /// What the application may stand at most for a snapshot.
 const PAUSE_NS_MAX: u64 = 5_000_000;
 /// Snapshots that a validator keeps.
@@ -95,15 +96,6 @@ struct Seen {
     execution_ms: Milliseconds,
 }
 
-/// How long the parts of a snapshot took at a validator.
-#[derive(Clone, Debug, Default, Serialize)]
-struct Parts {
-    /// Writing its data, synced.
-    write_ms: Milliseconds,
-    /// Reading it back and restoring it on trial.
-    restore_ms: Milliseconds,
-}
-
 #[derive(Default, Serialize)]
 struct Fields {
     validators: u16,
@@ -118,8 +110,8 @@ struct Fields {
     unended: u64,
     /// Bytes of the data of the largest one.
     snapshot_bytes: u64,
-    #[serde(flatten)]
-    parts: Parts,
+    /// Writing the data of one, reading it back and restoring it, at a validator.
+    take_ms: Milliseconds,
     /// While a snapshot was being taken at any validator.
     during: Seen,
     /// Between them.
@@ -190,7 +182,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
             .map(|one| one.bytes)
             .max()
             .unwrap_or(0),
-        parts: Parts::of(&watch),
+        take_ms: Milliseconds::of(watch.lengths_ns()),
         during,
         between: rest,
         missing: outcome.missing,
@@ -296,19 +288,6 @@ fn gap_ns(spans: &[Span], outcome: &Outcome) -> u64 {
         .unwrap_or(0)
 }
 
-impl Parts {
-    fn of(watch: &Watch) -> Self {
-        let takings = || watch.takings().values();
-        let lengths = |from: Option<u64>, until: Option<u64>| Some(until?.saturating_sub(from?));
-        let write = takings().filter_map(|one| lengths(one.begun_ns, one.written_ns));
-        let restore = takings().filter_map(|one| lengths(one.written_ns, one.taken_ns));
-        Self {
-            write_ms: Milliseconds::of(write.collect()),
-            restore_ms: Milliseconds::of(restore.collect()),
-        }
-    }
-}
-
 impl Fields {
     /// Of a run that has not been.
     fn new(options: &Options) -> Self {
@@ -340,7 +319,7 @@ impl Fields {
         parts.add_row(self.between.row("between them"));
         format!(
             "a state of {} MiB at {} validators: {} snapshots of {} MiB, {} not ended\n{parts}\n\
-             writing one took {} ms, reading it back and restoring it {} ms (p50, p99, max)\n\
+             writing one, reading it back and restoring it took {} ms (p50, p99, max)\n\
              memory of a validator at most {} MiB, of it its own at the end {} MiB; a start with \
              the newest snapshot took {} ms; {} alarms{}",
             self.state_mib,
@@ -348,8 +327,7 @@ impl Fields {
             self.snapshots,
             self.snapshot_bytes >> 20,
             self.unended,
-            self.parts.write_ms.text(),
-            self.parts.restore_ms.text(),
+            self.take_ms.text(),
             self.memory_peak_bytes >> 20,
             self.memory_own_bytes >> 20,
             self.start_ms
@@ -375,7 +353,7 @@ impl Options {
         };
         let commands = u64::from(self.rate).saturating_mul(self.seconds);
         let stamps = usize::try_from(commands).unwrap_or(STAMPS_MAX);
-        plan.trace_stamps = stamps.saturating_mul(STAMPS_PER_BLOCK).min(STAMPS_MAX);
+        plan.trace_stamps = stamps.saturating_mul(STAMPS_PER_COMMAND).min(STAMPS_MAX);
         let snapshots = SnapshotConfig {
             every_heights: self.every_heights,
             keep: KEPT,

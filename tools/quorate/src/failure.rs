@@ -294,4 +294,26 @@ pub(crate) mod tests {
         assert_eq!(value["error"]["remedy"], "say yes");
         assert_eq!(failure.to_string(), "no\nremedy: say yes");
     }
+
+    /// An operator is told an alarm by its name, at whatever hour.
+    #[test]
+    fn every_alarm_has_its_line_in_the_operator_s_document() {
+        let source = include_str!("../../../engine/consensus/src/effect.rs");
+        let (_, of_alarms) = source.split_once("pub enum Alarm {").unwrap();
+        let (of_alarms, _) = of_alarms.split_once("\n}").unwrap();
+        let variants = of_alarms.lines().filter_map(|line| {
+            let line = line.strip_prefix("    ")?;
+            let ends = line.find(|c: char| !c.is_ascii_alphanumeric());
+            let name = &line[..ends.unwrap_or(line.len())];
+            name.starts_with(|c: char| c.is_ascii_uppercase())
+                .then_some(name)
+        });
+        let variants: Vec<&str> = variants.collect();
+        assert!(variants.len() >= 9, "{variants:?}");
+        let text = include_str!("../../../docs/operations.md");
+        for name in variants {
+            let is_its_row = |line: &str| line.starts_with(&format!("| `{name}"));
+            assert!(text.lines().any(is_its_row), "{name}");
+        }
+    }
 }

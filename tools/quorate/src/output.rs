@@ -4,13 +4,14 @@
 //! code.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::PathBuf;
 use std::sync::mpsc::channel;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use comfy_table::Table;
 use comfy_table::presets::ASCII_MARKDOWN;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::failure::{Code, Failure};
@@ -67,6 +68,36 @@ impl Report {
     pub(crate) const fn with_code(mut self, code: Code) -> Self {
         self.code = code;
         self
+    }
+}
+
+/// A path, or some, in the fields of a report: not every path of this system is text, and what is
+/// none of it is shown by U+FFFD, since a command that is done does not fail for its name.
+pub(crate) fn path<S: Serializer>(path: &impl Shown, serializer: S) -> Result<S::Ok, S::Error> {
+    path.shown().serialize(serializer)
+}
+
+/// What [`path`] takes.
+pub(crate) trait Shown {
+    /// As JSON.
+    fn shown(&self) -> Value;
+}
+
+impl Shown for PathBuf {
+    fn shown(&self) -> Value {
+        self.to_string_lossy().into()
+    }
+}
+
+impl Shown for Option<PathBuf> {
+    fn shown(&self) -> Value {
+        self.as_ref().map_or(Value::Null, Shown::shown)
+    }
+}
+
+impl Shown for Vec<PathBuf> {
+    fn shown(&self) -> Value {
+        self.iter().map(Shown::shown).collect()
     }
 }
 

@@ -228,7 +228,9 @@ impl ClusterOptions {
     /// Usage: numbers that contradict each other.
     pub(crate) fn plan(&self, base_port: u16) -> Result<Plan, Failure> {
         let weights = match (self.validators, self.weights.len()) {
-            (0, 0) => return Err(Failure::usage("--validators 0: at least one is needed")),
+            (0, 0) => {
+                return Err(Failure::usage("--validators 0: nobody").remedy("name one at least"));
+            }
             (validators, 0) => vec![1; validators.min(VALIDATORS_MAX + 1)],
             (0, _) => self.weights.clone(),
             (validators, weights) if validators == weights => self.weights.clone(),

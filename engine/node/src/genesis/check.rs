@@ -297,7 +297,7 @@ fn set_error(error: &SetError, file: &GenesisFile, path: &Path) -> FileError {
             "validators",
             format!("the validators that lead have stake {seated:?}, needed is {needed:?}"),
         )
-        .remedy("give more validators a leader_weight above 0"),
+        .remedy("give more validators a leader_weight above 0, of which each comes to a turn"),
         SetError::WindowSlots { window_slots } => {
             out_of_range(path, "window_slots", *window_slots, WINDOW_SLOTS_MAX)
         }

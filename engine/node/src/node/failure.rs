@@ -76,7 +76,10 @@ pub enum StartError {
     #[error("{0}")]
     Snapshot(#[from] SnapshotError),
     /// A port cannot be opened, or the message path not be set up.
-    #[error("listen: {0}; stop the process that uses the address, or configure another one")]
+    #[error(
+        "listen: {0}; where this does not pass by itself, stop what uses the address, make it \
+         or its name known here, or configure another one"
+    )]
     Net(#[from] NetError),
     /// The process may have too few files and sockets open.
     #[error(
@@ -90,7 +93,10 @@ pub enum StartError {
         needed: u64,
     },
     /// The metrics address cannot be listened on.
-    #[error("listen.metrics = {address}: {source}; configure another address")]
+    #[error(
+        "listen.metrics = {address}: {source}; where this does not pass by itself, configure \
+         another address"
+    )]
     Metrics {
         /// The address.
         address: String,
@@ -149,10 +155,13 @@ impl StartError {
 }
 
 /// A port in use is free again when whoever has it ends, and a restart often meets its own last
-/// run; any other address is a wrong one.
+/// run. An address may come up after the validator does, and so may who knows its name: what is
+/// said of names has no number of the system.
 fn listen_code(error: &io::Error) -> u8 {
     match error.kind() {
-        io::ErrorKind::AddrInUse => EXIT_TRY_AGAIN,
+        io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable => EXIT_TRY_AGAIN,
+        io::ErrorKind::InvalidInput => 3,
+        _ if error.raw_os_error().is_none() => EXIT_TRY_AGAIN,
         _ => system_code(error, 3),
     }
 }

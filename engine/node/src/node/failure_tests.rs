@@ -2,6 +2,7 @@
 
 use super::*;
 use rustix::io::Errno;
+use std::net::ToSocketAddrs as _;
 
 fn refused(errno: Errno) -> io::Error {
     errno.into()
@@ -125,17 +126,20 @@ fn what_the_system_refuses_comes_to_the_code_of_what_helps_against_it() {
     assert_eq!(full.exit_code(), 75);
 }
 
+/// After a power cut a machine may be up before its addresses and its names are.
 #[test]
-fn a_port_in_use_is_waited_for_and_an_address_that_is_not_here_corrected() {
+fn ports_addresses_and_names_that_may_come_are_waited_for() {
+    // As `std` tells what the resolver says, which has no number.
+    let unknown = || io::Error::other("failed to lookup address information");
+    let no_port = || "localhost".to_socket_addrs().unwrap_err();
     for (place, _, start) in PLACES {
         let is_port = matches!(place, "peers" | "metrics");
         if is_port {
-            assert_eq!(start(refused(Errno::ADDRINUSE)).exit_code(), 75, "{place}");
-            assert_eq!(
-                start(refused(Errno::ADDRNOTAVAIL)).exit_code(),
-                3,
-                "{place}"
-            );
+            for errno in [Errno::ADDRINUSE, Errno::ADDRNOTAVAIL] {
+                assert_eq!(start(refused(errno)).exit_code(), 75, "{place}: {errno}");
+            }
+            assert_eq!(start(unknown()).exit_code(), 75, "{place}");
+            assert_eq!(start(no_port()).exit_code(), 3, "{place}");
         }
     }
 }

@@ -25,6 +25,8 @@ use crate::plan::{DurabilityArg, ProfileArg};
 const KEY_FILE: &str = "key";
 /// The configuration, in the folder.
 const CONFIG_FILE: &str = "quorate.toml";
+/// Longest time to wait for peers' answers, seconds.
+const ASK_SECONDS_MAX: u64 = 600;
 /// The data folder, in the folder.
 const DATA_FOLDER: &str = "data";
 
@@ -58,6 +60,7 @@ pub(crate) struct Options {
     signed_before: bool,
     /// How long to wait for what peers say of the key, seconds; 0 asks nobody
     #[arg(long, value_name = "S", default_value_t = 5)]
+    #[arg(value_parser = clap::value_parser!(u64).range(..=ASK_SECONDS_MAX))]
     ask_seconds: u64,
 }
 
@@ -74,11 +77,14 @@ struct Answer {
 #[derive(Serialize)]
 struct Fields {
     public_key: String,
+    #[serde(serialize_with = "crate::output::path")]
     key: PathBuf,
     /// The seat in the genesis; none without one.
     index: Option<u16>,
     genesis_hash: Option<String>,
+    #[serde(serialize_with = "crate::output::path")]
     config: Option<PathBuf>,
+    #[serde(serialize_with = "crate::output::path")]
     data: Option<PathBuf>,
     peers: usize,
     answers: Vec<Answer>,

@@ -21,6 +21,7 @@ pub(crate) struct Options {
 
 #[derive(Serialize)]
 struct Fields {
+    #[serde(serialize_with = "crate::output::path")]
     file: PathBuf,
     public_key: String,
 }

@@ -300,7 +300,13 @@ impl From<StartError> for Failure {
                     "see to the disk, and that `data` is a folder whose owner runs the validator",
                 ),
             StartError::Metrics { .. } | StartError::Net(_) => Self::new(code, whole(&error))
-                .remedy("correct the addresses in quorate.toml or the genesis"),
+                .remedy(match code {
+                    Code::TryAgain => {
+                        "start again later; else see to who uses the address, or to the name, or \
+                         correct it in quorate.toml or the genesis"
+                    }
+                    _ => "correct the addresses in quorate.toml or the genesis",
+                }),
             _ => Self::new(code, whole(&error)),
         }
     }

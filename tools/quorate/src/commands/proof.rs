@@ -105,6 +105,7 @@ struct CommandFields {
 
 #[derive(Default, Serialize)]
 struct Fields {
+    #[serde(serialize_with = "crate::output::path")]
     proof: PathBuf,
     bytes: usize,
     height: u64,

@@ -81,6 +81,7 @@ struct Snapshot {
 
 #[derive(Serialize)]
 struct Fields {
+    #[serde(serialize_with = "crate::output::path")]
     dir: PathBuf,
     snapshots: Vec<Snapshot>,
 }

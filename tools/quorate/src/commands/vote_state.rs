@@ -52,7 +52,9 @@ pub(crate) struct ImportOptions {
 #[derive(Serialize)]
 struct Fields {
     index: u16,
+    #[serde(serialize_with = "crate::output::path")]
     file: PathBuf,
+    #[serde(serialize_with = "crate::output::path")]
     data: PathBuf,
     lease: Option<u64>,
     abstain_until: Option<u64>,

@@ -150,6 +150,11 @@ fn what_a_validator_said_moves_with_it_and_to_nobody_else() {
     };
     assert_eq!(export(0)["index"], 0);
     export(3);
+    // The folder that must not be started says so.
+    let verified = run_json(&["log", "verify", text(&data(&dir, 0))], 0);
+    assert_eq!(verified["is_lost"], true, "{verified}");
+    let next = verified["next"].as_str().unwrap();
+    assert!(next.contains("leave this one down"), "{next}");
     let foreign = import(&other, 3);
     let what = foreign["error"]["what"].as_str().unwrap();
     assert!(what.contains("validator ="), "{what}");
@@ -179,7 +184,8 @@ fn the_block_to_go_on_from_is_the_highest_proven_one_of_enough_logs() {
     assert!(highest > Some(0) && chosen["id"].is_string());
     assert!(!chosen["dirs"].as_array().unwrap().is_empty());
     // A disk that is lost holds no longer every proof that was flushed there.
-    run_json(&["recover", "disk", "--config", text(&config(&dir, 1))], 0);
+    let declared = run_json(&["recover", "disk", "--config", text(&config(&dir, 1))], 0);
+    assert_eq!(declared["fault_weight"], 1, "{declared}");
     let lost = site(&[0, 1, 2], 1);
     let what = lost["error"]["what"].as_str().unwrap();
     assert!(what.contains("does not count: its disk is lost"), "{what}");

@@ -198,6 +198,7 @@ fn snapshots_are_good_logs_replay_to_them_and_damage_is_named() {
     let what = run_json(&begin, 2)["error"]["what"].to_string();
     assert!(what.contains("begins at 0"), "{what}");
     let beyond = run(&["log", "replay", text(&first), "--to", "999999999"]);
+    assert_eq!(beyond.status.code(), Some(1), "it was not reached");
     let told = String::from_utf8_lossy(&beyond.stdout);
     assert!(told.contains("below --to 999999999"), "{told}");
 

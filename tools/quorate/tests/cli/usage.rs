@@ -1,8 +1,11 @@
 //! Command lines and files that are refused: the exit code, and what the message names.
 
-use crate::common::{Folder, init, run, run_json, text};
+use crate::common::{Folder, base_port, init, json_of, quorate, run, run_json, text};
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 #[test]
 fn a_wrong_command_line_ends_with_2() {
@@ -31,6 +34,14 @@ fn a_wrong_command_line_ends_with_2() {
         ],
         &["prices", "--dir", "x", "--key", "k", "--connect", "nowhere"],
         &["log", "show", "x", "--from", "9", "--to", "3"],
+        &["log", "replay", "x", "--from-snapshot", "490", "--to", "5"],
+        &[
+            "init",
+            "--dir",
+            "x",
+            "--ask-seconds",
+            "18446744073709551615",
+        ],
         &["log", "evidence"],
         &["log", "evidence", "x", "--genesis", "y"],
         &["log", "evidence", "--file", "x"],
@@ -248,6 +259,36 @@ fn keygen_writes_a_private_file_and_never_over_another() {
     let nowhere = folder.join("no/key");
     run_json(&["keygen", "--out", text(&nowhere)], 3);
     assert!(!folder.join("no").exists());
+}
+
+/// What is done is told as done, whatever the path is called.
+#[test]
+fn a_path_that_is_no_text_is_as_good_as_any() {
+    let folder = Folder::new("bytes");
+    let named = |name: &[u8]| folder.join("").join(OsStr::from_bytes(name));
+    let run = |words: &[&str], path: &Path, more: &[&str]| {
+        let mut command = quorate();
+        let output = command.args(words).arg(path).args(more).arg("--json");
+        json_of(&output.output().unwrap(), 0)
+    };
+    let made = run(&["keygen", "--out"], &named(b"key-\xff"), &[]);
+    let shown = made["file"].as_str().unwrap();
+    assert!(shown.ends_with("key-\u{fffd}"), "{shown}");
+    let dir = named(b"net-\xff");
+    let port = base_port(4);
+    run(&["testnet", "init", "--dir"], &dir, &["--base-port", &port]);
+    let config = dir.join("validator-00/quorate.toml");
+    run(&["init", "--config"], &config, &["--ask-seconds", "0"]);
+    let state = named(b"state-\xff");
+    let mut export = quorate();
+    let export = export
+        .args(["vote-state", "export", "--config"])
+        .arg(&config);
+    let export = export.arg("--out").arg(&state).arg("--json").output();
+    json_of(&export.unwrap(), 0);
+    run(&["recover", "disk", "--config"], &config, &[]);
+    run(&["log", "verify"], &dir.join("validator-00"), &[]);
+    run(&["snapshot", "list"], &dir.join("validator-00"), &[]);
 }
 
 #[test]

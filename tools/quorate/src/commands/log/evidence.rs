@@ -89,11 +89,13 @@ struct Entry {
 #[derive(Serialize)]
 struct Fields {
     /// The log or the file.
+    #[serde(serialize_with = "crate::output::path")]
     from: PathBuf,
     /// Whether `quorate_log` found the log whole; what is listed stands before the first fault.
     whole: bool,
     evidence: Vec<Entry>,
     /// Where it was written.
+    #[serde(serialize_with = "crate::output::path")]
     out: Option<PathBuf>,
 }
 
@@ -106,7 +108,10 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         (Some(file), Some(genesis), _) => judge(file, &Genesis::load(genesis)?),
         // A log names its genesis itself.
         (_, None, Some(dir)) => list(dir, options.out.as_deref()),
-        _ => Err(Failure::usage("name a log, or --file with --genesis")),
+        _ => {
+            let what = "neither a log alone nor --file with --genesis";
+            Err(Failure::usage(what).remedy("name a log, or --file with --genesis"))
+        }
     }
 }
 

@@ -118,6 +118,7 @@ pub(super) fn sound(folder: &Path) -> Result<Verification, Failure> {
 /// # Errors
 /// There is no log, it is not whole, or it cannot be executed by this program.
 pub(crate) fn run(applications: &Applications, options: &Options) -> Result<Report, Failure> {
+    let to = last(options)?;
     if let Some(bundle) = &options.bisect {
         let beside = bisect::Beside {
             against: options.against.as_deref(),
@@ -157,7 +158,6 @@ pub(crate) fn run(applications: &Applications, options: &Options) -> Result<Repo
     };
     let first = genesis.validator_set().genesis().height.number();
     let from = options.from_snapshot.map(|height| (height, &snapshots));
-    let to = options.to.unwrap_or(u64::MAX);
     let mut replay = Replay::begin(applications, &genesis, &folder, from, to, &mut on_block)?;
     replay.run(&folder, &verification)?;
     let [blocks, commands, outputs] = replay.counts;
@@ -179,11 +179,20 @@ pub(crate) fn run(applications: &Applications, options: &Options) -> Result<Repo
         compared,
         differences,
     };
-    let code = match fields.differences.is_empty() {
-        true => Code::Done,
-        false => Code::No,
-    };
+    let is_whole = fields.differences.is_empty() && options.to.is_none_or(|to| to <= fields.height);
+    let code = if is_whole { Code::Done } else { Code::No };
     Ok(Report::new(&fields, text(&fields, options.to))?.with_code(code))
+}
+
+/// The last height to execute.
+fn last(options: &Options) -> Result<u64, Failure> {
+    match (options.from_snapshot, options.to) {
+        (Some(from), Some(to)) if to < from => {
+            let what = format!("--to {to}: below --from-snapshot {from}");
+            Err(Failure::usage(what).remedy("name a height from there on"))
+        }
+        (_, to) => Ok(to.unwrap_or(u64::MAX)),
+    }
 }
 
 fn text(fields: &Fields, to: Option<u64>) -> String {

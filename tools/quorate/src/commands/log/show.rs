@@ -43,6 +43,7 @@ struct Block {
 
 #[derive(Serialize)]
 struct Fields {
+    #[serde(serialize_with = "crate::output::path")]
     dir: PathBuf,
     height: u64,
     /// Height below the first block: above 0 when the log was pruned, or

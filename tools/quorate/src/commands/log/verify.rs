@@ -15,6 +15,7 @@ use quorate::config::ConfigFile;
 use quorate::genesis::{Begins, Genesis};
 use quorate::keys::KeyPair;
 use quorate_consensus::restart;
+use quorate_consensus::types::Window;
 use quorate_log::{Action, LeaseFile, LeaseRead, Verification, verify_path};
 use serde::Serialize;
 
@@ -49,6 +50,7 @@ enum Lease {
 
 #[derive(Serialize)]
 struct Fields {
+    #[serde(serialize_with = "crate::output::path")]
     dir: PathBuf,
     records: u64,
     segments: usize,
@@ -74,6 +76,11 @@ struct Fields {
     lease: Lease,
     /// Public key of the validator that the lease was written for.
     lease_owner: Option<String>,
+    /// Whether the lease says that what its validator said is not known here: the disk was lost, or
+    /// what it said was taken elsewhere.
+    is_lost: bool,
+    /// Up to which window it makes no record; null for none.
+    abstain_until: Option<u64>,
     /// Whether the watermark is there and can be read.
     has_watermark: bool,
     /// Whether the genesis is there and whole: in record 0, or beside a log that was pruned.
@@ -100,10 +107,15 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         .map(|given| is_genesis_of(given, &verification));
     let (chain, has_genesis) =
         chain_of(&folder, &verification, given.filter(|_| fits == Some(true)))?;
-    let (lease, owner) = lease(&folder)?;
+    let (lease, content) = lease(&folder)?;
     let mut fields = fields(&folder, &verification, chain.as_ref(), lease);
-    fields.lease_owner = owner.as_ref().map(|owner| hex(owner));
+    if let Some(content) = &content {
+        fields.lease_owner = Some(hex(&content.owner));
+        fields.is_lost = content.lease.is_lost;
+        fields.abstain_until = content.lease.abstain_until.map(Window::number);
+    }
     let genesis = chain.as_ref().map(|chain| &chain.genesis);
+    let owner = content.map(|content| content.owner);
     let foreign_lease = owner.and_then(|owner| foreign_lease(&folder, owner, genesis));
     fields.faulty.extend(foreign_lease.map(foreign));
     fields.has_genesis = has_genesis;
@@ -164,17 +176,15 @@ pub(crate) fn verify_at_rest(folder: &Path) -> Result<Verification, Failure> {
     Err(Failure::new(Code::TryAgain, what).remedy("stop the validator first"))
 }
 
-/// Looks at the lease file: how it is, and for which key it was written.
-fn lease(folder: &Path) -> Result<(Lease, Option<[u8; 32]>), Failure> {
-    let read = LeaseFile::look_at(folder).map_err(|error| {
-        let what = format!("{}/lease: {error}", folder.display());
-        Failure::new(Code::DiskFailed, what).remedy("look at the disk")
-    })?;
+/// Looks at the lease file: how it is, and what it says.
+fn lease(folder: &Path) -> Result<(Lease, Option<restart::LeaseFile>), Failure> {
+    let read = LeaseFile::look_at(folder)
+        .map_err(|error| Failure::of_system(&folder.join("lease"), &error, Code::Configuration))?;
     Ok(match read {
         LeaseRead::Missing => (Lease::Missing, None),
         LeaseRead::Damaged(_) => (Lease::Damaged, None),
         LeaseRead::Present(bytes) => match restart::LeaseFile::decode(&bytes) {
-            Some(content) => (Lease::Whole, Some(content.owner)),
+            Some(content) => (Lease::Whole, Some(content)),
             None => (Lease::Damaged, None),
         },
     })
@@ -252,6 +262,8 @@ fn fields(
         clean_stop: verification.clean_stop == quorate_log::CleanStopRead::Matches,
         lease,
         lease_owner: None,
+        is_lost: false,
+        abstain_until: None,
         has_watermark: verification.has_watermark,
         has_genesis: true,
         unreadable_pages: verification.unreadable_pages,
@@ -287,6 +299,12 @@ fn next(fields: &Fields, action: Action) -> &'static str {
             "of a copy of a log alone, nothing. Else find out who took the lease or harmed it, put no \
              older one in its place, and start the validator: it asks its peers how far it may have \
              voted, and votes above that alone (docs/operations.md, Recovery)"
+        }
+        _ if fields.is_lost => {
+            "the lease says that what this validator said is not all here: `recover disk` was said \
+             of it, or its vote state was exported. Where that went to another folder, leave this \
+             one down; else start it: it asks its peers before it votes (docs/operations.md, \
+             Recovery)"
         }
         _ if !fields.has_watermark => {
             "of a copy of a log alone, nothing. Else find out who took the watermark or harmed it: \

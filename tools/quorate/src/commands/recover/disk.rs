@@ -24,6 +24,9 @@ pub(crate) struct Options {
 #[derive(Serialize)]
 struct Fields {
     index: u16,
+    /// Weight of validators that may be in this state at a time; of more the chain halts.
+    fault_weight: u64,
+    #[serde(serialize_with = "crate::output::path")]
     data: PathBuf,
 }
 
@@ -33,15 +36,20 @@ struct Fields {
 /// The folder is another validator's or chain's, is in use, or cannot be written.
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let config = declare(&options.config)?;
+    let set = config.genesis.validator_set();
     let fields = Fields {
         index: config.own.number(),
+        fault_weight: set.thresholds().fault.amount(),
         data: config.data,
     };
     let text = format!(
         "{}: validator {} votes again when enough others have told it from where on; start it, and \
-         count it into F until then",
+         count it into F until then\nnever say this of validators of more than weight {} at a time: \
+         nobody is left to tell them, and the chain halts. Where more have lost their disks, see \
+         After a loss at one stroke in docs/operations.md",
         fields.data.display(),
         fields.index,
+        fields.fault_weight,
     );
     Report::new(&fields, text)
 }

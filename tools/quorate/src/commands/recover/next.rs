@@ -48,11 +48,13 @@ pub(super) struct Source<'a> {
 #[derive(Debug, Serialize)]
 pub(super) struct Fields {
     /// The genesis.
+    #[serde(serialize_with = "crate::output::path")]
     genesis: PathBuf,
     /// Its hash: what every operator compares.
     genesis_hash: String,
     generation: u32,
     /// Folder of the state.
+    #[serde(serialize_with = "crate::output::path")]
     state: PathBuf,
     /// Root of its snapshot.
     snapshot_root: String,

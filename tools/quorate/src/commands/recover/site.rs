@@ -45,6 +45,7 @@ pub(crate) struct Options {
 #[derive(Serialize)]
 struct LogReport {
     index: u16,
+    #[serde(serialize_with = "crate::output::path")]
     dir: PathBuf,
     stake: u64,
     /// Height of the highest block with a good proof whose blocks down to the genesis are here.
@@ -69,6 +70,7 @@ struct Fields {
     slot: u32,
     id: Option<String>,
     /// The folders that hold it with every block below.
+    #[serde(serialize_with = "crate::output::path")]
     dirs: Vec<PathBuf>,
     /// What was written; null without `--out`.
     next: Option<next::Fields>,
@@ -284,10 +286,7 @@ fn owner(
     genesis: &Genesis,
 ) -> Result<(ValidatorIndex, Lease), Failure> {
     let read = LeaseFile::new(folder).read().map_err(|error| {
-        Failure::new(
-            Code::DiskFailed,
-            format!("{}/lease: {error}", path.display()),
-        )
+        Failure::of_system(&path.join("log").join("lease"), &error, Code::Configuration)
     })?;
     let lease = match read {
         LeaseRead::Present(bytes) => Lease::decode(&bytes),

@@ -30,6 +30,7 @@ struct Member {
     index: usize,
     weight: u64,
     public_key: String,
+    #[serde(serialize_with = "crate::output::path")]
     config: PathBuf,
     peer_address: String,
     client_addresses: Vec<String>,
@@ -37,6 +38,7 @@ struct Member {
 
 #[derive(Serialize)]
 struct Fields {
+    #[serde(serialize_with = "crate::output::path")]
     dir: PathBuf,
     chain_id: String,
     genesis_hash: String,

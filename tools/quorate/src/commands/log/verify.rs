@@ -15,7 +15,7 @@ use quorate::config::ConfigFile;
 use quorate::genesis::{Begins, Genesis};
 use quorate::keys::KeyPair;
 use quorate_consensus::restart;
-use quorate_log::{Action, LeaseFile, LeaseRead, Verification, verify_path};
+use quorate_log::{Action, LeaseFile, LeaseRead, Row, Verification, verify_path};
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
@@ -112,7 +112,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         let what = format!("the log belongs to another genesis than {path}");
         fields.faulty.push(foreign(what));
     }
-    fields.next = next(&fields, verification.row.action());
+    fields.next = next(&fields, verification.row);
     let is_foreign = |finding: &Finding| finding.kind == Trouble::Foreign;
     let has_all = fields.lease == Lease::Whole && fields.has_watermark && fields.has_genesis;
     let is_whole = fields.faulty.is_empty() && has_all;
@@ -263,13 +263,20 @@ fn fields(
 }
 
 /// What to do next, by the worst that was found.
-fn next(fields: &Fields, action: Action) -> &'static str {
+fn next(fields: &Fields, row: Row) -> &'static str {
     let has = |kind| fields.faulty.iter().any(|finding| finding.kind == kind);
     if has(Trouble::Foreign) {
         return "correct `data` or `genesis` in quorate.toml, and put files back where they belong; \
                 never mix files of two folders (docs/operations.md, runbook foreign)";
     }
-    match action {
+    match row.action() {
+        Action::Refuse if row == Row::LostBeginning => {
+            "keep the folder and leave the validator down: a start refuses it. Either its first \
+             segments are missing, or the file base beside them is missing or damaged, which says \
+             that they were pruned: bring back what it is, base from a copy of this log that begins \
+             with the same segment; without one, move the folder away and say `quorate recover \
+             disk` (docs/operations.md, runbook hole)"
+        }
         Action::Refuse => {
             "keep the folder and leave the validator down: a start refuses it; bring back the \
              missing or cut file if there is one (docs/operations.md, runbook hole)"

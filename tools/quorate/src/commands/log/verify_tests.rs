@@ -1,4 +1,4 @@
-//! A pruned log that has lost what keeps its genesis.
+//! A pruned log that has lost what stands beside it: its genesis, or its beginning.
 
 use super::*;
 use crate::inspect::chain::tests::{genesis, written_pruned};
@@ -61,5 +61,30 @@ fn a_pruned_log_without_its_genesis_is_judged_by_another_copy_and_wants_a_start(
     let (code, found, _) = verified(&data, Some(&given));
     assert_eq!(code, Code::Configuration);
     assert_eq!(found["faulty"][0]["kind"], "foreign");
+    fs::remove_dir_all(data).unwrap();
+}
+
+/// Every segment is whole then: nobody finds a missing one.
+#[test]
+fn a_pruned_log_whose_base_is_damaged_names_it_and_is_whole_with_a_copy() {
+    let (data, _) = written_pruned("verify-base");
+    let path = data.join("log").join("base");
+    let base = fs::read(&path).unwrap();
+    let mut flipped = base.clone();
+    flipped[40] ^= 1;
+    fs::write(&path, flipped).unwrap();
+    let (code, found, text) = verified(&data, None);
+    assert_eq!(code, Code::Damaged, "{text}");
+    assert!(
+        found["next"].as_str().unwrap().contains("the file base"),
+        "{text}"
+    );
+    fs::write(&path, base).unwrap();
+    let (code, found, text) = verified(&data, None);
+    assert_eq!(
+        (code, &found["next"]),
+        (Code::Done, &"nothing".into()),
+        "{text}"
+    );
     fs::remove_dir_all(data).unwrap();
 }

@@ -15,7 +15,7 @@ use quorate::config::ConfigFile;
 use quorate::genesis::{Begins, Genesis};
 use quorate::keys::KeyPair;
 use quorate_consensus::restart;
-use quorate_log::{Action, LeaseFile, LeaseRead, Row, Verification, verify_path};
+use quorate_log::{Action, Damage, LeaseFile, LeaseRead, Row, Verification, verify_path};
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
@@ -143,9 +143,20 @@ fn chain_of(
         Err(failure) => return Err(failure),
     };
     let has_genesis = own.is_some();
-    let genesis = own.or(given).filter(|_| verification.record_count > 0);
+    let is_readable = verification.record_count > 0 && !lacks_beginning(verification);
+    let genesis = own.or(given).filter(|_| is_readable);
     let read = |genesis| chain::read_with(genesis, folder, verification);
     Ok((genesis.map(read).transpose()?, has_genesis))
+}
+
+/// Whether the segment is not there that the log is to begin with: nothing can be followed then.
+fn lacks_beginning(verification: &Verification) -> bool {
+    let first = verification.faults.first().map(|fault| fault.damage);
+    let is_missing = matches!(
+        first,
+        Some(Damage::BeginningMissing | Damage::SegmentMissing)
+    );
+    is_missing && verification.end.offset <= verification.start.offset
 }
 
 /// Verifies; what is found beside a running validator may only be that the log grew meanwhile, so
@@ -396,9 +407,11 @@ fn text(fields: &Fields) -> String {
         text.push_str("\nNO GENESIS, or a damaged one");
     }
     if fields.chain_id.is_none() {
-        text.push_str(
-            "\nWHAT IT SAYS IS NOT JUDGED: there is no genesis to judge it by (--genesis)",
-        );
+        let why = match fields.has_genesis {
+            true => "its beginning is missing",
+            false => "there is no genesis to judge it by (--genesis)",
+        };
+        text.push_str(&format!("\nWHAT IT SAYS IS NOT JUDGED: {why}"));
     }
     text.push_str(&beginning(fields));
     if fields.unreadable_pages > 0 {

@@ -54,6 +54,7 @@ mod map;
 mod memory;
 mod mend;
 mod open;
+mod pieces;
 mod position;
 mod prepare;
 mod prune;

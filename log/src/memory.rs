@@ -68,6 +68,8 @@ struct Power {
     writes_refused: Mutex<Option<io::ErrorKind>>,
     /// How many were.
     refusals: AtomicU64,
+    /// After how many more reads of the disk one is refused, and with which error of the system.
+    disk_read_refused: Mutex<Option<(u64, i32)>>,
 }
 
 impl Default for Power {
@@ -82,6 +84,7 @@ impl Default for Power {
             removals_refused: AtomicU64::new(0),
             writes_refused: Mutex::new(None),
             refusals: AtomicU64::new(0),
+            disk_read_refused: Mutex::new(None),
         }
     }
 }
@@ -114,6 +117,20 @@ impl Power {
         }
         if left != u64::MAX {
             self.syncs_left.store(left - 1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn spend_disk_read(&self) -> io::Result<()> {
+        let mut refused = locked(&self.disk_read_refused);
+        match refused.as_mut() {
+            Some((0, error)) => {
+                let error = io::Error::from_raw_os_error(*error);
+                *refused = None;
+                return Err(error);
+            }
+            Some((left, _)) => *left -= 1,
+            None => {}
         }
         Ok(())
     }
@@ -270,6 +287,11 @@ impl MemoryBackend {
     /// the disk alone is not seen.
     pub fn refuse_direct_reads(&self) {
         self.power.lacks_direct_reads.store(true, Ordering::Relaxed);
+    }
+
+    /// After so many more reads past memory one is refused, with this error of the system.
+    pub fn refuse_disk_read_after(&self, reads: u64, error: i32) {
+        *locked(&self.power.disk_read_refused) = Some((reads, error));
     }
 
     /// The next `count` removals of a file are refused.
@@ -606,6 +628,7 @@ impl Backend for MemoryBackend {
     }
 
     fn read_disk(&self, name: &str, offset: u64, bytes: &mut [u8]) -> io::Result<bool> {
+        self.power.spend_disk_read()?;
         let file = self.live_file(name)?;
         let durable = locked(&file.durable);
         let from = usize::try_from(offset).unwrap_or(usize::MAX);

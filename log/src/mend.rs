@@ -11,11 +11,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::backend::{CreateError, TEMPORARY_SUFFIX};
-use crate::bytes::is_zero;
 use crate::error::ScrubError;
 use crate::fault::{Damage, Fault};
-use crate::identity::Identity;
 use crate::map::Region;
+use crate::pieces::{LookedAgain, Piece, What, find_pieces, look_again};
 use crate::position::{LogOffset, RecordIndex, RecordRef};
 use crate::record::{
     ALIGN_BYTES, Examined, HASH_BYTES, HEADER_BYTES, RecordHeader, RecordKind, chain_hash,
@@ -24,12 +23,18 @@ use crate::record::{
 use crate::scrub::{Extent, is_header};
 use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::shared::Shared;
-use crate::walk::find_header;
 
 /// Up to this length every single wrong byte of a record is tried: half a second at most.
 const ONE_BYTE_MAX: usize = 2048;
 /// For so many records of a segment in one go. Others wait for the next, or for who has them.
 const SEARCHES_MAX: usize = 8;
+/// What the search for one wrong byte of a header costs, as bytes that are hashed.
+const HEADER_SEARCH_BYTES: usize = HEADER_BYTES * 255 * 64;
+/// What it costs to move what is known of a faulty place.
+const MOVED_BYTES: usize = 8;
+/// So many bytes are hashed in one go, or four times those of a longer segment: some tenths of a
+/// second. What is behind that waits for the next, or for who has it.
+const WORK_BYTES_MAX: usize = 1 << 28;
 /// Records that are remembered as searched in vain.
 const VAIN_MAX: usize = 4096;
 /// Headers that are tried for an offered record whose header is lost.
@@ -55,87 +60,13 @@ pub struct Mended {
     pub left: Vec<Fault>,
 }
 
-/// What stands at a faulty place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
-    SegmentHeader,
-    /// A record, or several whose headers are lost.
-    Record(Option<RecordHeader>),
-    /// Bytes behind the last record.
-    Tail,
-}
-
-/// A faulty place.
-#[derive(Clone, Debug)]
-pub(crate) struct Piece {
-    range: Range<usize>,
-    what: What,
-    /// Of the first record in it.
-    index: RecordIndex,
-    /// What the record before it knew to be synced.
-    synced_before: RecordIndex,
-}
-
-/// Every faulty place of a segment, in order.
-pub(crate) fn find_pieces(identity: &Identity, extent: &Extent, bytes: &[u8]) -> Vec<Piece> {
-    let mut pieces = Vec::new();
-    let mut index = RecordIndex::GENESIS;
-    let mut synced_before = RecordIndex::GENESIS;
-    if is_header(identity, extent, bytes) {
-        if let Ok(header) = SegmentHeader::decode(bytes) {
-            (index, synced_before) = (header.first_index, header.synced_index);
-        }
-    } else {
-        pieces.push(Piece {
-            range: 0..SEGMENT_HEADER_BYTES,
-            what: What::SegmentHeader,
-            index,
-            synced_before,
-        });
-    }
-    let mut at = SEGMENT_HEADER_BYTES;
-    while at < extent.end {
-        let (end, header) = match examine(identity, extent.number, bytes, at) {
-            Examined::Valid(header) => {
-                (index, synced_before) = (header.index.next(), header.synced_index);
-                at = header.end_from(at);
-                continue;
-            }
-            Examined::BadBody(header) => (header.end_from(at), Some(header)),
-            Examined::Nothing | Examined::BadHeader => {
-                let next = find_header(identity, extent.number, bytes, at + ALIGN_BYTES);
-                (next.unwrap_or(extent.end).min(extent.end), None)
-            }
-        };
-        if let Some(header) = header {
-            index = header.index;
-        }
-        pieces.push(Piece {
-            range: at..end,
-            what: What::Record(header),
-            index,
-            synced_before,
-        });
-        index = index.next();
-        at = end;
-    }
-    let tail = extent.end..extent.bytes_len;
-    if !extent.is_marked && !is_zero(&bytes[tail.clone()]) {
-        pieces.push(Piece {
-            range: tail,
-            what: What::Tail,
-            index,
-            synced_before,
-        });
-    }
-    pieces
-}
-
 /// The records whose every single byte was tried in vain, by what was hashed: while they are as
 /// they are, each pass over the log would find nothing again, for half a second each.
 #[derive(Debug, Default)]
 pub(crate) struct Vain {
     searched: BTreeSet<[u8; HASH_BYTES]>,
+    /// Segment and place where the last go had to end: the next one over it begins there.
+    ended_at: Option<(u32, usize)>,
 }
 
 impl Vain {
@@ -166,6 +97,8 @@ pub struct Mend {
     repaired: u64,
     /// Searches for one wrong byte so far.
     searches: usize,
+    /// Bytes hashed so far to judge what was tried, but for those searches.
+    work_bytes: usize,
 }
 
 impl Mend {
@@ -186,6 +119,7 @@ impl Mend {
             found: 0,
             repaired: 0,
             searches: 0,
+            work_bytes: 0,
         };
         mend.found = mend.pieces.len().max(1) as u64;
         if mend.pieces.is_empty() {
@@ -220,6 +154,12 @@ impl Mend {
         self.searches
     }
 
+    /// How many bytes were hashed besides.
+    #[must_use]
+    pub fn work_bytes(&self) -> usize {
+        self.work_bytes
+    }
+
     /// The records that are still faulty.
     #[must_use]
     pub fn broken(&self) -> Vec<Broken> {
@@ -241,7 +181,7 @@ impl Mend {
     /// The payload of a faulty record as it stands, faults and all; none when its header is lost.
     #[must_use]
     pub fn payload(&self, at: LogOffset) -> Option<&[u8]> {
-        let piece = self.pieces.iter().find(|piece| self.is_at(piece, at))?;
+        let piece = self.piece_at(at)?;
         let What::Record(Some(header)) = piece.what else {
             return None;
         };
@@ -252,7 +192,7 @@ impl Mend {
     pub fn visit(&self, see: &mut dyn FnMut(RecordRef, RecordKind, &[u8])) {
         let mut at = SEGMENT_HEADER_BYTES;
         while at < self.extent.end {
-            if let Some(piece) = self.pieces.iter().find(|piece| piece.range.start == at) {
+            if let Some(piece) = self.piece_from(at) {
                 at = piece.range.end;
                 continue;
             }
@@ -272,8 +212,7 @@ impl Mend {
     /// Takes a kind and a payload for those of the faulty record at a place, if the chain says that
     /// they are; from whomever they come.
     pub fn offer(&mut self, at: LogOffset, kind: RecordKind, payload: &[&[u8]]) -> bool {
-        let found = self.pieces.iter().find(|piece| self.is_at(piece, at));
-        let Some(piece) = found.cloned() else {
+        let Some(piece) = self.piece_at(at).cloned() else {
             return false;
         };
         let What::Record(header) = piece.what else {
@@ -303,7 +242,9 @@ impl Mend {
                 && header.payload_bytes as usize == payload.len()
                 && self.try_record(&piece.range, header, &payload)
         });
-        self.note(is_taken);
+        if is_taken {
+            self.note_mended(&piece);
+        }
         is_taken
     }
 
@@ -375,63 +316,98 @@ impl Mend {
         Ok(())
     }
 
-    fn is_at(&self, piece: &Piece, at: LogOffset) -> bool {
-        at == LogOffset::new(self.extent.number, piece.range.start as u32)
+    fn piece_at(&self, at: LogOffset) -> Option<&Piece> {
+        let is_here = at.segment() == self.extent.number;
+        is_here.then(|| self.piece_from(at.bytes() as usize))?
+    }
+
+    fn piece_from(&self, start: usize) -> Option<&Piece> {
+        let found = self
+            .pieces
+            .binary_search_by_key(&start, |piece| piece.range.start);
+        self.pieces.get(found.ok()?)
     }
 
     /// A faulty place was mended, and with it perhaps what chains on it.
-    fn note(&mut self, is_mended: bool) {
-        if is_mended {
-            let before = self.pieces.len();
-            self.pieces = find_pieces(&self.shared.identity, &self.extent, &self.bytes);
-            self.repaired += before.saturating_sub(self.pieces.len()).max(1) as u64;
-        }
+    fn note_mended(&mut self, piece: &Piece) {
+        let before = self.pieces.len();
+        let place = self
+            .pieces
+            .partition_point(|it| it.range.start < piece.range.start);
+        let known = &self.pieces[place..];
+        let LookedAgain {
+            gone,
+            pieces,
+            examined_bytes,
+        } = look_again(&self.shared.identity, &self.extent, &self.bytes, known);
+        // Those behind move up.
+        self.work_bytes += examined_bytes + known.len() * MOVED_BYTES;
+        self.pieces.splice(place..place + gone, pieces);
+        self.repaired += before.saturating_sub(self.pieces.len()).max(1) as u64;
     }
 
     /// Brings back what follows from memory or from the log itself.
     fn repair_alone(&mut self, vain: &mut Vain) {
-        let mut place = 0;
+        let number = self.extent.number;
+        let ended_at = vain.ended_at.take_if(|(segment, _)| *segment == number);
+        let begin = ended_at.map_or(0, |(_, start)| start);
+        let mut place = self.pieces.partition_point(|it| it.range.start < begin);
         while let Some(piece) = self.pieces.get(place).cloned() {
-            let is_mended = self.mend_from_memory(&piece)
+            if self.work_bytes >= WORK_BYTES_MAX.max(4 * self.bytes.len()) {
+                vain.ended_at = Some((number, piece.range.start));
+                return;
+            }
+            let is_mended = self.mend_from_memory(place, &piece)
                 || match piece.what {
                     What::SegmentHeader => self.mend_segment_header(),
                     What::Tail => self.mend_tail(&piece),
                     What::Record(Some(header)) => self.mend_body(&piece, &header, vain),
                     What::Record(None) => self.mend_header(&piece),
                 };
-            self.note(is_mended);
-            if !is_mended {
+            if is_mended {
+                self.note_mended(&piece);
+            } else {
                 place += 1;
             }
         }
     }
 
     /// What readers see may be whole where the disk is not.
-    fn mend_from_memory(&mut self, piece: &Piece) -> bool {
-        if matches!(piece.what, What::Tail) {
+    fn mend_from_memory(&mut self, place: usize, piece: &Piece) -> bool {
+        let range = &piece.range;
+        if matches!(piece.what, What::Tail) || !self.is_readable(range) {
+            return false;
+        }
+        // Where they see the same, it is no better there.
+        if self.region.published().get(range.clone()) == self.bytes.get(range.clone()) {
             return false;
         }
         // The hashes inside a run of lost records are lost with them: it is tried as a whole too.
-        let run = self.run_from(piece);
-        self.take_shown(&piece.range) || (run != piece.range && self.take_shown(&run))
+        let run = self.run_from(place, piece);
+        self.take_shown(range) || (run != *range && self.take_shown(&run))
     }
 
     /// A faulty place with all those right behind it that memory may be asked for.
-    fn run_from(&self, piece: &Piece) -> Range<usize> {
+    fn run_from(&self, place: usize, piece: &Piece) -> Range<usize> {
         let mut run = piece.range.clone();
-        for next in &self.pieces {
+        for next in &self.pieces[place + 1..] {
             let goes_on = next.range.start == run.end && matches!(next.what, What::Record(_));
-            if goes_on && self.is_readable(&next.range) {
-                run.end = next.range.end;
+            if !goes_on || !self.is_readable(&next.range) {
+                break;
             }
+            run.end = next.range.end;
         }
         run
     }
 
     /// A page that the disk does not give is not touched in memory: that would be a bus error.
     fn is_readable(&self, range: &Range<usize>) -> bool {
-        let mut unreadable = self.unreadable.iter();
-        !unreadable.any(|page| page.start < range.end && range.start < page.end)
+        let behind = self
+            .unreadable
+            .partition_point(|page| page.end <= range.start);
+        self.unreadable
+            .get(behind)
+            .is_none_or(|page| range.end <= page.start)
     }
 
     fn take_shown(&mut self, range: &Range<usize>) -> bool {
@@ -529,6 +505,7 @@ impl Mend {
     /// One byte of the header was lost: its own check tells.
     fn mend_header(&mut self, piece: &Piece) -> bool {
         let (number, start) = (self.extent.number, piece.range.start);
+        self.work_bytes += HEADER_SEARCH_BYTES;
         for at in start..(start + HEADER_BYTES).min(piece.range.end) {
             let stood = self.bytes[at];
             for mask in 1..=u8::MAX {
@@ -567,6 +544,7 @@ impl Mend {
         if records.len() != range.len() || records.len() < HASH_BYTES {
             return false;
         }
+        self.work_bytes += range.len();
         let stood = self.bytes[range.clone()].to_vec();
         self.bytes[range.clone()].copy_from_slice(records);
         let is_right = self.is_whole(range)

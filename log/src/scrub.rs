@@ -10,12 +10,13 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::backend::{Backend, PAGE_BYTES};
+use crate::backend::{Backend, PAGE_BYTES, is_medium};
 use crate::bytes::is_zero;
 use crate::error::ScrubError;
 use crate::identity::Identity;
 use crate::map::Region;
-use crate::mend::{Mend, Vain, find_pieces};
+use crate::mend::{Mend, Vain};
+use crate::pieces::find_pieces;
 use crate::record::{Examined, HEADER_BYTES, examine, examine_header};
 use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_name};
 use crate::shared::Shared;
@@ -231,7 +232,8 @@ impl Sweep {
     }
 
     /// A page that the disk does not give is left zero and noted. Says whether all that was read
-    /// is what the disk has; none when nothing could be read.
+    /// is what the disk has; none when nothing could be read. A want of descriptors, memory or
+    /// rights says nothing of the disk.
     fn read_on(&mut self, backend: &dyn Backend, bytes_max: usize) -> io::Result<Option<bool>> {
         let name = self.extent.name();
         let piece = (bytes_max / PAGE_BYTES).max(1) * PAGE_BYTES;
@@ -240,16 +242,18 @@ impl Sweep {
         let mut is_direct = None;
         match backend.read_disk(&name, wanted.start as u64, &mut self.bytes[wanted.clone()]) {
             Ok(direct) => is_direct = Some(direct),
-            Err(error) if is_gone(&error) => return Err(error),
+            Err(error) if !is_medium(&error) => return Err(error),
             Err(_) => {
                 for start in wanted.step_by(PAGE_BYTES) {
                     let page = start..end.min(start + PAGE_BYTES);
                     let bytes = &mut self.bytes[page.clone()];
-                    if let Ok(direct) = backend.read_disk(&name, start as u64, bytes) {
-                        is_direct = Some(direct && is_direct != Some(false));
-                    } else {
-                        bytes.fill(0);
-                        self.unreadable.push(page);
+                    match backend.read_disk(&name, start as u64, bytes) {
+                        Ok(direct) => is_direct = Some(direct && is_direct != Some(false)),
+                        Err(error) if is_medium(&error) => {
+                            bytes.fill(0);
+                            self.unreadable.push(page);
+                        }
+                        Err(error) => return Err(error),
                     }
                 }
             }
@@ -295,9 +299,4 @@ pub(crate) fn is_header(identity: &Identity, extent: &Extent, bytes: &[u8]) -> b
             && header.number == extent.number
             && header.segment_bytes as usize == extent.bytes_len
     })
-}
-
-/// The file is not there any more, or is not as long as it was.
-fn is_gone(error: &io::Error) -> bool {
-    [io::ErrorKind::NotFound, io::ErrorKind::UnexpectedEof].contains(&error.kind())
 }

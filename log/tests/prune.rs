@@ -186,6 +186,8 @@ fn a_missing_beginning_without_a_whole_base_of_this_log_is_refused() {
     log.pruner.prune(2).unwrap();
 
     let (memory, _) = pruned();
+    let base = memory.file(BASE).unwrap();
+    let whole = all(&open_memory(&memory.process_kill()));
     let without = memory.process_kill();
     without.remove_file(BASE);
     let damaged = memory.process_kill();
@@ -202,6 +204,10 @@ fn a_missing_beginning_without_a_whole_base_of_this_log_is_refused() {
         assert_eq!(memory.file_names(), names);
         let found = verify(&DataFolder::in_memory(&memory)).unwrap();
         assert_eq!((found.row, found.faults), (Row::LostBeginning, faults));
+        // With a copy of it nothing is missing.
+        let memory = memory.process_kill();
+        memory.set_file(BASE, &base);
+        assert_eq!(all(&open_memory(&memory)), whole);
     }
 }
 

@@ -7,6 +7,7 @@ use quorate_log::{
     Broken, DataFolder, LogOffset, MemoryBackend, Mended, Opened, RecordRef, ScrubError, Scrubbed,
     open, verify,
 };
+use rustix::io::Errno;
 use support::{
     GENESIS, KIND, Random, SEGMENT_BYTES, TestFolder, append, config, open_memory, payload,
     payloads, sync, try_open,
@@ -213,6 +214,63 @@ fn one_go_searches_a_few_records_and_the_next_goes_on_with_others() {
     }
     assert_eq!(searched.iter().sum::<usize>(), lost.len(), "{searched:?}");
     assert!(searched.iter().all(|&count| count <= 8), "{searched:?}");
+}
+
+/// One segment of many small records, complete and synced.
+fn filled_finely(memory: &MemoryBackend, bytes: u32) -> (Opened, Vec<usize>) {
+    let mut config = config();
+    config.segment_bytes = bytes;
+    let mut log = open(&DataFolder::in_memory(memory), &config, GENESIS).expect("a log");
+    let mut starts = Vec::new();
+    loop {
+        let place = append(&mut log, &payload(starts.len() as u64, 60));
+        if place.offset.segment() > 0 {
+            sync(&mut log);
+            return (log, starts);
+        }
+        starts.push(place.offset.bytes() as usize);
+    }
+}
+
+/// Else each place that comes back costs a look over the whole segment, while nobody can stop it.
+#[test]
+fn scattered_places_cost_what_they_are_long_and_not_the_segment_each() {
+    const BYTES: usize = 512 * 1024;
+    let memory = MemoryBackend::new();
+    let (mut log, starts) = filled_finely(&memory, BYTES as u32);
+    let before = durable(&memory, 0);
+    let lost: Vec<_> = starts.iter().step_by(10).collect();
+    assert!(lost.len() > 300, "{}", lost.len());
+    lost.iter()
+        .for_each(|&&start| memory.rot(&name(0), start + 40, 1, false));
+    let mend = log.scrubber.mend(0).expect("a read").expect("a fault");
+    assert_eq!(mend.found(), lost.len() as u64);
+    assert!(mend.work_bytes() < 2 * BYTES, "{}", mend.work_bytes());
+    let mended = mend.finish().expect("a write");
+    assert_eq!(mended.repaired, lost.len() as u64);
+    assert_eq!(durable(&memory, 0), before);
+}
+
+/// Each such place costs half a millisecond, and there can be half a million of them.
+#[test]
+fn one_go_tries_so_many_headers_and_the_next_goes_on_with_others() {
+    let memory = MemoryBackend::new();
+    let (mut log, starts) = filled_finely(&memory, 240 * 1024);
+    // Two bytes of a header do not come back; the last one has lost one.
+    let (last, others) = starts.split_last().expect("many");
+    let lost: Vec<_> = others.iter().step_by(2).collect();
+    assert!((900..1000).contains(&lost.len()), "{}", lost.len());
+    lost.iter()
+        .for_each(|&&start| lose(&memory, 0, start + 8, 2));
+    lose(&memory, 0, last + 8, 1);
+    let mut left = || {
+        let mend = log.scrubber.mend(0).expect("a read").expect("a fault");
+        assert!(mend.work_bytes() < 300 << 20, "{}", mend.work_bytes());
+        mend.broken().len()
+    };
+    assert_eq!(left(), lost.len() + 1, "not reached");
+    assert_eq!(left(), lost.len());
+    assert_eq!(left(), lost.len() + 1, "from the beginning");
 }
 
 /// Row C: bytes of a stranger are taken if they are the ones that stood there, and no others.
@@ -483,6 +541,35 @@ fn a_page_that_the_disk_does_not_give_is_kept_until_all_of_its_segment_is_back()
 
 /// What memory holds may be whole where the disk is not: that it was asked is said, also when a
 /// page of the piece could not be read and the others were read one by one.
+/// A process that has no descriptor left for a moment has not lost its disk: what it was not given
+/// would be kept as lost, asked of peers, and an alarm.
+#[test]
+fn a_read_that_is_refused_for_want_of_something_is_no_damage() {
+    let errors = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::ACCESS];
+    for error in errors.map(Errno::raw_os_error) {
+        let memory = MemoryBackend::new();
+        let (mut log, _) = filled_by_pages(&memory);
+        let refused = |error: ScrubError| match error {
+            ScrubError::Io { source, .. } => source.raw_os_error(),
+            other => panic!("{other}"),
+        };
+        memory.refuse_disk_read_after(0, error);
+        let step = log.scrubber.step(1 << 20);
+        assert_eq!(step.map_err(refused), Err(Some(error)));
+        memory.refuse_disk_read_after(0, error);
+        let mend = log.scrubber.mend(0).map(|mend| mend.is_some());
+        assert_eq!(mend.map_err(refused), Err(Some(error)));
+        assert_eq!(pass(&mut log), [0; 0]);
+        // And beside a page that the disk has lost.
+        memory.make_unreadable(&name(0), 0..1);
+        memory.refuse_disk_read_after(2, error);
+        let step = log.scrubber.step(1 << 20);
+        assert_eq!(step.map_err(refused), Err(Some(error)));
+        pass(&mut log);
+        assert_eq!(pass(&mut log), [0]);
+    }
+}
+
 #[test]
 fn a_pass_that_memory_answered_says_so_page_by_page_too() {
     let memory = MemoryBackend::new();

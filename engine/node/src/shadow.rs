@@ -20,7 +20,7 @@ use quorate_consensus::wire;
 use quorate_log::{Fault, PruneError, ReadError, Reader, RecordRef};
 
 use crate::archive::Archived;
-use crate::begins::BeginsError;
+use crate::begins::{BeginsError, FirstState};
 use crate::drift;
 use crate::executor::{ExecuteError, Executor, FinalBlock};
 use crate::journal::{EntryError, FinalMark, JournalEntry, KIND_FINALIZED, KIND_PROOF, decode};
@@ -72,6 +72,18 @@ pub enum ShadowError {
     Begins(#[from] BeginsError),
 }
 
+impl ShadowError {
+    /// Whether it was the system that refused, of which what is asked again may be granted.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Folder(error)
+            | Self::Restore(error)
+            | Self::Begins(BeginsError::Snapshot(error)) => error.is_io(),
+            _ => false,
+        }
+    }
+}
+
 /// What one call did.
 #[derive(Debug)]
 pub enum Progress {
@@ -86,8 +98,8 @@ pub enum Progress {
     /// A snapshot was due and could not be taken. The next one may be.
     Failed(SnapshotError),
     /// The state does not come back from what the application writes of it, and there is no
-    /// snapshot of it; or the disk refused to give it back. Nor will there be one: this instance is
-    /// what came of it.
+    /// snapshot of it; or the disk refused to give it back, and there is none from before to go
+    /// back to. Nor will there be one: this instance is what came of it.
     Forgotten(SnapshotError),
 }
 
@@ -120,6 +132,11 @@ pub struct Shadow<S> {
     reader: Reader,
     /// Where it reads next.
     next: RecordRef,
+    /// The state that the chain begins with, if it goes on from another one.
+    first: Option<FirstState>,
+    /// The snapshot to begin with, and where its block's mark stands.
+    base: Option<(u64, RecordRef)>,
+    is_begun: bool,
     origin: Origin,
     folder: SnapshotFolder,
     policy: SnapshotPolicy,
@@ -147,34 +164,41 @@ pub struct Shadow<S> {
 }
 
 impl<S: StateMachine> Shadow<S> {
-    /// Begins at genesis, where `executor` stands, with the state that the chain begins with if it
-    /// goes on from another one; or with a snapshot: its height, and where its
+    /// Begins at genesis, where `executor` stands, or with a snapshot: its height, and where its
     /// block's mark stands.
     ///
     /// # Errors
     /// [`ShadowError::Restore`] when the snapshot is not what it was when the validator started.
     pub fn new(
-        mut executor: Executor<S>,
+        executor: Executor<S>,
         set: &ValidatorSet,
         policy: SnapshotPolicy,
         reader: Reader,
         base: Option<(u64, RecordRef)>,
     ) -> Result<Self, ShadowError> {
-        let folder = policy.folder.clone();
-        folder.clean().map_err(ShadowError::Folder)?;
-        let origin = Origin::of(set);
-        let mut next = reader.start();
-        if let Some((height, mark)) = base {
-            snapshot::restore(&mut executor, height, &origin, &folder)
-                .map_err(ShadowError::Restore)?;
-            next = mark;
-        }
-        Ok(Self {
+        let mut shadow = Self::unbegun(executor, set, policy, reader, base);
+        shadow.begin()?;
+        Ok(shadow)
+    }
+
+    /// The same before it has asked anything of the disk, so that it can be told to
+    /// [`begin`](Self::begin) again where that refuses.
+    pub(crate) fn unbegun(
+        executor: Executor<S>,
+        set: &ValidatorSet,
+        policy: SnapshotPolicy,
+        reader: Reader,
+        base: Option<(u64, RecordRef)>,
+    ) -> Self {
+        Self {
             executor,
+            next: reader.start(),
             reader,
-            next,
-            origin,
-            folder,
+            first: None,
+            base,
+            is_begun: false,
+            origin: Origin::of(set),
+            folder: policy.folder.clone(),
             schedule: SnapshotSchedule::new(policy.every_heights),
             policy,
             results: BlockResults::new(),
@@ -188,7 +212,55 @@ impl<S: StateMachine> Shadow<S> {
             fresh: None,
             is_spoilt: false,
             gives_way: false,
-        })
+        }
+    }
+
+    /// Begins with the state that the chain begins with, if it goes on from another one and there
+    /// is no snapshot to begin with.
+    #[must_use]
+    pub(crate) fn with_first_state(mut self, first: Option<FirstState>) -> Self {
+        self.first = first;
+        self
+    }
+
+    /// Goes where it begins, if it is not there. After an error that
+    /// [may pass](ShadowError::may_pass) it can be tried again: the state is restored whole.
+    ///
+    /// # Errors
+    /// [`ShadowError`] when the folder cannot be read, or the state not be restored.
+    pub(crate) fn begin(&mut self) -> Result<(), ShadowError> {
+        if self.is_begun {
+            return Ok(());
+        }
+        self.folder.clean().map_err(ShadowError::Folder)?;
+        if let Some((height, mark)) = self.base {
+            snapshot::restore(&mut self.executor, height, &self.origin, &self.folder)
+                .map_err(ShadowError::Restore)?;
+            self.next = mark;
+        } else if let Some(first) = &self.first {
+            first.restore(&mut self.executor)?;
+        }
+        self.is_begun = true;
+        Ok(())
+    }
+
+    /// To begin again, in another instance of the application, with the newest snapshot that was
+    /// taken here; false where there is no such thing. What this one is now is of no use.
+    fn go_back(&mut self) -> bool {
+        let app = self.fresh.as_ref().map(Fresh::make);
+        let (Some(&newest), Some(Ok(app))) = (self.marks.last(), app) else {
+            return false;
+        };
+        self.executor.replace_app(app);
+        self.base = Some(newest);
+        (self.is_begun, self.is_spoilt) = (false, false);
+        (self.proof, self.proof_ahead) = (None, None);
+        true
+    }
+
+    /// Whether it stands where it begins, or has gone on from there.
+    pub(crate) const fn is_begun(&self) -> bool {
+        self.is_begun
     }
 
     /// Lets old segments of the log go, for snapshots of this shadow.
@@ -255,6 +327,7 @@ impl<S: StateMachine> Shadow<S> {
     /// # Errors
     /// [`ShadowError`]: this instance must not be used further.
     pub fn advance(&mut self, records: usize) -> Result<Progress, ShadowError> {
+        self.begin()?;
         let mut iter = self.reader.iter_from(self.next);
         for _ in 0..records {
             if self.next.index >= self.reader.synced_index() {
@@ -349,7 +422,10 @@ impl<S: StateMachine> Shadow<S> {
                 }
                 Progress::Taken(statement_of(&manifest))
             }
-            Err(error) if self.is_spoilt => Progress::Forgotten(error),
+            // The disk, or something that was short, which may be otherwise the next time.
+            Err(error) if self.is_spoilt && !(error.is_io() && self.go_back()) => {
+                Progress::Forgotten(error)
+            }
             Err(error) => Progress::Failed(error),
         }
     }

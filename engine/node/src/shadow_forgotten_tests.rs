@@ -209,3 +209,43 @@ fn a_disk_that_refuses_a_read_within_the_trial_is_not_told_as_the_application() 
         }
     }
 }
+
+/// The instance that the snapshot was of is gone then, but not all that there is.
+#[test]
+fn a_disk_that_refuses_a_read_within_the_trial_costs_one_snapshot_where_there_is_an_older_one() {
+    let mut scene = Scene::new();
+    let disk = MemoryDisk::new(&scene.memory);
+    let mut shadow = scene.shadow(64, None);
+    shadow.folder = SnapshotFolder::in_memory(&disk);
+    shadow.policy.folder = shadow.folder.clone();
+    let shadow = shadow.afresh(Some(Fresh::new(|| Ok(Count::default()))));
+    scene.append_to(192);
+    scene.sync();
+    let mut work = scene.work(shadow);
+    let (mut inputs, mut now) = (Vec::new(), std::time::Instant::now());
+    work.metrics().height.set(127);
+    for _ in 0..10 {
+        work.turn(0, now, true, &mut inputs).unwrap();
+    }
+    assert_eq!(inputs.len(), 1);
+    // Read whole, and then not given back.
+    disk.set_reads_left(Some(1));
+    work.metrics().height.set(192);
+    for _ in 0..10 {
+        work.turn(0, now, true, &mut inputs).unwrap();
+    }
+    assert_eq!((inputs.len(), work.metrics().alarms.read()), (1, 1));
+    disk.set_reads_left(None);
+    now += std::time::Duration::from_secs(60);
+    for _ in 0..10 {
+        work.turn(0, now, true, &mut inputs).unwrap();
+    }
+    assert_eq!((inputs.len(), work.metrics().alarms.read()), (3, 1));
+    // As of an instance to which nothing has happened.
+    let expected = taken(&mut scene.shadow(64, None));
+    let states = inputs.into_iter().map(|input| match input {
+        quorate_consensus::input::Input::State(statement) => statement,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(states.collect::<Vec<_>>(), expected);
+}

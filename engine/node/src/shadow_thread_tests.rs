@@ -1,9 +1,11 @@
 //! What the shadow's thread is told, whatever else comes to it.
 
+use quorate_consensus::input::Input;
 use quorate_consensus::message::SnapshotPart;
 use quorate_consensus::types::ValidatorIndex;
 
 use super::*;
+use crate::snapshot::MemoryDisk;
 use crate::stages::scrub::ScrubSender;
 use crate::stages::shadow::{ShadowParts, ShadowSender, start};
 
@@ -65,7 +67,7 @@ fn what_peers_ask_takes_no_room_from_certificates_nor_from_the_word_of_another_s
     // All of it waits before the thread looks for the first time, and nothing comes after it.
     drop(sender);
     let folder = shadow.folder.clone();
-    let thread = start(parts, move || Ok(shadow)).unwrap();
+    let thread = start(parts, move || shadow).unwrap();
     assert_eq!(thread.join().unwrap(), None);
     assert!(folder.certificate(64).unwrap().is_some());
     assert_eq!(folder.heights().unwrap(), [64]);
@@ -89,7 +91,7 @@ fn of_more_certificates_than_there_is_room_for_the_newest_reach_the_thread() {
     sender.send_proven(&certificate(taken));
     drop(sender);
     let folder = shadow.folder.clone();
-    let thread = start(parts, move || Ok(shadow)).unwrap();
+    let thread = start(parts, move || shadow).unwrap();
     assert_eq!(thread.join().unwrap(), None);
     assert!(folder.certificate(64).unwrap().is_some());
 }
@@ -100,9 +102,72 @@ fn a_panic_of_the_second_instance_is_an_alarm() {
     let scene = Scene::new();
     let (_sender, parts) = parts(&scene);
     let metrics = Arc::clone(&parts.metrics);
-    let thread = start(parts, || -> Result<Shadow<Count>, _> {
-        panic!("as planted")
-    });
+    let thread = start(parts, || -> Shadow<Count> { panic!("as planted") });
     thread.unwrap().join().unwrap_err();
     assert_eq!(metrics.alarms.read(), 1);
+}
+
+/// A validator whose peers have pruned their logs: nothing but their snapshot helps it.
+#[test]
+fn joining_does_not_wait_for_a_shadow_that_cannot_begin() {
+    const FAR_NS: u64 = 60_000_000_000;
+    let mut scene = Scene::new();
+    scene.append_to(64);
+    scene.sync();
+    let asks = |inputs: &[Input]| {
+        let ask = |input: &Input| {
+            matches!(
+                input,
+                Input::Say {
+                    part: SnapshotPart::Ask,
+                    ..
+                }
+            )
+        };
+        inputs.iter().any(ask)
+    };
+    let executor = || Executor::new(Count::default(), 8, scene.set.genesis_time_ns());
+    let disk = MemoryDisk::new(&scene.memory);
+    let unbegun = |base| {
+        let policy = SnapshotPolicy {
+            folder: SnapshotFolder::in_memory(&disk),
+            every_heights: 64,
+            keep: 2,
+        };
+        Shadow::unbegun(executor(), &scene.set, policy, scene.reader.clone(), base)
+    };
+    // Of a system that is short of something.
+    disk.refuse_looks(1);
+    let mut work = scene.work(unbegun(None));
+    work.metrics().height_peers.set(scene.height + 1000);
+    let (mut inputs, mut now) = (Vec::new(), std::time::Instant::now());
+    for now_ns in [0, FAR_NS] {
+        work.turn(now_ns, now, true, &mut inputs).unwrap();
+    }
+    assert!(asks(&inputs));
+    assert_eq!(work.metrics().alarms.read(), 1);
+    inputs.clear();
+    now += std::time::Duration::from_nanos(FAR_NS);
+    work.turn(FAR_NS + 1, now, true, &mut inputs).unwrap();
+    let is_state = |input: &Input| matches!(input, Input::State(_));
+    assert!(inputs.iter().any(is_state), "{inputs:?}");
+    // Of a snapshot that is not what it was.
+    let mark = scene.reader.start();
+    let folder = SnapshotFolder::in_memory(&disk);
+    let manifest = folder.manifest(64).unwrap();
+    folder.remove(64).unwrap();
+    folder
+        .write(64)
+        .unwrap()
+        .finish(Manifest {
+            sections: Vec::new(),
+            ..manifest
+        })
+        .unwrap();
+    let mut work = scene.work(unbegun(Some((64, mark))));
+    work.metrics().height_peers.set(scene.height + 1000);
+    inputs.clear();
+    work.turn(0, now, true, &mut inputs).unwrap_err();
+    work.turn(FAR_NS, now, true, &mut inputs).unwrap();
+    assert!(asks(&inputs));
 }

@@ -34,6 +34,8 @@ pub const LOOK: Duration = Duration::from_millis(50);
 const REPAIR_MAX: Duration = Duration::from_secs(120);
 /// How often the scrubber is asked to look at a segment of which a record cannot be read.
 const HINT_PAUSE: Duration = Duration::from_secs(10);
+/// After the disk has refused what the shadow begins with, it is asked again.
+const BEGIN_PAUSE: Duration = Duration::from_secs(30);
 /// Records read at a stretch.
 const RECORDS_PER_STRETCH: usize = 256;
 
@@ -61,7 +63,7 @@ pub struct SnapshotParts<S> {
 }
 
 /// What a turn came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Worked {
     /// A snapshot of peers is whole, of this height: the validator is to stop in good order and to
     /// begin anew with it.
@@ -106,6 +108,10 @@ pub struct SnapshotWork<S> {
     shadow: Shadow<S>,
     exchange: Exchange,
     metrics: Arc<Metrics>,
+    /// When the shadow is to begin again, when it could not.
+    begin_at: Option<Instant>,
+    /// The shadow must not be used further.
+    is_ended: bool,
     prune_failed: bool,
     /// What the shadow waits for, when it cannot read on.
     damaged: Option<Damaged>,
@@ -141,6 +147,8 @@ impl<S: StateMachine> SnapshotWork<S> {
             shadow,
             exchange,
             metrics,
+            begin_at: None,
+            is_ended: false,
             prune_failed: false,
             damaged: None,
             reading_hint: Hint::default(),
@@ -189,7 +197,8 @@ impl<S: StateMachine> SnapshotWork<S> {
     /// `now_ns` counts from any beginning; `now` goes with it.
     ///
     /// # Errors
-    /// [`ShadowError`]: no snapshots are taken any more in this run. The validator can go on.
+    /// [`ShadowError`], once: no snapshots are taken any more in this run. The validator can go on,
+    /// and so do serving and joining with the turns that follow.
     pub fn turn(
         &mut self,
         now_ns: u64,
@@ -201,8 +210,10 @@ impl<S: StateMachine> SnapshotWork<S> {
         let (mut rest, mut look_at) = (None, Vec::new());
         if whole.is_none() {
             self.shadow.hold(self.exchange.held(now_ns));
-            if may_read {
-                rest = Some(self.read(now, inputs, &mut look_at)?);
+            if may_read && !self.is_ended {
+                let read = self.read(now, inputs, &mut look_at);
+                self.is_ended = read.is_err();
+                rest = Some(read?);
             }
         }
         Ok(Worked {
@@ -248,6 +259,9 @@ impl<S: StateMachine> SnapshotWork<S> {
         inputs: &mut Vec<Input>,
         look_at: &mut Vec<u32>,
     ) -> Result<Duration, ShadowError> {
+        if !self.begin(now)? {
+            return Ok(LOOK);
+        }
         let start = Instant::now();
         let pruned = self.prune(now, look_at);
         let height = self.metrics.height.read();
@@ -278,6 +292,10 @@ impl<S: StateMachine> SnapshotWork<S> {
             Progress::Failed(error) => {
                 self.metrics.alarms.add(1);
                 tracing::error!(%error, "a snapshot was not taken");
+                if !self.shadow.is_begun() {
+                    // It goes back to the one before: not without end at once.
+                    self.begin_at = Some(now + BEGIN_PAUSE);
+                }
                 LOOK
             }
             Progress::Forgotten(error) => {
@@ -286,6 +304,31 @@ impl<S: StateMachine> SnapshotWork<S> {
                 LOOK
             }
         })
+    }
+
+    /// Whether the shadow stands where it begins. A system that refuses that is asked again: what
+    /// was short may be there, and a disk may give what it has given before.
+    fn begin(&mut self, now: Instant) -> Result<bool, ShadowError> {
+        if self.begin_at.is_some_and(|due| now < due) {
+            return Ok(false);
+        }
+        match self.shadow.begin() {
+            Ok(()) => {
+                if self.begin_at.take().is_some() {
+                    tracing::info!("snapshots are taken again");
+                }
+                Ok(true)
+            }
+            Err(error) if error.may_pass() => {
+                if self.begin_at.is_none() {
+                    self.metrics.alarms.add(1);
+                    tracing::error!(%error, "no snapshots are taken for now");
+                }
+                self.begin_at = Some(now + BEGIN_PAUSE);
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The disk has lost what is to be read next. The scrubber brings such records back; one that

@@ -543,13 +543,10 @@ impl Beside {
             let archived = plan.archived;
             shadow::start(parts, move || {
                 let executor = Executor::new(app, sessions_max, set.genesis_time_ns());
-                let mut executor = executor.with_auth(Arc::new(auth));
-                if let Some(first) = first {
-                    first.restore(&mut executor)?;
-                }
-                let shadow = Shadow::new(executor, &set, policy, reader, base)?;
-                let shadow = shadow.with_pruning(pruning).behind(archived).giving_way();
-                Ok(shadow.afresh(fresh))
+                let executor = executor.with_auth(Arc::new(auth));
+                let shadow = Shadow::unbegun(executor, &set, policy, reader, base);
+                let shadow = shadow.with_first_state(first).with_pruning(pruning);
+                shadow.behind(archived).afresh(fresh).giving_way()
             })
         };
         let shadow = shadow.map(start).transpose()?;

@@ -42,11 +42,15 @@ impl Disk {
         }
     }
 
-    /// Makes a folder and those that it is in; one that is there is made. Its name is durable when
-    /// the folder that it is in is synced.
-    pub(super) fn make_folder(&self, folder: &Path) -> io::Result<()> {
+    /// Makes a folder and those that it is in; says whether it was not there. Its name is durable
+    /// when the folder that it is in is synced.
+    pub(super) fn make_folder(&self, folder: &Path) -> io::Result<bool> {
         match self {
-            Self::Real => fs::create_dir_all(folder),
+            Self::Real => match fs::create_dir(folder) {
+                Ok(()) => Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+                Err(_) => fs::create_dir_all(folder).map(|()| true),
+            },
             Self::Memory(disk) => disk.make_folder(folder),
         }
     }
@@ -120,6 +124,17 @@ impl OpenFile {
         match self {
             Self::Real(file) => file.metadata().map(|metadata| metadata.len()),
             Self::Memory(file) => Ok(file.bytes_len()),
+        }
+    }
+
+    /// Bytes that are left to this process in the file system that it is on, if there is a bound.
+    pub(super) fn free_bytes(&self) -> io::Result<Option<u64>> {
+        match self {
+            Self::Real(file) => {
+                let system = rustix::fs::fstatvfs(file)?;
+                Ok(Some(system.f_bavail.saturating_mul(system.f_frsize)))
+            }
+            Self::Memory(file) => Ok(file.free_bytes()),
         }
     }
 

@@ -8,6 +8,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::SnapshotError;
 use super::disk::{Disk, OpenFile};
@@ -49,6 +51,9 @@ fn height_of(name: &str) -> Option<(u64, bool)> {
 pub struct SnapshotFolder {
     pub(super) disk: Disk,
     path: PathBuf,
+    /// Whether the name of the folder was synced in this run: one that is there may be of a run
+    /// that ended before that.
+    is_named: Arc<AtomicBool>,
 }
 
 pub(super) fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> SnapshotError {
@@ -60,31 +65,40 @@ pub(super) fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error
     }
 }
 
-/// Makes a folder, durably: what is synced in it would go with its name. One that is there may be
-/// of a run that ended before that.
-pub(super) fn make(disk: &Disk, folder: &Path) -> Result<(), SnapshotError> {
-    let made = disk.make_folder(folder);
-    made.map_err(failed(folder, "make the folder"))?;
-    let parent = folder.parent().unwrap_or(folder);
-    let synced = disk.sync_folder(parent);
-    synced.map_err(failed(parent, "sync the folder"))
-}
-
 impl SnapshotFolder {
     /// The snapshots in a folder; it is made when the first one is written.
     #[must_use]
-    pub const fn new(path: PathBuf) -> Self {
-        let disk = Disk::Real;
-        Self { disk, path }
+    pub fn new(path: PathBuf) -> Self {
+        Self::on(Disk::Real, path)
     }
 
     /// The snapshots on a simulated disk, all in one folder of it.
     #[must_use]
     pub fn in_memory(disk: &MemoryDisk) -> Self {
+        Self::on(Disk::Memory(disk.clone()), PathBuf::from("snapshots"))
+    }
+
+    fn on(disk: Disk, path: PathBuf) -> Self {
         Self {
-            disk: Disk::Memory(disk.clone()),
-            path: PathBuf::from("snapshots"),
+            disk,
+            path,
+            is_named: Arc::default(),
         }
+    }
+
+    /// Makes the folder, durably: what is synced in it would go with its name. The folder above is
+    /// synced once: the log is in it too, and a sync waits there for what the log writes.
+    pub(super) fn make(&self) -> Result<(), SnapshotError> {
+        let made = self.disk.make_folder(&self.path);
+        let is_new = made.map_err(failed(&self.path, "make the folder"))?;
+        if is_new || !self.is_named.load(Ordering::Relaxed) {
+            self.is_named.store(false, Ordering::Relaxed);
+            let parent = self.path.parent().unwrap_or(&self.path);
+            let synced = self.disk.sync_folder(parent);
+            synced.map_err(failed(parent, "sync the folder"))?;
+            self.is_named.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Where it is.
@@ -113,7 +127,7 @@ impl SnapshotFolder {
     }
 
     /// Names of its files; none of a folder that is missing.
-    pub(super) fn names(&self) -> Result<Vec<String>, SnapshotError> {
+    pub(crate) fn names(&self) -> Result<Vec<String>, SnapshotError> {
         match self.disk.names(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             names => names.map_err(failed(&self.path, "read the folder")),
@@ -195,13 +209,12 @@ impl SnapshotFolder {
     }
 
     /// Replaces the newest certificate of a state. Its bytes are not synced: one that a loss of
-    /// power takes is followed by the next, and a sync would hold up the log on the same disk. The
-    /// folder above is, since the folder may have been made just now.
+    /// power takes is followed by the next, and a sync would hold up the log on the same disk.
     ///
     /// # Errors
     /// [`SnapshotError::Io`] when it cannot be written.
     pub fn put_attested(&self, bytes: &[u8]) -> Result<(), SnapshotError> {
-        make(&self.disk, &self.path)?;
+        self.make()?;
         self.replace(&self.path.join(ATTESTED), |file| {
             file.write_all_at(bytes, 0)
         })
@@ -302,7 +315,7 @@ impl SnapshotFolder {
     /// # Errors
     /// [`SnapshotError::Io`] when folder or file cannot be made.
     pub fn write(&self, height: u64) -> Result<SnapshotWriter, SnapshotError> {
-        make(&self.disk, &self.path)?;
+        self.make()?;
         let path = self.file(height, &format!("{DATA}{TEMPORARY}"));
         let file = self.disk.open_to_write(&path, true);
         let file = file.map_err(failed(&path, "make the data"))?;
@@ -353,7 +366,7 @@ impl SnapshotFolder {
 
     /// Removes what was not finished, as far as the disk lets it: the next start cleans up the
     /// rest.
-    fn discard(&self, path: &Path) {
+    pub(super) fn discard(&self, path: &Path) {
         match self.disk.remove(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(path = %path.display(), %error, "a file in the making stays");
@@ -396,7 +409,7 @@ impl SnapshotFolder {
     /// # Errors
     /// [`SnapshotError::Io`] when a file cannot be moved; one that is missing is moved.
     pub(crate) fn set_aside(&self, height: u64, to: &Path) -> Result<(), SnapshotError> {
-        make(&self.disk, to)?;
+        Self::on(self.disk.clone(), to.to_path_buf()).make()?;
         for ending in [MANIFEST, CERTIFICATE, DATA] {
             let path = self.file(height, ending);
             let name = path.file_name().unwrap_or_default();

@@ -6,11 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use quorate_log::{MemoryBackend, Unsynced};
+use rustix::io::Errno;
 
 /// What a disk writes of a large file at once or not at all: a page of the system's cache.
 const PAGE_BYTES: usize = 4096;
@@ -33,6 +35,12 @@ struct Names {
     bytes_max: Option<usize>,
     /// Reads of open files that are still to be had; as many as anybody likes when none.
     reads_left: Option<u32>,
+    /// Whether the next sync of a file fails.
+    fails_sync: bool,
+    /// Looks into a folder from now on that are refused.
+    looks_refused: u32,
+    /// Files that the disk does not give back.
+    unreadable: BTreeSet<PathBuf>,
 }
 
 /// Folders that were made.
@@ -46,6 +54,14 @@ struct Folders {
 struct Images {
     live: Vec<u8>,
     durable: Vec<u8>,
+    /// Pages that a sync failed to write. They read as they were written, and no later sync writes
+    /// them: the system takes them for written.
+    given_up: BTreeSet<usize>,
+}
+
+/// Numbers of the pages of which a stretch has bytes.
+fn pages_of(range: &Range<usize>) -> Range<usize> {
+    range.start / PAGE_BYTES..range.end.div_ceil(PAGE_BYTES)
 }
 
 /// An open file of one.
@@ -81,6 +97,22 @@ impl MemoryDisk {
         self.names.lock().reads_left = reads;
     }
 
+    /// The next sync of a file fails as that of a failing disk does: what it was to write is lost
+    /// with the power, whatever a later one says, and reads as it was written until then.
+    pub fn fail_next_sync(&self) {
+        self.names.lock().fails_sync = true;
+    }
+
+    /// From now on so many looks at the names in a folder are refused, for want of descriptors.
+    pub fn refuse_looks(&self, count: u32) {
+        self.names.lock().looks_refused = count;
+    }
+
+    /// The disk does not give a file back any more, until it is removed.
+    pub fn make_unreadable(&self, path: &Path) {
+        self.names.lock().unreadable.insert(path.to_path_buf());
+    }
+
     fn spend_read(&self) -> io::Result<()> {
         match &mut self.names.lock().reads_left {
             Some(0) => Err(io::Error::other("the disk does not read any more")),
@@ -94,13 +126,16 @@ impl MemoryDisk {
 
     /// How long a file may become that has `bytes_len` bytes now and asks for `wanted`.
     fn granted(&self, bytes_len: usize, wanted: usize) -> usize {
+        let room = self.room();
+        room.map_or(wanted, |room| wanted.min(bytes_len.saturating_add(room)))
+    }
+
+    /// Bytes that files may still grow by; as many as they like when none.
+    fn room(&self) -> Option<usize> {
         let names = self.names.lock();
-        let Some(bytes_max) = names.bytes_max else {
-            return wanted;
-        };
-        let used: usize = names.live.values().map(|file| file.lock().live.len()).sum();
-        let room = bytes_max.saturating_sub(used);
-        wanted.min(bytes_len.saturating_add(room))
+        let used = || names.live.values().map(|file| file.lock().live.len()).sum();
+        let room = |bytes_max: usize| bytes_max.saturating_sub(used());
+        names.bytes_max.map(room)
     }
 
     /// The disk as the death of the process alone leaves it: all that was stored is there, and
@@ -156,6 +191,7 @@ impl MemoryDisk {
                 let images = Images {
                     live: image.clone(),
                     durable: image,
+                    given_up: BTreeSet::new(),
                 };
                 files.insert(path.clone(), Arc::new(Mutex::new(images)));
             }
@@ -174,6 +210,9 @@ impl MemoryDisk {
             folders,
             bytes_max: None,
             reads_left: None,
+            fails_sync: false,
+            looks_refused: 0,
+            unreadable: BTreeSet::new(),
         };
         Self {
             power: power.clone(),
@@ -182,7 +221,11 @@ impl MemoryDisk {
     }
 
     pub(super) fn names(&self, folder: &Path) -> io::Result<Vec<String>> {
-        let names = self.names.lock();
+        let mut names = self.names.lock();
+        if let Some(left) = names.looks_refused.checked_sub(1) {
+            names.looks_refused = left;
+            return Err(Errno::MFILE.into());
+        }
         if !names.folders.live.contains(folder) {
             return Err(missing());
         }
@@ -192,11 +235,10 @@ impl MemoryDisk {
         Ok(here.filter_map(name).collect())
     }
 
-    pub(super) fn make_folder(&self, folder: &Path) -> io::Result<()> {
+    pub(super) fn make_folder(&self, folder: &Path) -> io::Result<bool> {
         self.power.spend_step()?;
         let made = folder.to_path_buf();
-        self.names.lock().folders.live.insert(made);
-        Ok(())
+        Ok(self.names.lock().folders.live.insert(made))
     }
 
     pub(super) fn sync_folder(&self, folder: &Path) -> io::Result<()> {
@@ -216,6 +258,9 @@ impl MemoryDisk {
 
     pub(super) fn read(&self, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
         let file = self.file(path)?;
+        if self.names.lock().unreadable.contains(path) {
+            return Err(Errno::IO.into());
+        }
         let images = file.lock();
         let most = usize::try_from(bytes_max).unwrap_or(usize::MAX);
         Ok(images.live[..images.live.len().min(most)].to_vec())
@@ -256,7 +301,9 @@ impl MemoryDisk {
             }
         };
         if is_new {
-            file.lock().live.clear();
+            let mut images = file.lock();
+            images.live.clear();
+            images.given_up.clear();
         }
         drop(names);
         Ok(self.handle(file))
@@ -272,7 +319,9 @@ impl MemoryDisk {
 
     pub(super) fn remove(&self, path: &Path) -> io::Result<()> {
         self.power.spend_step()?;
-        let removed = self.names.lock().live.remove(path);
+        let mut names = self.names.lock();
+        names.unreadable.remove(path);
+        let removed = names.live.remove(path);
         removed.map(drop).ok_or_else(missing)
     }
 }
@@ -292,7 +341,8 @@ fn after_power_cut(
         let bytes_len = page.len().min(live.len());
         let (page, live) = (&mut page[..bytes_len], &live[..bytes_len]);
         let offset = number * PAGE_BYTES;
-        if page != live && keep(Unsynced::Sector { name, offset }) {
+        let is_given_up = file.given_up.contains(&number);
+        if page != live && !is_given_up && keep(Unsynced::Sector { name, offset }) {
             page.copy_from_slice(live);
         }
     }
@@ -302,6 +352,10 @@ fn after_power_cut(
 impl MemoryHandle {
     pub(super) fn bytes_len(&self) -> u64 {
         self.file.lock().live.len() as u64
+    }
+
+    pub(super) fn free_bytes(&self) -> Option<u64> {
+        self.disk.room().map(|room| room as u64)
     }
 
     pub(super) fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
@@ -333,6 +387,8 @@ impl MemoryHandle {
                 file.live.resize(granted, 0);
             }
             file.live[start..granted].copy_from_slice(&bytes[..granted - start]);
+            let written = pages_of(&(start..granted));
+            file.given_up.retain(|page| !written.contains(page));
         }
         match granted < end {
             true => Err(io::ErrorKind::StorageFull.into()),
@@ -346,15 +402,34 @@ impl MemoryHandle {
         if self.granted(bytes_len) < bytes_len {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        self.file.lock().live.resize(bytes_len, 0);
+        let mut file = self.file.lock();
+        file.live.resize(bytes_len, 0);
+        let pages = bytes_len.div_ceil(PAGE_BYTES);
+        file.given_up.retain(|&page| page < pages);
         Ok(())
     }
 
     pub(super) fn sync_all(&self) -> io::Result<()> {
         self.disk.power.spend_step()?;
+        let fails = std::mem::take(&mut self.disk.names.lock().fails_sync);
         let mut file = self.file.lock();
-        let Images { live, durable } = &mut *file;
-        durable.clone_from(live);
+        let Images {
+            live,
+            durable,
+            given_up,
+        } = &mut *file;
+        durable.resize(live.len(), 0);
+        let pages = durable.chunks_mut(PAGE_BYTES).zip(live.chunks(PAGE_BYTES));
+        for (number, (durable, live)) in pages.enumerate() {
+            if fails && durable != live {
+                given_up.insert(number);
+            } else if !given_up.contains(&number) {
+                durable.copy_from_slice(live);
+            }
+        }
+        if fails {
+            return Err(Errno::IO.into());
+        }
         Ok(())
     }
 }

@@ -76,6 +76,29 @@ fn the_first_snapshot_of_a_disk_survives_with_the_folder_that_is_made_for_it() {
     after.verify(HEIGHT).unwrap();
 }
 
+/// A certificate comes once a second, and a sync of the folder of the log is in the log's way.
+#[test]
+fn the_folder_above_is_synced_by_each_run_once_and_when_the_folder_is_made_again() {
+    let power = MemoryBackend::new();
+    let disk = MemoryDisk::new(&power);
+    // Of a run that was killed before it had synced the name.
+    disk.make_folder(Path::new("snapshots")).unwrap();
+    let folder = SnapshotFolder::in_memory(&disk);
+    let steps_of = |folder: &SnapshotFolder| {
+        let before = power.steps_used();
+        folder.clone().put_attested(b"bytes").unwrap();
+        power.steps_used() - before
+    };
+    let first = steps_of(&folder);
+    folder.put_certificate(7, b"synced").unwrap();
+    let dark = disk.power_cut(&MemoryBackend::new(), |_| false);
+    let after = SnapshotFolder::in_memory(&dark);
+    assert_eq!(after.certificate(7).unwrap().unwrap(), b"synced");
+    assert_eq!([0, 1].map(|_| steps_of(&folder)), [first - 1; 2]);
+    disk.names.lock().folders.live.clear();
+    assert_eq!(steps_of(&folder), first);
+}
+
 #[test]
 fn a_name_that_was_removed_and_not_synced_may_come_back() {
     let machine = Machine::new();
@@ -122,6 +145,29 @@ fn each_page_that_was_not_synced_survives_by_itself() {
     let bytes = after.read(&path("data"), u64::MAX).unwrap();
     let expected = [[1; PAGE_BYTES], [2; PAGE_BYTES], [1; PAGE_BYTES]].concat();
     assert!(bytes == expected, "{} bytes", bytes.len());
+}
+
+#[test]
+fn what_a_failed_sync_did_not_write_is_lost_with_the_power_unless_it_is_written_again() {
+    let machine = Machine::new();
+    let file = machine.disk.open_to_write(&path("data"), true).unwrap();
+    machine.disk.sync_folder(Path::new("snapshots")).unwrap();
+    file.write_all_at(&[1; 3 * PAGE_BYTES], 0).unwrap();
+    machine.disk.fail_next_sync();
+    file.sync_all().unwrap_err();
+    file.write_all_at(&[2; PAGE_BYTES], PAGE_BYTES as u64)
+        .unwrap();
+    file.sync_all().unwrap();
+    let seen = [[1; PAGE_BYTES], [2; PAGE_BYTES], [1; PAGE_BYTES]].concat();
+    let read = |disk: &MemoryDisk| disk.read(&path("data"), u64::MAX).unwrap();
+    assert!(read(&machine.disk) == seen);
+    let power = MemoryBackend::new();
+    assert!(read(&machine.disk.process_kill(&power)) == seen);
+    let left = [[0; PAGE_BYTES], [2; PAGE_BYTES], [0; PAGE_BYTES]].concat();
+    for is_kept in [false, true] {
+        let after = machine.disk.power_cut(&power, |_| is_kept);
+        assert!(read(&after) == left, "{is_kept}");
+    }
 }
 
 #[test]

@@ -164,6 +164,17 @@ impl SnapshotError {
         remedy.map_or_else(|| self.to_string(), |remedy| format!("{self}; {remedy}"))
     }
 
+    /// Whether the system has refused, rather than given what is wrong.
+    pub(crate) const fn is_io(&self) -> bool {
+        matches!(self, Self::Io { .. })
+    }
+
+    /// Whether there is no room on the disk.
+    pub(crate) fn is_want_of_room(&self) -> bool {
+        let kinds = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        matches!(self, Self::Io { source, .. } if kinds.contains(&source.kind()))
+    }
+
     /// Whether what was written is not there any more, whoever reads it and whenever. A want of
     /// descriptors, memory or rights is none: it passes, or somebody has to correct it.
     pub(crate) fn is_damage(&self) -> bool {

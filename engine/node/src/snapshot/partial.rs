@@ -6,9 +6,11 @@
 use std::io;
 use std::path::PathBuf;
 
+use quorate_log::SEGMENT_BYTES_DEFAULT;
+
 use super::SnapshotError;
 use super::disk::OpenFile;
-use super::folder::{SnapshotFolder, failed, make};
+use super::folder::{SnapshotFolder, failed};
 use super::manifest::{CHUNK_BYTES, MANIFEST_BYTES_MAX, Manifest};
 
 const DATA: &str = "joining.data";
@@ -16,6 +18,10 @@ const MANIFEST: &str = "joining.manifest";
 const CERTIFICATE: &str = "joining.certificate";
 /// What is read of a manifest or certificate: more than either may have.
 const FILE_BYTES_MAX: u64 = MANIFEST_BYTES_MAX as u64 + 33;
+
+/// What the log needs of the same disk first: no snapshot begins to be fetched that leaves it less,
+/// four segments of the usual length, and none goes on below half of that.
+const RESERVE_BYTES: u64 = 4 * SEGMENT_BYTES_DEFAULT as u64;
 
 /// A snapshot that is being fetched.
 #[derive(Debug)]
@@ -61,18 +67,33 @@ impl PartialSnapshot {
     /// Stores a chunk, or says that it is not the one that the manifest names.
     ///
     /// # Errors
-    /// [`SnapshotError::Io`] when the disk refuses.
+    /// [`SnapshotError::Io`] when the disk refuses, or would have too little left for the log.
     pub fn put(&mut self, chunk: u32, bytes: &[u8]) -> Result<bool, SnapshotError> {
         // Before a byte of it is stored.
         if !self.manifest.is_chunk(chunk, bytes) {
             return Ok(false);
         }
+        self.check_room(bytes.len() as u64 + RESERVE_BYTES / 2)?;
         let start = u64::from(chunk) * u64::from(CHUNK_BYTES);
         self.file
             .write_all_at(bytes, start)
             .map_err(failed(&self.path, "write a chunk"))?;
         self.note(chunk);
         Ok(true)
+    }
+
+    /// An error if less than so much is left on the disk.
+    fn check_room(&self, needed: u64) -> Result<(), SnapshotError> {
+        let free = self.file.free_bytes();
+        let free = free.map_err(failed(&self.path, "look at the room for the data"))?;
+        match free.filter(|&free| free < needed) {
+            None => Ok(()),
+            Some(free) => {
+                let what = format!("{free} bytes are free of {needed} that it and the log need");
+                let full = io::Error::new(io::ErrorKind::StorageFull, what);
+                Err(failed(&self.path, "fetch the data")(full))
+            }
+        }
     }
 
     fn note(&mut self, chunk: u32) {
@@ -99,15 +120,20 @@ impl SnapshotFolder {
     /// Begins to fetch a snapshot; what was fetched of another one goes.
     ///
     /// # Errors
-    /// [`SnapshotError::Io`] when the disk refuses.
+    /// [`SnapshotError::Io`] when the disk refuses, or has not room for it and for the log.
     pub fn begin(
         &self,
         manifest: Manifest,
         certificate: &[u8],
     ) -> Result<PartialSnapshot, SnapshotError> {
         self.forget()?;
-        make(&self.disk, self.path())?;
+        self.make()?;
         let partial = self.partial(manifest, true)?;
+        let needed = partial.manifest.data_bytes().saturating_add(RESERVE_BYTES);
+        if let Err(error) = partial.check_room(needed) {
+            self.discard(&partial.path);
+            return Err(error);
+        }
         self.put(&self.path().join(CERTIFICATE), certificate)?;
         self.put(&self.path().join(MANIFEST), &partial.manifest.seal())?;
         Ok(partial)
@@ -131,11 +157,20 @@ impl SnapshotFolder {
     /// looked at.
     ///
     /// # Errors
-    /// [`SnapshotError::Io`] when the disk refuses. Damaged files count as none.
+    /// [`SnapshotError::Io`] when the disk refuses. Damaged files count as none, and what the disk
+    /// does not give back goes: it would be in the way of every later attempt.
     pub fn resume(&self) -> Result<Option<(PartialSnapshot, Vec<u8>)>, SnapshotError> {
-        let manifest = self.read_joining(MANIFEST)?;
-        let (Some(manifest), Some(certificate)) = (manifest, self.read_joining(CERTIFICATE)?)
-        else {
+        let read = |name| self.read_joining(name);
+        let read = read(MANIFEST).and_then(|manifest| Ok((manifest, read(CERTIFICATE)?)));
+        let read = match read {
+            Err(error) if error.is_damage() => {
+                tracing::warn!(%error, "what was fetched of a snapshot is fetched again");
+                self.forget()?;
+                return Ok(None);
+            }
+            read => read?,
+        };
+        let (Some(manifest), Some(certificate)) = read else {
             return Ok(None);
         };
         let Ok(manifest) = Manifest::unseal(&manifest) else {
@@ -159,14 +194,19 @@ impl SnapshotFolder {
     ///
     /// # Errors
     /// [`SnapshotError::Io`] when the disk refuses. What was fetched is as it was then, so that
-    /// [`resume`](Self::resume) finds every chunk.
+    /// [`resume`](Self::resume) finds every chunk; but for data that the disk has failed to sync,
+    /// of which none is there any more.
     pub fn finish(&self, whole: PartialSnapshot, certificate: &[u8]) -> Result<(), SnapshotError> {
         let height = whole.manifest.height();
-        whole
-            .file
-            .set_len(whole.manifest.data_bytes())
-            .and_then(|()| whole.file.sync_all())
-            .map_err(failed(&whole.path, "sync the data"))?;
+        let path = &whole.path;
+        let resized = whole.file.set_len(whole.manifest.data_bytes());
+        resized.map_err(failed(path, "set the length of the data"))?;
+        if let Err(error) = whole.file.sync_all() {
+            // What was not written reads as if it were, and the next sync of the same file would
+            // say that it is.
+            self.discard(path);
+            return Err(failed(path, "sync the data")(error));
+        }
         let placed = self
             .put_certificate(height, certificate)
             .and_then(|()| self.put_fetched(&whole.manifest))

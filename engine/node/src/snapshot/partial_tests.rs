@@ -1,9 +1,10 @@
-//! A disk that is full when a fetched snapshot is to become one of the folder.
+//! A disk that is full, or fails, when a fetched snapshot is to become one of the folder.
 
 use quorate_consensus::types::BlockId;
 use quorate_log::MemoryBackend;
 
 use super::*;
+use crate::refused::Refused;
 use crate::snapshot::{MemoryDisk, SectionEntry};
 use crate::testing::{final_block, sample_genesis};
 
@@ -69,6 +70,48 @@ fn a_fetched_snapshot_that_finds_no_room_for_its_notes_is_not_fetched_again() {
     assert_eq!(folder.certificate(HEIGHT).unwrap().unwrap(), certificate);
     assert!(folder.is_fetched(&manifest).unwrap());
     assert_eq!(names().len(), 4);
+}
+
+/// What a failed sync did not write stays in memory as if it had been, for who reads it and for the
+/// next sync. It is held against the disk alone, by a loss of power.
+#[test]
+fn data_that_a_disk_has_failed_to_sync_is_not_believed_to_be_on_it() {
+    let (manifest, certificate) = (manifest(), vec![8; CERTIFICATE_BYTES]);
+    let disk = MemoryDisk::new(&MemoryBackend::new());
+    let folder = SnapshotFolder::in_memory(&disk);
+    let mut partial = folder.begin(manifest.clone(), &certificate).unwrap();
+    (0..2).for_each(|number| assert!(partial.put(number, &chunk(number)).unwrap()));
+    disk.fail_next_sync();
+    let refused = folder.finish(partial, &certificate);
+    assert!(
+        matches!(&refused, Err(SnapshotError::Io { source, .. })
+            if Refused::of(source) == Refused::Disk),
+        "{refused:?}"
+    );
+    assert!(folder.heights().unwrap().is_empty());
+    let (mut partial, beside) = folder.resume().unwrap().expect("its manifest");
+    assert_eq!((partial.progress(), &beside), ((0, 2), &certificate));
+    (0..2).for_each(|number| assert!(partial.put(number, &chunk(number)).unwrap()));
+    folder.finish(partial, &certificate).unwrap();
+    let dark = disk.power_cut(&MemoryBackend::new(), |_| false);
+    let after = SnapshotFolder::in_memory(&dark);
+    assert_eq!(after.verify(HEIGHT).unwrap(), manifest);
+}
+
+/// Else each attempt would fail where the one before did, for good.
+#[test]
+fn what_the_disk_does_not_give_back_of_a_fetched_snapshot_is_fetched_again() {
+    for name in [MANIFEST, CERTIFICATE] {
+        let disk = MemoryDisk::new(&MemoryBackend::new());
+        let folder = SnapshotFolder::in_memory(&disk);
+        let mut partial = folder.begin(manifest(), b"certificate").unwrap();
+        assert!(partial.put(0, &chunk(0)).unwrap());
+        disk.make_unreadable(&folder.path().join(name));
+        assert!(folder.resume().unwrap().is_none(), "{name}");
+        assert!(folder.names().unwrap().is_empty(), "{name}");
+        folder.begin(manifest(), b"certificate").unwrap();
+        assert!(folder.resume().unwrap().is_some(), "{name}");
+    }
 }
 
 /// What is done up to a certain step of making it one of the folder, and then the process dies.

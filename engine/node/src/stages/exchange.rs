@@ -23,8 +23,8 @@ use crate::roots::ROOT_HEIGHTS;
 use crate::serving::Serving;
 use crate::snapshot::{SnapshotError, SnapshotFolder};
 
-/// Nothing has become final here for so long, while peers are ahead: the log they have does not
-/// reach down to here.
+/// Nothing has become final here for so long, while peers were ahead by a snapshot or more: the log
+/// they have does not reach down to here.
 const STALL_NS: u64 = 5_000_000_000;
 /// The same where peers are ahead by less than lies between two snapshots: they may have pruned up
 /// to one in between, and without load nothing more comes that would tell. Until then it is far
@@ -34,6 +34,8 @@ const STUCK_NS: u64 = 12 * STALL_NS;
 const SERVE_PAUSE_NS: u64 = 20_000_000;
 /// After the disk has refused, joining is tried again.
 const RETRY_NS: u64 = 30_000_000_000;
+/// After it had no room: somebody has to make some.
+const ROOM_RETRY_NS: u64 = 10 * RETRY_NS;
 /// A turn is due at latest after this while something is being fetched or served.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -91,8 +93,12 @@ pub(crate) struct Exchange {
     joiner: Option<Joiner>,
     /// Whether nothing is left of a download that is not worth it any more.
     is_clean: bool,
-    /// The own height, and since when it has been that.
-    height: (u64, u64),
+    /// The own height.
+    height: u64,
+    /// Since when it has stood while peers were ahead, by whatever and by a snapshot. A validator
+    /// that was cut off, or that nobody sent a command, has stood for long before it sees them so.
+    ahead_since: Option<u64>,
+    far_since: Option<u64>,
     join_ns: u64,
     /// The own height when peers had first said theirs in this run.
     began: Option<u64>,
@@ -107,7 +113,9 @@ impl Exchange {
             serve_ns: 0,
             joiner: None,
             is_clean: false,
-            height: (0, 0),
+            height: 0,
+            ahead_since: None,
+            far_since: None,
             join_ns: 0,
             began: None,
             parts,
@@ -156,10 +164,8 @@ impl Exchange {
         self.decide(now_ns);
         let outcome = self.join(now_ns, answers, inputs);
         let whole = outcome.unwrap_or_else(|error| {
-            self.parts.metrics.alarms.add(1);
             tracing::error!(%error, "joining stops for now: the disk refuses");
-            self.joiner = None;
-            self.join_ns = now_ns.saturating_add(RETRY_NS);
+            self.pause_joining(&error, now_ns);
             None
         });
         if whole.is_some() {
@@ -204,12 +210,23 @@ impl Exchange {
         // Told after the own one: where it is known, that is too.
         let peers = self.parts.metrics.height_peers.read();
         let height = self.parts.metrics.height.read();
-        if self.height.0 != height {
-            self.height = (height, now_ns);
+        let was_far = self.far_since.is_some();
+        if std::mem::replace(&mut self.height, height) != height {
+            (self.ahead_since, self.far_since) = (None, None);
         }
-        let stood_ns = now_ns.saturating_sub(self.height.1);
-        let is_stuck = peers > height && stood_ns >= STUCK_NS;
-        let is_behind = is_stuck || peers >= height.saturating_add(ROOT_HEIGHTS);
+        let since = |since: Option<u64>, is_so: bool| is_so.then(|| since.unwrap_or(now_ns));
+        self.ahead_since = since(self.ahead_since, peers > height);
+        self.far_since = since(self.far_since, peers >= height.saturating_add(ROOT_HEIGHTS));
+        // Peers that a validator that was cut off hears again: it has waited for nobody yet.
+        if !was_far && self.far_since.is_some() && self.progress().height == 0 {
+            self.joiner = None;
+            self.ahead_since = self.far_since;
+        }
+        let has_stood = |since: Option<u64>, wait_ns: u64| {
+            since.is_some_and(|since| now_ns.saturating_sub(since) >= wait_ns)
+        };
+        let is_stuck = has_stood(self.ahead_since, STUCK_NS);
+        let is_behind = is_stuck || self.far_since.is_some();
         if !is_behind && peers > 0 {
             self.joiner = None;
             // The first that speak after a start may be far behind the others, or lie: what was
@@ -218,7 +235,8 @@ impl Exchange {
                 self.forget();
             }
         }
-        if self.joiner.is_some() || !is_behind || stood_ns < STALL_NS || now_ns < self.join_ns {
+        let is_due = is_stuck || has_stood(self.far_since, STALL_NS);
+        if self.joiner.is_some() || !is_due || now_ns < self.join_ns {
             return;
         }
         tracing::warn!(
@@ -233,11 +251,25 @@ impl Exchange {
                 self.is_clean = false;
             }
             Err(error) => {
-                self.parts.metrics.alarms.add(1);
                 tracing::error!(%error, "joining does not begin: the disk refuses");
-                self.join_ns = now_ns.saturating_add(RETRY_NS);
+                self.pause_joining(&error, now_ns);
             }
         }
+    }
+
+    /// The disk has refused. Where it has no room, what was fetched goes: the log needs it, without
+    /// which there is no vote.
+    fn pause_joining(&mut self, error: &SnapshotError, now_ns: u64) {
+        self.parts.metrics.alarms.add(1);
+        self.joiner = None;
+        let pause_ns = if error.is_want_of_room() {
+            self.is_clean = false;
+            self.forget();
+            ROOM_RETRY_NS
+        } else {
+            RETRY_NS
+        };
+        self.join_ns = now_ns.saturating_add(pause_ns);
     }
 
     /// The own log goes on: what was fetched, in this run or an earlier one, is of no use.
@@ -272,7 +304,7 @@ impl Exchange {
             }
         }
         let mut said = Vec::new();
-        let whole = joiner.turn(now_ns, self.height.0 + 1, &mut said)?;
+        let whole = joiner.turn(now_ns, self.height + 1, &mut said)?;
         let say = |(to, part)| Input::Say { to, part };
         inputs.extend(said.into_iter().map(say));
         if let Some(height) = whole {

@@ -1,9 +1,15 @@
 //! When joining begins, how fast peers are served, and what a mailbox takes.
 
-use quorate_consensus::types::Height;
+use quorate_consensus::attestation::StateCertificate;
+use quorate_consensus::signing;
+use quorate_consensus::types::{BlockId, Height};
+use quorate_consensus::wire;
+use quorate_log::MemoryBackend;
 
 use super::*;
-use crate::testing::{TemporaryFolder, sample_genesis};
+use crate::shadow::statement_of;
+use crate::snapshot::{CHUNK_BYTES, Manifest, MemoryDisk, SectionEntry};
+use crate::testing::{TemporaryFolder, final_block, sample_genesis};
 
 struct Scene {
     exchange: Exchange,
@@ -14,11 +20,16 @@ struct Scene {
 
 fn scene() -> Scene {
     let temporary = TemporaryFolder::new("exchange");
+    let folder = SnapshotFolder::new(temporary.path().join("snapshots"));
+    scene_over(folder, temporary)
+}
+
+fn scene_over(folder: SnapshotFolder, temporary: TemporaryFolder) -> Scene {
     let (mailbox, metrics) = (Arc::<Mailbox>::default(), Arc::<Metrics>::default());
     let exchange = Exchange::new(ExchangeParts {
         set: Arc::clone(sample_genesis(4).0.validator_set()),
         own: ValidatorIndex::new(3),
-        folder: SnapshotFolder::new(temporary.path().join("snapshots")),
+        folder,
         mailbox: Arc::clone(&mailbox),
         metrics: Arc::clone(&metrics),
     });
@@ -112,6 +123,117 @@ fn joining_begins_late_when_peers_are_a_little_ahead_and_ends_when_the_log_goes_
     scene.metrics.height.set(121);
     scene.turn(30 * STUCK_NS);
     assert!(!scene.asks(40 * STUCK_NS));
+}
+
+#[test]
+fn a_validator_that_was_cut_off_waits_for_its_log_from_when_it_hears_its_peers() {
+    let mut scene = scene();
+    let reaches = |scene: &mut Scene, own: u64, peers: u64| {
+        scene.metrics.height.set(own);
+        scene.metrics.height_peers.set(peers);
+    };
+    reaches(&mut scene, 100, 100);
+    assert!(!scene.asks(0));
+    // Cut off level with the others, or in a chain to which nobody has sent anything.
+    reaches(&mut scene, 100, 1000);
+    assert!(!scene.asks(10 * STALL_NS));
+    assert!(!scene.asks(11 * STALL_NS - 1));
+    assert!(scene.asks(11 * STALL_NS));
+    // The log came after all. Cut off one behind the others, so that it asks them in vain.
+    reaches(&mut scene, 1000, 1001);
+    let begun_ns = 20 * STALL_NS;
+    assert!(!scene.asks(begun_ns));
+    assert!(scene.asks(begun_ns + STUCK_NS));
+    reaches(&mut scene, 1000, 2000);
+    let heard_ns = begun_ns + 3 * STUCK_NS;
+    assert!(!scene.asks(heard_ns));
+    assert!(!scene.asks(heard_ns + STALL_NS - 1));
+    // Blocks come.
+    reaches(&mut scene, 1500, 2000);
+    assert!(!scene.asks(heard_ns + STALL_NS));
+    assert!(!scene.asks(heard_ns + 2 * STALL_NS - 1));
+    assert!(scene.asks(heard_ns + 2 * STALL_NS));
+}
+
+/// A snapshot of two chunks that validator 0 has and vouches for with validator 1.
+fn snapshot_of_a_peer(height: u64) -> SnapshotFolder {
+    let (genesis, keys) = sample_genesis(4);
+    let set = genesis.validator_set();
+    let folder = SnapshotFolder::in_memory(&MemoryDisk::new(&MemoryBackend::new()));
+    let mut writer = folder.write(height).unwrap();
+    let text = vec![7; CHUNK_BYTES as usize + 9];
+    writer.push(&text).unwrap();
+    let manifest = Manifest {
+        genesis_hash: *set.genesis_hash(),
+        header: final_block(set, height, BlockId::new([3; 32]), &[]).header,
+        sections: vec![SectionEntry {
+            name: "text".to_owned(),
+            root: [5; 32],
+            bytes: text.len() as u64,
+        }],
+        chunks: Vec::new(),
+    };
+    let statement = statement_of(&writer.finish(manifest).unwrap());
+    let sign = |number: u16| {
+        let signer = ValidatorIndex::new(number);
+        let mut message = Vec::new();
+        signing::state_message(set, signer, &statement, &mut message);
+        (signer, keys[signer.place()].sign(&message))
+    };
+    let signatures = [0, 1].map(sign).to_vec();
+    let certificate = StateCertificate {
+        statement,
+        signatures,
+    };
+    let mut bytes = Vec::new();
+    wire::encode_state_certificate(&certificate, &mut bytes);
+    folder.put_certificate(height, &bytes).unwrap();
+    folder
+}
+
+/// The log is on the same disk, and without it there is no vote.
+#[test]
+fn a_download_that_finds_no_room_gives_back_what_it_has_and_does_not_come_again_at_once() {
+    let disk = MemoryDisk::new(&MemoryBackend::new());
+    let folder = SnapshotFolder::in_memory(&disk);
+    let mut scene = scene_over(folder.clone(), TemporaryFolder::new("exchange"));
+    let mut peer = Serving::new(snapshot_of_a_peer(1024));
+    scene.metrics.height.set(100);
+    scene.metrics.height_peers.set(2000);
+    scene.turn(0);
+    let mut now_ns = STALL_NS;
+    // Turns until so many chunks are here, or joining has stopped.
+    let mut fetch = |scene: &mut Scene, now_ns: &mut u64, chunks: u64| {
+        for _ in 0..50 {
+            for (_, part) in scene.turn(*now_ns) {
+                let answer = peer.answer(*now_ns, ValidatorIndex::new(3), &part);
+                let from = ValidatorIndex::new(0);
+                answer.map(|answer| scene.mailbox.put(from, answer));
+            }
+            *now_ns += STALL_NS / 10;
+            let progress = scene.exchange.progress();
+            if scene.exchange.joiner.is_none() || progress.height > 0 && progress.chunks == chunks {
+                return progress.chunks;
+            }
+        }
+        panic!("nothing comes: {:?}", scene.exchange.joiner);
+    };
+    // Nothing is begun that would leave the log too little.
+    disk.set_bytes_max(Some(CHUNK_BYTES as usize));
+    fetch(&mut scene, &mut now_ns, 1);
+    assert!(scene.exchange.joiner.is_none());
+    assert_eq!(folder.names().unwrap(), Vec::<String>::new());
+    assert!(!scene.asks(now_ns + ROOM_RETRY_NS - STALL_NS));
+    now_ns += ROOM_RETRY_NS;
+    // And what was begun while there was room goes when others have taken it.
+    disk.set_bytes_max(None);
+    assert_eq!(fetch(&mut scene, &mut now_ns, 1), 1);
+    assert_eq!(folder.names().unwrap().len(), 3);
+    disk.set_bytes_max(Some(2 * CHUNK_BYTES as usize));
+    fetch(&mut scene, &mut now_ns, 2);
+    assert!(scene.exchange.joiner.is_none());
+    assert_eq!(folder.names().unwrap(), Vec::<String>::new());
+    assert_eq!(scene.metrics.alarms.read(), 2);
 }
 
 #[test]

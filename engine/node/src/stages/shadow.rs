@@ -10,9 +10,9 @@ use super::older::EventMail;
 use super::scrub::{ScrubSender, ToScrub};
 use crate::metrics::Metrics;
 use crate::parked::{Receiver, Sender, bounded};
-use crate::shadow::Shadow;
+use crate::shadow::{Shadow, ShadowError};
 use crate::snapshot::SnapshotFolder;
-use crate::snapshot_work::{LOOK, SnapshotWork};
+use crate::snapshot_work::{LOOK, SnapshotWork, Worked};
 use crate::state_machine::StateMachine;
 use crossbeam::channel::RecvTimeoutError;
 use parking_lot::Mutex;
@@ -189,24 +189,27 @@ pub(crate) struct ShadowParts {
     pub(crate) halt: super::dedicated::Halt,
 }
 
-/// Starts the thread. The shadow is made on it, since that may be to restore a snapshot. Its end
+/// Starts the thread, which begins the shadow, since that may be to restore a snapshot. Its end
 /// tells the height of a snapshot of peers with which the node is to begin anew, if there is one.
 pub(crate) fn start<S: StateMachine>(
     parts: ShadowParts,
-    make: impl FnOnce() -> Result<Shadow<S>, crate::shadow::ShadowError> + Send + 'static,
+    make: impl FnOnce() -> Shadow<S> + Send + 'static,
 ) -> std::io::Result<JoinHandle<Option<u64>>> {
     std::thread::Builder::new()
         .name("quorate-shadow".to_owned())
         .spawn(move || {
             let metrics = Arc::clone(&parts.metrics);
             let _unwinding = Unwinding(Arc::clone(&metrics));
-            let ended = make().and_then(|shadow| run(parts, shadow));
-            ended.unwrap_or_else(|error| {
-                metrics.alarms.add(1);
-                tracing::error!(%error, "no snapshots are taken any more in this run");
+            run(parts, make()).unwrap_or_else(|error| {
+                tell_ended(&metrics, &error);
                 None
             })
         })
+}
+
+fn tell_ended(metrics: &Metrics, error: &ShadowError) {
+    metrics.alarms.add(1);
+    tracing::error!(%error, "no snapshots are taken any more in this run");
 }
 
 /// Where a panic does not abort, it ends this thread alone, and nobody waits for that.
@@ -223,10 +226,7 @@ impl Drop for Unwinding {
     }
 }
 
-fn run<S: StateMachine>(
-    parts: ShadowParts,
-    shadow: Shadow<S>,
-) -> Result<Option<u64>, crate::shadow::ShadowError> {
+fn run<S: StateMachine>(parts: ShadowParts, shadow: Shadow<S>) -> Result<Option<u64>, ShadowError> {
     let ShadowParts {
         asks,
         folder,
@@ -257,7 +257,12 @@ fn run<S: StateMachine>(
             let mut inputs = Vec::new();
             let now = Instant::now();
             let now_ns = nanoseconds(now.saturating_duration_since(begun));
-            let worked = work.turn(now_ns, now, now >= rests_until, &mut inputs)?;
+            let worked = work.turn(now_ns, now, now >= rests_until, &mut inputs);
+            // Peers are served all the same, and joined by.
+            let worked = worked.unwrap_or_else(|error| {
+                tell_ended(&metrics, &error);
+                Worked::default()
+            });
             for segment in worked.look_at {
                 scrub.send(ToScrub::LookAt(segment));
             }

@@ -11,7 +11,7 @@ use quorate::genesis::Genesis;
 use quorate::journal::{FinalMark, JournalEntry, decode};
 use quorate_consensus::certificate::Certificate;
 use quorate_consensus::header::Header;
-use quorate_consensus::types::{BlockId, Point, ValidatorIndex};
+use quorate_consensus::types::{BlockId, Point, ValidatorIndex, Window};
 use quorate_consensus::validators::ValidatorSet;
 use quorate_consensus::verify::{
     Claim, Fact, SignatureCheck, SignatureItem, check_claims, judge, single,
@@ -86,8 +86,10 @@ pub(crate) fn read_with(
 
 struct Reading {
     chain: Chain,
-    /// Every body by its place: the block's name.
-    bodies: BTreeMap<LogOffset, BlockId>,
+    /// Bodies that a mark may still name, by their place: the block's name and window.
+    bodies: BTreeMap<LogOffset, (BlockId, Window)>,
+    /// Of the newest mark.
+    window: Window,
     /// Blocks that good proofs name.
     proven: Vec<(Point, LogOffset)>,
     /// Where the log begins.
@@ -130,6 +132,7 @@ impl Reading {
         Self {
             chain,
             bodies: BTreeMap::new(),
+            window: Window::ZERO,
             proven: Vec::new(),
             start: found.start,
         }
@@ -173,7 +176,7 @@ impl Reading {
         let is_whole = payload.len() == header.payload_bytes as usize
             && blake3::hash(payload) == header.payload_hash;
         if is_whole {
-            self.bodies.insert(place, header.id());
+            self.bodies.insert(place, (header.id(), header.window));
         } else {
             let what = "payload is not the one that the header names".to_owned();
             self.find(place, height, Trouble::Faulty, what);
@@ -197,7 +200,17 @@ impl Reading {
     fn take_mark(&mut self, place: LogOffset, mark: &FinalMark) {
         let (id, height) = (mark.header.id(), mark.header.height.number());
         let body_at = mark.block.offset;
-        let body = (self.bodies.get(&body_at) == Some(&id)).then_some(body_at);
+        let found = self.bodies.get(&body_at).map(|&(found, _)| found);
+        // A mark that is told again names what it named before.
+        let told = self.chain.blocks.get(&height);
+        let told = told.filter(|told| told.body == Some(body_at));
+        let found = found.or_else(|| told.map(|told| told.id));
+        let body = (found == Some(id)).then_some(body_at);
+        // No block of an earlier window becomes final any more.
+        let window = mark.header.window;
+        if std::mem::replace(&mut self.window, window) != window {
+            self.bodies.retain(|_, (_, of)| *of >= window);
+        }
         // Its mark may stand in a kept segment, and the body in a pruned one.
         if body.is_none() && body_at >= self.start.offset {
             let what = "finalized block has no whole body in the log".to_owned();

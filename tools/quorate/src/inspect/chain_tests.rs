@@ -377,3 +377,45 @@ fn chains_that_differ_at_one_height_are_told_with_that_height() {
         ["validators 0 and 2 finalized different blocks at height 2"]
     );
 }
+
+/// A log of years has millions of them, and each is named once.
+#[test]
+fn bodies_are_known_as_long_as_a_mark_may_name_them() {
+    let (data, _) = written("trimmed", |_, _| ());
+    let found = verify_path(&data.join("log")).unwrap();
+    let mut reading = Reading::start(genesis(), &found);
+    let mut parent = reading.chain.genesis.validator_set().genesis().id;
+    let (mut below, mut most) = (None, 0);
+    for height in 1..=100 {
+        let header = Header {
+            window: Window::new(height / 10),
+            ..header(&genesis(), height, parent)
+        };
+        let place = |bytes| RecordRef {
+            offset: LogOffset::new(1, height as u32 * 1024 + bytes),
+            index: RecordIndex::new(height * 2),
+        };
+        let block = place(0);
+        reading.take_block(block.offset, &header, &NO_COMMANDS);
+        let mark = FinalMark {
+            header,
+            block,
+            below,
+        };
+        reading.take_mark(place(512).offset, &mark);
+        most = most.max(reading.bodies.len());
+        // It may stand in the log twice.
+        reading.take_mark(place(768).offset, &mark);
+        (parent, below) = (header.id(), Some(place(512)));
+    }
+    assert_eq!(reading.chain.findings.len(), 0);
+    assert_eq!((reading.chain.blocks.len(), most), (100, 10));
+    assert!(
+        reading
+            .chain
+            .blocks
+            .values()
+            .all(|block| block.body.is_some())
+    );
+    fs::remove_dir_all(data).unwrap();
+}

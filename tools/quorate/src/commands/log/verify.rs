@@ -16,7 +16,7 @@ use quorate::genesis::{Begins, Genesis};
 use quorate::keys::KeyPair;
 use quorate_consensus::restart;
 use quorate_consensus::types::Window;
-use quorate_log::{Action, LeaseFile, LeaseRead, Verification, verify_path};
+use quorate_log::{Action, Damage, LeaseFile, LeaseRead, Row, Verification, verify_path};
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
@@ -124,7 +124,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         let what = format!("the log belongs to another genesis than {path}");
         fields.faulty.push(foreign(what));
     }
-    fields.next = next(&fields, verification.row.action());
+    fields.next = next(&fields, verification.row);
     let is_foreign = |finding: &Finding| finding.kind == Trouble::Foreign;
     let has_all = fields.lease == Lease::Whole && fields.has_watermark && fields.has_genesis;
     let is_whole = fields.faulty.is_empty() && has_all;
@@ -155,9 +155,20 @@ fn chain_of(
         Err(failure) => return Err(failure),
     };
     let has_genesis = own.is_some();
-    let genesis = own.or(given).filter(|_| verification.record_count > 0);
+    let is_readable = verification.record_count > 0 && !lacks_beginning(verification);
+    let genesis = own.or(given).filter(|_| is_readable);
     let read = |genesis| chain::read_with(genesis, folder, verification);
     Ok((genesis.map(read).transpose()?, has_genesis))
+}
+
+/// Whether the segment is not there that the log is to begin with: nothing can be followed then.
+fn lacks_beginning(verification: &Verification) -> bool {
+    let first = verification.faults.first().map(|fault| fault.damage);
+    let is_missing = matches!(
+        first,
+        Some(Damage::BeginningMissing | Damage::SegmentMissing)
+    );
+    is_missing && verification.end.offset <= verification.start.offset
 }
 
 /// Verifies; what is found beside a running validator may only be that the log grew meanwhile, so
@@ -275,13 +286,20 @@ fn fields(
 }
 
 /// What to do next, by the worst that was found.
-fn next(fields: &Fields, action: Action) -> &'static str {
+fn next(fields: &Fields, row: Row) -> &'static str {
     let has = |kind| fields.faulty.iter().any(|finding| finding.kind == kind);
     if has(Trouble::Foreign) {
         return "correct `data` or `genesis` in quorate.toml, and put files back where they belong; \
                 never mix files of two folders (docs/operations.md, runbook foreign)";
     }
-    match action {
+    match row.action() {
+        Action::Refuse if row == Row::LostBeginning => {
+            "keep the folder and leave the validator down: a start refuses it. Either its first \
+             segments are missing, or the file base beside them is missing or damaged, which says \
+             that they were pruned: bring back what it is, base from a copy of this log that begins \
+             with the same segment; without one, move the folder away and say `quorate recover \
+             disk` (docs/operations.md, runbook hole)"
+        }
         Action::Refuse => {
             "keep the folder and leave the validator down: a start refuses it; bring back the \
              missing or cut file if there is one (docs/operations.md, runbook hole)"
@@ -407,9 +425,11 @@ fn text(fields: &Fields) -> String {
         text.push_str("\nNO GENESIS, or a damaged one");
     }
     if fields.chain_id.is_none() {
-        text.push_str(
-            "\nWHAT IT SAYS IS NOT JUDGED: there is no genesis to judge it by (--genesis)",
-        );
+        let why = match fields.has_genesis {
+            true => "its beginning is missing",
+            false => "there is no genesis to judge it by (--genesis)",
+        };
+        text.push_str(&format!("\nWHAT IT SAYS IS NOT JUDGED: {why}"));
     }
     text.push_str(&beginning(fields));
     if fields.unreadable_pages > 0 {

@@ -1,4 +1,4 @@
-//! A pruned log that has lost what keeps its genesis.
+//! A pruned log that has lost what stands beside it: its genesis, or its beginning.
 
 use super::*;
 use crate::inspect::chain::tests::{genesis, written_pruned};
@@ -61,5 +61,33 @@ fn a_pruned_log_without_its_genesis_is_judged_by_another_copy_and_wants_a_start(
     let (code, found, _) = verified(&data, Some(&given));
     assert_eq!(code, Code::Configuration);
     assert_eq!(found["faulty"][0]["kind"], "foreign");
+    fs::remove_dir_all(data).unwrap();
+}
+
+/// Every segment is whole then: nobody finds a missing one. And one that is, is no validator that
+/// removes its oldest segments.
+#[test]
+fn a_pruned_log_whose_base_is_damaged_names_it_and_is_whole_with_a_copy() {
+    let (data, _) = written_pruned("verify-base");
+    let (base, segment) = ("base", "segment-0000000002");
+    let next = [(base, "the file base"), (segment, "missing or cut file")];
+    for (name, says) in next {
+        let path = data.join("log").join(name);
+        let bytes = fs::read(&path).unwrap();
+        let mut flipped = bytes.clone();
+        flipped[40] ^= 1;
+        match name == base {
+            true => fs::write(&path, flipped).unwrap(),
+            false => fs::remove_file(&path).unwrap(),
+        }
+        let (code, found, text) = verified(&data, None);
+        assert_eq!(code, Code::Damaged, "{text}");
+        assert!(found["next"].as_str().unwrap().contains(says), "{text}");
+        assert!(text.contains("its beginning is missing"), "{text}");
+        fs::write(&path, bytes).unwrap();
+        let (code, found, text) = verified(&data, None);
+        let whole = (Code::Done, &"nothing".into());
+        assert_eq!((code, &found["next"]), whole, "{text}");
+    }
     fs::remove_dir_all(data).unwrap();
 }

@@ -6,7 +6,8 @@
 //!
 //! - `wire`: sockets, clients' requests, frames of peers (with `clients`: who is connected, and
 //!   whose results go where; `door`: what a submission passes first; and `public`: who reads the
-//!   public stream; `refusals`: who refuses this validator; and `forgeries`: who forges).
+//!   public stream; `identity`: who is who; `refusals`: who refuses this validator; and
+//!   `forgeries`: who forges).
 //! - `verify`: signatures, on a thread of its own.
 //! - `check`: clients' signatures, on threads of their own or in pieces of a turn.
 //! - `journal`: the blocking calls of the log, on a thread of their own; and its appending end.
@@ -30,6 +31,7 @@ pub(crate) mod door;
 pub(crate) mod exchange;
 mod executed;
 mod forgeries;
+pub(crate) mod identity;
 pub(crate) mod inlet;
 pub(crate) mod journal;
 pub(crate) mod older;

@@ -15,7 +15,6 @@ use super::refusals::Refusals;
 use super::stamping::Stamping;
 use crate::client_wire::{self, ClientFrame, Refusal, VerdictsWriter};
 use crate::config::RateConfig;
-use crate::keys::KeyPair;
 use crate::lanes::{CommandVerdict, Rejection, Verdict};
 use crate::metrics::Metrics;
 use crate::replica::{FrameClass, Frames};
@@ -25,13 +24,8 @@ use crate::state_machine::SessionId;
 use crate::trace::Trace;
 use quorate_consensus::effect::Destination;
 use quorate_consensus::payload::session_of_key;
-use quorate_consensus::signing::{hello_message, login_message};
 use quorate_consensus::types::ValidatorIndex;
-use quorate_consensus::validators::ValidatorSet;
-use quorate_consensus::verify;
-use quorate_net::{
-    Authenticator, Class, ClientId, CloseReason, Handler, Net, NetError, PeerAlarm, SendError,
-};
+use quorate_net::{Class, ClientId, CloseReason, Handler, Net, NetError, PeerAlarm, SendError};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -629,60 +623,6 @@ impl<I: Inward> Handler for Taking<'_, I> {
     fn peer_alarm(&mut self, peer: u16, alarm: PeerAlarm) {
         tracing::error!(peer, ?alarm, "two processes with the key of this peer");
         self.metrics.alarms.add(1);
-    }
-}
-
-/// Signs and checks handshakes for a validator.
-pub(crate) struct ValidatorIdentity {
-    set: Arc<ValidatorSet>,
-    own: ValidatorIndex,
-    key: KeyPair,
-}
-
-impl ValidatorIdentity {
-    pub(crate) const fn new(set: Arc<ValidatorSet>, own: ValidatorIndex, key: KeyPair) -> Self {
-        Self { set, own, key }
-    }
-}
-
-impl Authenticator for ValidatorIdentity {
-    fn sign_hello(&self, handshake_hash: &[u8; 32], peer: u16) -> [u8; 64] {
-        self.key.sign(&hello_message(
-            &self.set,
-            handshake_hash,
-            self.own.number(),
-            peer,
-        ))
-    }
-
-    fn verify_hello(
-        &self,
-        handshake_hash: &[u8; 32],
-        signer: u16,
-        addressee: u16,
-        signature: &[u8; 64],
-    ) -> bool {
-        let Some(member) = self.set.validator(ValidatorIndex::new(signer)) else {
-            return false;
-        };
-        let message = hello_message(&self.set, handshake_hash, signer, addressee);
-        verify::single(&member.key, &message, signature)
-    }
-
-    fn verify_login(
-        &self,
-        handshake_hash: &[u8; 32],
-        key: &[u8; 32],
-        signature: &[u8; 64],
-    ) -> bool {
-        let set = &self.set;
-        let message = login_message(
-            set.chain_id(),
-            set.genesis_hash(),
-            handshake_hash,
-            self.own.number(),
-        );
-        verify::single(key, &message, signature)
     }
 }
 

@@ -1,36 +1,7 @@
-//! Identities, replies, and what a turn's callbacks take from peers.
+//! Replies, and what a turn's callbacks take from peers.
 
 use super::*;
 use crate::streams::PublicRing;
-use crate::testing::sample_genesis;
-
-#[test]
-fn a_hello_and_a_login_hold_for_their_own_connection_and_signer_alone() {
-    let (genesis, mut keys) = sample_genesis(4);
-    let set = genesis.validator_set();
-    let client = KeyPair::from_seed(&[77; 32]);
-    let (one, zero) = (keys.remove(1), keys.remove(0));
-    let signer = ValidatorIdentity::new(Arc::clone(set), ValidatorIndex::new(1), one);
-    let checker = ValidatorIdentity::new(Arc::clone(set), ValidatorIndex::new(0), zero);
-    let hash = [4; 32];
-    let signature = signer.sign_hello(&hash, 0);
-    assert!(checker.verify_hello(&hash, 1, 0, &signature));
-    assert!(!checker.verify_hello(&hash, 2, 0, &signature));
-    assert!(!checker.verify_hello(&hash, 1, 3, &signature));
-    assert!(!checker.verify_hello(&[5; 32], 1, 0, &signature));
-    assert!(!checker.verify_hello(&hash, 99, 0, &signature));
-    let login = |validator| {
-        client.sign(&login_message(
-            set.chain_id(),
-            set.genesis_hash(),
-            &hash,
-            validator,
-        ))
-    };
-    assert!(checker.verify_login(&hash, &client.public(), &login(0)));
-    assert!(!checker.verify_login(&hash, &client.public(), &login(1)));
-    assert!(!checker.verify_login(&[5; 32], &client.public(), &login(0)));
-}
 
 #[test]
 fn replies_go_out_once_each_to_its_own_client() {

@@ -132,8 +132,9 @@ impl<S: StateMachine> SharedLoop<S> {
         let given_up = self.flush();
         self.hand_over();
         let checked = self.check(now)?;
+        let has_served = self.serve()?;
         self.finish_turn(awake + given_up, now, work + checked);
-        if checked > 0 || self.parts.inlet.has_more() {
+        if checked > 0 || has_served || self.parts.inlet.has_more() {
             // What came of it is proposed and told without a sleep before, behind what came
             // meanwhile.
             return Ok(0);
@@ -222,6 +223,16 @@ impl<S: StateMachine> SharedLoop<S> {
     }
 
     /// Goes on with clients' signatures, a bounded piece: those of blocks, and of what was
+    /// Serves peers that ask, now that the own frames have left; says whether the next turn is to
+    /// send something.
+    fn serve(&mut self) -> Result<bool, NodeFailure> {
+        let Self { parts, outbox, .. } = self;
+        let has_served = parts.replica.serve(outbox)?;
+        parts.wire.send_frames(&outbox.frames);
+        outbox.frames.clear();
+        Ok(has_served)
+    }
+
     /// submitted. The last thing in a turn: no frame of it waits for them. Says how many
     /// submissions are checked.
     fn check(&mut self, now: Now) -> Result<usize, NodeFailure> {
@@ -404,7 +415,7 @@ impl<S: StateMachine> SharedLoop<S> {
 
     /// Ends the log: the last sync, then the clean-stop marker as the last thing.
     fn stop(mut self) -> Result<(), NodeFailure> {
-        // What the last turn's checks have brought.
+        // What the last turn's checks have brought, and what was read for peers.
         self.dispatch();
         self.parts.wire.flush();
         let SharedParts {

@@ -107,7 +107,7 @@ impl<S: StateMachine> AppThread<S> {
                 });
             }
             ToApp::Root(client, id) => {
-                let root = self.executor.root();
+                let root = self.executor.root_once();
                 self.reply(client, |leader, bytes| {
                     let (height, sections) = (root.height, root.sections.iter().copied());
                     client_wire::encode_root(leader, id, height, &root.combined, sections, bytes);
@@ -144,7 +144,7 @@ impl<S: StateMachine> AppThread<S> {
     }
 
     fn status(&mut self, mut status: Box<NodeStatus>, reply: StatusReply) {
-        let root = self.executor.root();
+        let root = self.executor.root_once();
         status.state_root = crate::hex::encode(&root.combined);
         status.state_height = root.height;
         match reply {

@@ -511,7 +511,7 @@ fn status_of<S: StateMachine>(
     placement: &Placement,
     metrics: &Metrics,
 ) -> NodeStatus {
-    let root = replica.executor_mut().root();
+    let root = replica.executor_mut().root_once();
     let facts = StatusFacts {
         own,
         order: replica.order(),
@@ -624,7 +624,7 @@ impl<S: StateMachine> Inward for Inner<'_, S> {
                 });
             }
             ClientFrame::RootAsk { id } => {
-                let root = self.replica.executor_mut().root();
+                let root = self.replica.executor_mut().root_once();
                 replies.push(from.client, |bytes| {
                     let sections = root.sections.iter().copied();
                     client_wire::encode_root(

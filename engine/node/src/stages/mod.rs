@@ -18,8 +18,10 @@
 //! - `shared`: one thread that runs wire, order, journal and app in turn (where validators share
 //!   cores with `courtesy`: the core given up, and `patience`: votes read together).
 //! - `publisher`: finalized blocks for the embedding program.
-//! - `dedicated`: a thread each for wire, `order`, `journal` and `app`, joined by queues.
+//! - `dedicated`: a thread each for wire, `order`, `journal` and `app`, joined by queues (with
+//!   `answers`: what waits for clients to read it).
 
+pub(crate) mod answers;
 pub(crate) mod app;
 pub(crate) mod archive;
 pub(crate) mod check;

@@ -36,6 +36,7 @@ use crossbeam::channel::Receiver;
 use quorate_consensus::effect::Alarm;
 use quorate_consensus::input::Input;
 use quorate_consensus::types::{Now, ValidatorIndex};
+use quorate_net::ClientId;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -131,8 +132,8 @@ impl<S: StateMachine> SharedLoop<S> {
         work += self.dispatch();
         let given_up = self.flush();
         self.hand_over();
-        let checked = self.check(now)?;
         let has_served = self.serve()?;
+        let checked = self.check(now)?;
         self.finish_turn(awake + given_up, now, work + checked);
         if checked > 0 || has_served || self.parts.inlet.has_more() {
             // What came of it is proposed and told without a sleep before, behind what came
@@ -222,7 +223,6 @@ impl<S: StateMachine> SharedLoop<S> {
         Ok(work)
     }
 
-    /// Goes on with clients' signatures, a bounded piece: those of blocks, and of what was
     /// Serves peers that ask, now that the own frames have left; says whether the next turn is to
     /// send something.
     fn serve(&mut self) -> Result<bool, NodeFailure> {
@@ -233,6 +233,7 @@ impl<S: StateMachine> SharedLoop<S> {
         Ok(has_served)
     }
 
+    /// Goes on with clients' signatures, a bounded piece: those of blocks, and of what was
     /// submitted. The last thing in a turn: no frame of it waits for them. Says how many
     /// submissions are checked.
     fn check(&mut self, now: Now) -> Result<usize, NodeFailure> {
@@ -584,7 +585,7 @@ impl<S: StateMachine> Inward for Inner<'_, S> {
         }
     }
 
-    fn has_room_for_question(&mut self) -> bool {
+    fn has_room_for_question(&mut self, _: ClientId) -> bool {
         true
     }
 

@@ -22,7 +22,7 @@ use crossbeam::channel::{Sender, bounded, unbounded};
 use quorate_consensus::attestation::{StateCertificate, StateStatement};
 use quorate_consensus::payload::{parse_entries, session_of_key};
 use quorate_consensus::signing::ValidatorKey;
-use quorate_net::{ChainIds, ClientId, Limits, Net, NetConfig, Ports};
+use quorate_net::{ChainIds, Limits, Net, NetConfig, Ports};
 use std::cell::RefCell;
 use std::sync::atomic::Ordering;
 

@@ -381,7 +381,9 @@ impl ClientLinks {
         let (poll, events) = (&mut self.poll, &mut self.events);
         let mut at_once = Linger::new(Duration::ZERO);
         let sleep = self.waker.sleep(poll, events, timeout, &mut at_once);
-        let Slept { for_a_while, came } = sleep?;
+        let Slept {
+            for_a_while, came, ..
+        } = sleep?;
         if for_a_while {
             self.now = self.now.max(Instant::now());
         }

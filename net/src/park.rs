@@ -25,6 +25,15 @@ const IDLE: u32 = 0;
 const PARKED: u32 = 1;
 const NOTIFIED: u32 = 2;
 
+/// How a wait of the consumer went.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rest {
+    /// It was to sleep.
+    pub(crate) slept: bool,
+    /// Work was announced before it, or meanwhile: the consumer must drain.
+    pub(crate) was_notified: bool,
+}
+
 /// The word between one consumer and any number of producers.
 #[derive(Debug, Default)]
 pub(crate) struct Park {
@@ -47,16 +56,16 @@ impl Park {
     /// Consumer: one wait, after which it drains what was announced. `poll` sleeps until `wake`
     /// ran, or something else came, if its argument says so; else it must not sleep. Sleeping is
     /// allowed by `may_sleep`, and only if no work was announced meanwhile. Returns what `poll`
-    /// did, and whether it was to sleep.
-    pub(crate) fn wait<T>(&self, may_sleep: bool, poll: impl FnOnce(bool) -> T) -> (T, bool) {
-        let sleeps = may_sleep && self.prepare();
-        let polled = poll(sleeps);
-        if sleeps {
-            self.awake();
-        } else {
-            self.take();
-        }
-        (polled, sleeps)
+    /// did, and how it went.
+    pub(crate) fn wait<T>(&self, may_sleep: bool, poll: impl FnOnce(bool) -> T) -> (T, Rest) {
+        let slept = may_sleep && self.prepare();
+        let polled = poll(slept);
+        let was_notified = if slept { self.awake() } else { self.take() };
+        let rest = Rest {
+            slept,
+            was_notified,
+        };
+        (polled, rest)
     }
 
     /// Consumer: one look without a sleep, `poll` included, before it may sleep. The second value
@@ -73,10 +82,11 @@ impl Park {
             .is_ok()
     }
 
-    /// Awake again, for whatever cause. Takes the notification.
-    fn awake(&self) {
-        self.word.swap(IDLE, Ordering::SeqCst);
+    /// Awake again, for whatever cause. Takes the notification; whether there was one.
+    fn awake(&self) -> bool {
+        let was_notified = self.word.swap(IDLE, Ordering::SeqCst) == NOTIFIED;
         fence(Ordering::SeqCst);
+        was_notified
     }
 
     /// Takes the notification of a consumer that did not sleep; whether there was one.

@@ -9,12 +9,12 @@ use std::time::Duration;
 fn a_sleeping_consumer_is_woken_once() {
     let park = Park::default();
     let mut wakes = 0;
-    let ((), slept) = park.wait(true, |sleeps| {
+    let ((), rest) = park.wait(true, |sleeps| {
         assert!(sleeps);
         park.notify(|| wakes += 1);
         park.notify(|| wakes += 1);
     });
-    assert!(slept);
+    assert!(rest.slept && rest.was_notified);
     assert_eq!(wakes, 1);
     park.wait(true, |sleeps| assert!(sleeps, "the notification was taken"));
 }
@@ -23,8 +23,10 @@ fn a_sleeping_consumer_is_woken_once() {
 fn an_awake_consumer_costs_no_wake_up_and_does_not_go_to_sleep() {
     let park = Park::default();
     park.notify(|| panic!("nobody sleeps"));
-    park.wait(true, |sleeps| assert!(!sleeps, "slept although work waits"));
-    park.wait(true, |sleeps| assert!(sleeps));
+    let ((), rest) = park.wait(true, |sleeps| assert!(!sleeps, "slept although work waits"));
+    assert!(rest.was_notified && !rest.slept);
+    let ((), rest) = park.wait(true, |sleeps| assert!(sleeps));
+    assert!(rest.slept && !rest.was_notified, "it was taken");
     park.wait(false, |sleeps| {
         assert!(!sleeps, "slept although it must not")
     });

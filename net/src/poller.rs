@@ -100,6 +100,8 @@ pub struct Net {
 #[derive(Clone, Copy, Debug, Default)]
 struct Waited {
     events: usize,
+    /// Another thread has work for the loop.
+    was_woken: bool,
     /// Nothing of it is a reason to end the sleep.
     sleeps_on: bool,
 }
@@ -269,7 +271,7 @@ impl Net {
             } else {
                 self.wait(Some(left), handler)?
             };
-            if more.events == 0 {
+            if more.events == 0 && !more.was_woken {
                 handler.waited_in_vain();
             }
             waited.events += more.events;
@@ -286,16 +288,23 @@ impl Net {
     ) -> Result<Waited, NetError> {
         let (poll, events) = (&mut self.poll, &mut self.events);
         let sleep = self.waker.sleep(poll, events, timeout, &mut self.linger);
-        let Slept { for_a_while, came } = sleep?;
+        let Slept {
+            for_a_while,
+            came,
+            was_woken,
+        } = sleep?;
         if for_a_while {
             self.now = self.now.max(Instant::now());
         }
         if !came {
-            return Ok(Waited::default());
+            return Ok(Waited {
+                was_woken,
+                ..Waited::default()
+            });
         }
         // The events are taken out so that they can be looked at while the table changes.
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
-        let (mut count, mut has_reason) = (0, false);
+        let (mut count, mut has_reason) = (0, was_woken);
         for event in &events {
             count += 1;
             if let Some(slot) = Slot::from_token(event.token()) {
@@ -311,6 +320,7 @@ impl Net {
         self.events = events;
         Ok(Waited {
             events: count,
+            was_woken,
             sleeps_on: for_a_while && count > 0 && !has_reason,
         })
     }

@@ -60,22 +60,20 @@ impl Waker {
         let mut left = timeout;
         if !time.is_zero() {
             let began = Instant::now();
-            if let Some(came) = self.linger(wait, time, linger)? {
-                return Ok(Slept {
-                    for_a_while: true,
-                    came,
-                });
+            if let Some(looked) = self.linger(wait, time, linger)? {
+                return Ok(looked);
             }
             // What is due comes no later for the looks, of which each may take a slice of others.
             left = timeout.map(|timeout| timeout.saturating_sub(began.elapsed()));
         }
         let may_sleep = left != Some(Duration::ZERO);
-        let (polled, slept) = self.park.wait(may_sleep, |sleeps| {
+        let (polled, rest) = self.park.wait(may_sleep, |sleeps| {
             wait(if sleeps { left } else { Some(Duration::ZERO) })
         });
         Ok(Slept {
-            for_a_while: slept || !time.is_zero(),
+            for_a_while: rest.slept || !time.is_zero(),
             came: came(polled)?.is_some(),
+            was_woken: rest.was_notified,
         })
     }
 
@@ -86,13 +84,17 @@ impl Waker {
         wait: &mut Wait<'_>,
         time: Duration,
         linger: &mut Linger,
-    ) -> Result<Option<bool>, NetError> {
+    ) -> Result<Option<Slept>, NetError> {
         let began = Instant::now();
         loop {
             let (polled, was_woken) = self.park.look(|| wait(Some(Duration::ZERO)));
             let came = came(polled)?;
             if was_woken || came != Some(false) {
-                return Ok(Some(came.is_some()));
+                return Ok(Some(Slept {
+                    for_a_while: true,
+                    came: came.is_some(),
+                    was_woken,
+                }));
             }
             if linger.is_over() || began.elapsed() >= time {
                 return Ok(None);
@@ -121,6 +123,8 @@ pub(crate) struct Slept {
     pub(crate) for_a_while: bool,
     /// Events may have come; a signal has interrupted it otherwise.
     pub(crate) came: bool,
+    /// Another thread has work for the loop, whatever the events say. It is told once.
+    pub(crate) was_woken: bool,
 }
 
 #[cfg(test)]

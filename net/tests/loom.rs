@@ -90,14 +90,14 @@ impl World {
     }
 
     fn wait(&self, may_sleep: bool) -> bool {
-        let ((), slept) = self.park.wait(may_sleep, |sleeps| {
+        let ((), rest) = self.park.wait(may_sleep, |sleeps| {
             if sleeps {
                 self.kernel.sleep();
             } else {
                 thread::yield_now();
             }
         });
-        slept
+        rest.slept
     }
 
     /// Once every thread has ended: no sleep was woken twice.
@@ -177,8 +177,12 @@ fn a_producer_wakes_nobody_who_does_not_sleep() {
                 world.park.notify(|| panic!("nobody sleeps"));
             })
         };
-        world.park.wait(false, |sleeps| assert!(!sleeps));
-        world.park.wait(false, |sleeps| assert!(!sleeps));
+        let told = (0..2)
+            .map(|_| world.park.wait(false, |sleeps| assert!(!sleeps)).1)
+            .filter(|rest| rest.was_notified);
+        let told = told.count();
         producer.join().unwrap();
+        let ((), rest) = world.park.wait(false, |_| ());
+        assert_eq!(told + usize::from(rest.was_notified), 1, "it is told once");
     });
 }

@@ -164,6 +164,28 @@ fn is_a_client_read_at_once() -> bool {
     (seen.client_frames.len(), seen.frames.len(), seen.vain) == (1, 1, 0)
 }
 
+/// Work of another thread that is announced beside a peer's frame: it is told once, and the turn
+/// ends for it.
+#[test]
+fn work_of_another_thread_waits_for_no_peer() {
+    for linger in [Duration::ZERO, TIMEOUT] {
+        one_of_some(|| {
+            let mut validators = three();
+            validators[0].net.set_linger(linger);
+            send(&mut validators[1], 7);
+            // The frame is in the socket before the loop looks.
+            let sent = Instant::now();
+            while sent.elapsed() < PATIENCE {
+                std::hint::spin_loop();
+            }
+            validators[0].net.waker().wake();
+            turn(&mut validators[0]);
+            let seen = &validators[0].seen;
+            (seen.frames.len(), seen.vain) == (1, 0)
+        });
+    }
+}
+
 #[test]
 fn that_a_peer_is_gone_is_told_at_once() {
     let mut validators = three();

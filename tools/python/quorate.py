@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 SUBMIT, STATUS_ASK, SESSION_ASK, VERDICTS, RESULTS, BUSY, REFUSED = 1, 3, 5, 129, 130, 135, 137  # Kinds of frames.
+FRAME_BYTES_MAX = 2_097_152  # Towards clients.
 OUTCOMES = ["applied", "duplicate", "gap", "table full", "bad signature", "session ended", "too old", "too far ahead"]
 hash_of = lambda *parts: blake3(b"".join(parts)).digest()
 
@@ -107,6 +108,7 @@ class Client:
         """The content of the next frame of this kind. What the validator was too busy for is sent again."""
         while True:
             while not (length := int.from_bytes(self.channel.receive(4), "little")): pass  # Keep-alives.
+            if length > FRAME_BYTES_MAX: raise ConnectionError(f"a frame of {length} bytes is too long")
             frame = self.channel.receive(length)
             version, kind, _zero, self.leader = struct.unpack_from("<HBBH", frame)
             if version != 4 or kind == REFUSED: raise ConnectionError("another version, or nobody is served here")

@@ -39,7 +39,7 @@ use crate::auth::{BatchCheck, CommandAuth};
 use crate::lanes::{Admitted, commands_of_block};
 use crate::private::PrivateRing;
 use crate::results::{BlockResults, CommandResult, Correction, Mark, Outcome, Place};
-use crate::roots::{ROOT_HEIGHTS, RootRing};
+use crate::roots::{ROOT_HEIGHTS, RootRing, StateRoot};
 use crate::sessions::{
     LastResult, Opening, Room, Session, SessionCommand, SessionTable, Standing,
     TIMEOUT_OUTPUTS_PER_BLOCK, TIMEOUTS_PER_BLOCK,
@@ -109,6 +109,8 @@ pub struct Executor<S> {
     height: u64,
     time_ns: u64,
     roots: RootRing,
+    /// The root of the state as it stands; none since the state last changed, until it is taken.
+    told_root: Option<StateRoot>,
     /// When the next session times out, by replicated time.
     timeout_next_ns: Option<u64>,
     /// Sessions that ended in this block, began, or did not although they wanted to; a pool, which
@@ -141,6 +143,7 @@ impl<S: StateMachine> Executor<S> {
             height: 0,
             time_ns: genesis_time_ns,
             roots: RootRing::default(),
+            told_root: None,
             timeout_next_ns: None,
             public: None,
             private: PrivateRing::default(),
@@ -248,6 +251,8 @@ impl<S: StateMachine> Executor<S> {
                 result.finality_ns = admitted.latency_ns.max(1);
             }
         }
+        // Behind the last command: what was taken amid the block does not stand for its end.
+        self.told_root = None;
         if height.is_multiple_of(ROOT_HEIGHTS) {
             results.root = Some(self.root());
         }

@@ -17,6 +17,7 @@ use crate::lanes::CommandVerdict;
 use crate::private::PrivateRange;
 use crate::replica::{CheckedForward, Event, FULL_BYTES, Frames};
 use crate::results::{BlockResults, CommandResult, Correction};
+use crate::stages::answers::{Answer, AnswerRoom};
 use crate::stages::door::Room;
 use crate::stages::inlet::Control;
 use crate::stages::wire::Caller;
@@ -78,6 +79,10 @@ pub(crate) enum ToNet {
     Forged(ClientId, Vec<CommandVerdict>),
     /// An encoded frame for a client.
     Reply(ClientId, Vec<u8>),
+    /// The same, which may be long.
+    Answer(ClientId, Answer),
+    /// There was no room for the answer to a question: its client, and its id.
+    Busy(ClientId, u64),
     /// What came of a block.
     Block(Box<BlockResults>),
     /// What had come of commands that were submitted again.
@@ -106,13 +111,13 @@ pub(crate) enum ToApp {
     /// Commands that are final already and were submitted again.
     Repeats(Vec<(SessionId, u64)>),
     /// A client's question.
-    Query(Caller, u64, Box<[u8]>),
+    Query(Caller, u64, Box<[u8]>, AnswerRoom),
     /// A client wants the state root.
     Root(ClientId, u64),
     /// A client wants the number of its session's last applied command.
     Session(Caller, u64),
     /// A client wants a stretch of its session's private stream.
-    Private(ClientId, u64, PrivateRange),
+    Private(ClientId, u64, PrivateRange, AnswerRoom),
     /// A status that lacks the state root.
     Status(Box<NodeStatus>, StatusReply),
     /// A question of the embedding process.
@@ -257,6 +262,11 @@ impl StageBytes {
 
     pub(crate) fn bytes(&self) -> usize {
         self.0.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing is counted, nor will be by anybody else.
+    pub(crate) fn is_alone(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
     }
 
     /// How many items of a queue these bytes count for at the gate.

@@ -8,6 +8,7 @@
 //! Finalized history is not indexed block by block: every 64th finality mark is remembered, and
 //! each mark names the one below, so any height is at most 63 reads of a small record away.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,7 +19,7 @@ use quorate_consensus::header::Header;
 use quorate_consensus::limits::BACKFILL_HEADERS_MAX;
 use quorate_consensus::message::BlockRef;
 use quorate_consensus::types::{BlockId, Height, Index, Window};
-use quorate_log::{LogUsage, ReadError, Reader, RecordRef};
+use quorate_log::{LogUsage, ReadError, Reader, RecordBytes, RecordRef};
 
 use crate::journal::{EntryError, FinalMark, JournalEntry, decode};
 use crate::salvage::Salvage;
@@ -107,6 +108,8 @@ pub struct Store {
     /// What can be read of damaged parts of the log, until the chain is whole again.
     salvage: Option<Salvage>,
     served: Arc<Served>,
+    /// Records that were read from the log so far.
+    reads: Cell<u64>,
     /// When the log was opened, and how much had been written to it.
     opened: (Instant, u64),
 }
@@ -153,6 +156,7 @@ impl Store {
             proofs_thinned: 0,
             salvage: None,
             served: Arc::default(),
+            reads: Cell::new(0),
             opened: (Instant::now(), usage.written_bytes),
         }
     }
@@ -161,6 +165,23 @@ impl Store {
     #[must_use]
     pub fn served(&self) -> Arc<Served> {
         Arc::clone(&self.served)
+    }
+
+    /// Records that were read from the log so far, for whoever counts what an answer costs: to find
+    /// one block of history may take reads of 63 marks before it.
+    #[must_use]
+    pub const fn reads(&self) -> u64 {
+        self.reads.get()
+    }
+
+    fn read(&self, place: RecordRef) -> Result<RecordBytes, ReadError> {
+        self.count_reads(1);
+        self.reader.read(place)
+    }
+
+    fn count_reads(&self, count: usize) {
+        self.reads
+            .set(self.reads.get().saturating_add(count as u64));
     }
 
     /// Bytes by which the log has grown in this run, and how long that took.
@@ -415,6 +436,7 @@ impl Store {
         let left = self.salvage().map(|left| left.history(top, count));
         let mut headers = left.unwrap_or_default();
         if !headers.is_empty() {
+            self.count_reads(headers.len());
             return Ok(headers);
         }
         let mut mark = self
@@ -452,7 +474,7 @@ impl Store {
     }
 
     fn read_proof(&self, place: RecordRef) -> Result<Certificate, StoreError> {
-        let record = self.reader.read(place)?;
+        let record = self.read(place)?;
         match decode(record.kind(), &record)? {
             JournalEntry::Proof { proof, .. } => Ok(proof),
             _ => Err(StoreError::Kind { place }),
@@ -486,7 +508,7 @@ impl Store {
     }
 
     fn read_mark(&self, place: RecordRef) -> Result<FinalMark, StoreError> {
-        let record = self.reader.read(place)?;
+        let record = self.read(place)?;
         match decode(record.kind(), &record)? {
             JournalEntry::Finalized(mark) => Ok(mark),
             _ => Err(StoreError::Kind { place }),
@@ -498,7 +520,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the log cannot be believed.
     pub fn read_block(&self, place: RecordRef) -> Result<LoggedBlock, StoreError> {
-        let record = self.reader.read(place)?;
+        let record = self.read(place)?;
         match decode(record.kind(), &record)? {
             JournalEntry::Block { header, payload } => Ok(LoggedBlock {
                 header,
@@ -513,7 +535,7 @@ impl Store {
     /// # Errors
     /// As [`read_block`](Self::read_block).
     pub(crate) fn read_header(&self, place: RecordRef) -> Result<Header, StoreError> {
-        let record = self.reader.read(place)?;
+        let record = self.read(place)?;
         match decode(record.kind(), &record)? {
             JournalEntry::Block { header, .. } => Ok(header),
             _ => Err(StoreError::Kind { place }),

@@ -100,6 +100,21 @@ const fn place_of_section(section: usize) -> SectionPlace {
 impl<S: StateMachine> Executor<S> {
     /// The state root as of the last executed block, taken now and kept.
     pub fn root(&mut self) -> StateRoot {
+        let root = self.take_root();
+        self.roots.push(root.clone());
+        root
+    }
+
+    /// The same, taken once a block at most, for whoever asks as often as they like: what a root
+    /// takes is the application's to say. Not kept beyond that block.
+    pub fn root_once(&mut self) -> StateRoot {
+        match &self.told_root {
+            Some(root) => root.clone(),
+            None => self.take_root(),
+        }
+    }
+
+    fn take_root(&mut self) -> StateRoot {
         let names = self.app.sections();
         let mut sections = Vec::with_capacity(names.len() + OWN_SECTIONS.len());
         sections.push((SESSIONS_SECTION, self.sessions.root()));
@@ -109,7 +124,7 @@ impl<S: StateMachine> Executor<S> {
             sections.push((name, self.app_root(number)));
         }
         let root = StateRoot::combine(self.height, sections);
-        self.roots.push(root.clone());
+        self.told_root = Some(root.clone());
         root
     }
 
@@ -153,11 +168,13 @@ impl<S: StateMachine> Executor<S> {
     /// Puts another instance of the application in the place of the one that executed, to be
     /// restored from what that has saved.
     pub(crate) fn replace_app(&mut self, app: S) {
+        self.told_root = None;
         self.app = app;
     }
 
     /// Replaces one section by saved bytes.
     pub(crate) fn restore_section(&mut self, section: usize, bytes: &[u8]) -> Result<(), String> {
+        self.told_root = None;
         match place_of_section(section) {
             SectionPlace::Sessions => {
                 let sessions_max = self.sessions.sessions_max();
@@ -186,6 +203,7 @@ impl<S: StateMachine> Executor<S> {
 
     /// Says after which block the restored sections stand.
     pub(crate) fn restore_position(&mut self, height: u64, time_ns: u64) -> Result<(), String> {
+        self.told_root = None;
         self.height = height;
         self.time_ns = time_ns;
         let heights = [self.history.height(), self.events.height()];
@@ -199,9 +217,35 @@ impl<S: StateMachine> Executor<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::BlockResults;
+    use crate::testing::{Stateless, final_block, sample_genesis};
 
     const LONGEST: &str = "0123456789012345678901234567890123456789012345678901234567890123";
     const TOO_LONG: &str = "01234567890123456789012345678901234567890123456789012345678901234";
+
+    #[test]
+    fn a_root_is_taken_once_a_block_however_often_it_is_told_and_anew_after_a_restore() {
+        let (genesis, _) = sample_genesis(1);
+        let set = genesis.validator_set();
+        let mut executor = Executor::new(Stateless, 8, set.genesis_time_ns());
+        let before = Stateless::roots_taken();
+        let mut sections = Vec::new();
+        executor.save_section(0, &mut sections);
+        let first = executor.root_once();
+        assert_eq!(executor.root_once(), first);
+        assert_eq!(Stateless::roots_taken() - before, 1);
+        let block = final_block(set, 1, set.genesis().id, &[(1, 1, b"text")]);
+        executor.execute(&block, &mut BlockResults::new()).unwrap();
+        let second = executor.root_once();
+        assert_eq!(executor.root_once(), second);
+        assert_eq!((second.height, Stateless::roots_taken() - before), (1, 2));
+        assert_eq!(executor.root(), second, "one that is kept is taken anew");
+        assert_eq!(Stateless::roots_taken() - before, 3);
+        // Without the session that the block has opened.
+        executor.restore_section(0, &sections).unwrap();
+        assert_ne!(executor.root_once(), second);
+        assert_eq!(Stateless::roots_taken() - before, 4);
+    }
 
     #[test]
     fn an_application_has_as_many_sections_as_can_be_attested_beside_the_engine_s_own() {

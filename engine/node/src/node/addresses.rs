@@ -6,7 +6,7 @@
 use super::StartError;
 use crate::config::NodeConfig;
 use crate::descriptors;
-use crate::stages::wire::ValidatorIdentity;
+use crate::stages::identity::ValidatorIdentity;
 use quorate_net::{ChainIds, Net, NetConfig, Ports, Reserved};
 use std::sync::Arc;
 

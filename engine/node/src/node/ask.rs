@@ -10,7 +10,7 @@ use super::addresses::net_config;
 use crate::config::NodeConfig;
 use crate::keys::KeyPair;
 use crate::stages::clock::Clock;
-use crate::stages::wire::ValidatorIdentity;
+use crate::stages::identity::ValidatorIdentity;
 use quorate_consensus::message::Message;
 use quorate_consensus::types::{ValidatorIndex, Window};
 use quorate_consensus::wire;

@@ -468,11 +468,12 @@ impl<S: StateMachine> Replica<S> {
     /// [`ReplicaError`]: this validator must not go on.
     pub fn turn(&mut self, now: Now, outbox: &mut Outbox) -> Result<(), ReplicaError> {
         self.turn_unchecked(now, outbox)?;
+        self.serve(outbox)?;
         self.run_checks(now, outbox)
     }
 
-    /// A turn without its piece of [checks](Self::run_checks), so that what it has to send leaves
-    /// before them.
+    /// A turn without [what peers ask for](Self::serve) and its piece of
+    /// [checks](Self::run_checks), so that what it has to send leaves before them.
     pub(crate) fn turn_unchecked(
         &mut self,
         now: Now,
@@ -489,6 +490,26 @@ impl<S: StateMachine> Replica<S> {
         outbox.repeats.extend(known);
         self.journal.sync_jobs(now.mono_ns, &mut outbox.sync);
         Ok(())
+    }
+
+    /// Serves peers that ask for blocks, history and proofs, a bounded amount, unless the turn was
+    /// cut short for what others wait for: the next one is due at once then. Each read may have to
+    /// come from the disk, and no vote waits for that. Whether there is something to send.
+    ///
+    /// # Errors
+    /// [`ReplicaError`]: this validator must not go on.
+    pub(crate) fn serve(&mut self, outbox: &mut Outbox) -> Result<bool, ReplicaError> {
+        if self.is_hasty || !self.order.is_asked() {
+            return Ok(false);
+        }
+        std::mem::swap(&mut self.out.frames, &mut outbox.frames);
+        let before = self.out.frames.len();
+        let outcome = self.order.serve(&mut self.out);
+        let has_served = self.out.frames.len() > before;
+        std::mem::swap(&mut self.out.frames, &mut outbox.frames);
+        outcome?;
+        outbox.events.append(&mut self.out.events);
+        Ok(has_served)
     }
 
     /// Goes on with the checks of clients' signatures, a bounded piece, and executes what is

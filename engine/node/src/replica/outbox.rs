@@ -81,12 +81,13 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// Encodes a message behind those that are there.
-    pub fn push(&mut self, to: Destination, message: &Message) {
+    /// Encodes a message behind those that are there; says how many bytes it takes.
+    pub fn push(&mut self, to: Destination, message: &Message) -> usize {
         let start = self.bytes.len();
         wire::encode(message, &mut self.bytes);
         self.entries
             .push((to, FrameClass::of(message), start..self.bytes.len()));
+        self.bytes.len() - start
     }
 
     /// The frames, in order.

@@ -14,7 +14,6 @@ const PASSES_PER_TURN: usize = 8;
 
 impl<S: StateMachine> Replica<S> {
     pub(super) fn run_passes(&mut self, now: Now, outbox: &mut Outbox) -> Result<(), ReplicaError> {
-        self.order.serve(&mut self.out)?;
         // What the last turn has left.
         if !self.out.journal.is_empty() {
             self.append_all(now, outbox)?;

@@ -24,7 +24,9 @@ const SERVED_BYTES_PER_TURN: usize = 2 * 1024 * 1024;
 /// What a read counts for at least. It may have to come from the disk, while a vote waits: with
 /// this, a turn reads 64 blocks at most, however small they are.
 const READ_BYTES_MIN: usize = 32 * 1024;
-/// What each header of a history counts for, which is a read of its own.
+/// What each small record counts for that is read on the way: each header of a history, and each of
+/// the up to 63 marks that lead to a block. They are read without being asked for by name, so that
+/// an answer may take as many reads as 64 others.
 const HEADER_BYTES_MIN: usize = 4 * 1024;
 
 /// A peer's request that waits for its turn.
@@ -80,7 +82,13 @@ impl Requests {
 }
 
 impl OrderStage {
-    /// Serves peers from memory and log, a bounded amount a turn.
+    /// Whether peers wait to be served.
+    pub(super) fn is_asked(&self) -> bool {
+        !self.requests.is_empty()
+    }
+
+    /// Serves peers from memory and log, a bounded amount a turn. To be called when what others
+    /// wait for is on its way.
     ///
     /// # Errors
     /// [`OrderError`] when the log cannot be believed: this validator must stop.
@@ -90,44 +98,45 @@ impl OrderStage {
             let Some((to, request)) = self.requests.pop() else {
                 break;
             };
-            match request {
+            let reads = self.store.reads();
+            let answer = match request {
                 Request::Bodies(mut blocks) => {
                     let Some(wanted) = blocks.pop_front() else {
                         continue;
                     };
-                    let mut read_bytes = READ_BYTES_MIN;
-                    if let Some(LoggedBlock { header, payload }) =
-                        unless_faulty(self.store.block(&wanted), out)?.flatten()
-                    {
-                        read_bytes = read_bytes.max(payload.len());
-                        let message = Message::Block { header, payload };
-                        out.frames.push(Destination::Peer(to), &message);
-                    }
-                    served_bytes += read_bytes;
+                    let block = unless_faulty(self.store.block(&wanted), out)?.flatten();
                     if !blocks.is_empty() {
                         self.requests.put_back(to, Request::Bodies(blocks));
                     }
+                    let of_block =
+                        |LoggedBlock { header, payload }| Message::Block { header, payload };
+                    block.map(of_block)
                 }
                 Request::History { top, count } => {
                     let headers = self.store.history(&top, count as usize);
                     let headers = unless_faulty(headers, out)?.unwrap_or_default();
-                    served_bytes += READ_BYTES_MIN.max(HEADER_BYTES_MIN * headers.len());
-                    if !headers.is_empty() {
-                        out.frames
-                            .push(Destination::Peer(to), &Message::History(headers));
-                    }
+                    (!headers.is_empty()).then_some(Message::History(headers))
                 }
                 Request::Finality { at_least } => {
-                    if let Some(proof) = unless_faulty(self.store.proof(at_least), out)?.flatten() {
-                        let message = Message::Certificates(vec![proof]);
-                        out.frames.push(Destination::Peer(to), &message);
-                    }
-                    served_bytes += READ_BYTES_MIN;
+                    let proof = unless_faulty(self.store.proof(at_least), out)?.flatten();
+                    proof.map(|proof| Message::Certificates(vec![proof]))
                 }
-            }
+            };
+            let reads = self.store.reads() - reads;
+            let sent_bytes = answer.map_or(0, |message| {
+                out.frames.push(Destination::Peer(to), &message)
+            });
+            served_bytes += cost_bytes(reads, sent_bytes);
         }
         Ok(())
     }
+}
+
+/// What an answer counts for: its bytes, or one read of whatever size, and the small ones before.
+fn cost_bytes(reads: u64, sent_bytes: usize) -> usize {
+    let small = usize::try_from(reads.saturating_sub(1)).unwrap_or(usize::MAX);
+    let on_the_way = small.saturating_mul(HEADER_BYTES_MIN);
+    READ_BYTES_MIN.max(sent_bytes).saturating_add(on_the_way)
 }
 
 /// A record that has rotted since the start is not served, and never said to be absent: the peer
@@ -176,6 +185,15 @@ mod tests {
             Some((to.number(), height))
         };
         std::iter::from_fn(next).take(count).collect()
+    }
+
+    #[test]
+    fn an_answer_counts_for_what_is_read_and_for_what_is_sent() {
+        assert_eq!(cost_bytes(0, 0), READ_BYTES_MIN, "of what is in memory");
+        assert_eq!(cost_bytes(1, 0), READ_BYTES_MIN);
+        let mebibyte = 1024 * 1024;
+        assert_eq!(cost_bytes(1, mebibyte), mebibyte, "a long proof");
+        assert_eq!(cost_bytes(64, 0), READ_BYTES_MIN + 63 * HEADER_BYTES_MIN);
     }
 
     #[test]

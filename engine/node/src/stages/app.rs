@@ -4,6 +4,7 @@
 //! asked before a vote; of consensus nothing waits for it but what would make more final while
 //! execution is behind (protocol.md 2.9).
 
+use super::answers::AnswerRoom;
 use super::check::InFlight;
 use super::dedicated::Halt;
 use super::inlet::{Control, SessionAt};
@@ -100,14 +101,16 @@ impl<S: StateMachine> AppThread<S> {
                     self.net.send(ToNet::Repeats(known));
                 }
             }
-            ToApp::Query(from, id, question) => {
-                let answer = answer_of(&self.executor, from.session, &question);
-                self.reply(from.client, |leader, bytes| {
-                    client_wire::encode_answer(leader, id, &answer, bytes);
+            ToApp::Query(from, id, question, room) => {
+                self.answer((from.client, id), &room, |leader| {
+                    let answer = answer_of(&self.executor, from.session, &question);
+                    let mut frame = Vec::new();
+                    client_wire::encode_answer(leader, id, &answer, &mut frame);
+                    frame
                 });
             }
             ToApp::Root(client, id) => {
-                let root = self.executor.root();
+                let root = self.executor.root_once();
                 self.reply(client, |leader, bytes| {
                     let (height, sections) = (root.height, root.sections.iter().copied());
                     client_wire::encode_root(leader, id, height, &root.combined, sections, bytes);
@@ -120,10 +123,10 @@ impl<S: StateMachine> AppThread<S> {
                     client_wire::encode_session(leader, id, (seq_last, has_ended), bytes);
                 });
             }
-            ToApp::Private(client, id, range) => {
-                let leader = super::dedicated::leader_of(&self.metrics);
-                let frame = self.executor.private_frame(leader, id, &range);
-                self.net.send(ToNet::Reply(client, frame));
+            ToApp::Private(client, id, range, room) => {
+                self.answer((client, id), &room, |leader| {
+                    self.executor.private_frame(leader, id, &range)
+                });
             }
             ToApp::Status(status, reply) => self.status(status, reply),
             ToApp::Control(control) => self.control(control),
@@ -144,7 +147,7 @@ impl<S: StateMachine> AppThread<S> {
     }
 
     fn status(&mut self, mut status: Box<NodeStatus>, reply: StatusReply) {
-        let root = self.executor.root();
+        let root = self.executor.root_once();
         status.state_root = crate::hex::encode(&root.combined);
         status.state_height = root.height;
         match reply {
@@ -175,6 +178,23 @@ impl<S: StateMachine> AppThread<S> {
             // The net thread sends these elsewhere.
             Control::Status(_) | Control::Shutdown(_) => {}
         }
+    }
+
+    /// Makes an answer that may be long, if there is room for it.
+    fn answer(
+        &self,
+        (client, id): (ClientId, u64),
+        room: &AnswerRoom,
+        make: impl FnOnce(Option<ValidatorIndex>) -> Vec<u8>,
+    ) {
+        let told = match room.is_open() {
+            true => {
+                let frame = make(super::dedicated::leader_of(&self.metrics));
+                ToNet::Answer(client, room.take(frame))
+            }
+            false => ToNet::Busy(client, id),
+        };
+        self.net.send(told);
     }
 
     fn reply(&self, client: ClientId, write: impl FnOnce(Option<ValidatorIndex>, &mut Vec<u8>)) {

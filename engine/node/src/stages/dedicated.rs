@@ -4,6 +4,7 @@
 //! app; only then do the sockets close and the log is ended. A failure of one thread halts all.
 //! Never: different rules from `shared`; both move the same parts.
 
+use super::answers::Answers;
 use super::app::AppThread;
 use super::check::{CheckSender, CheckWorkers};
 use super::clock::{Clock, nanoseconds};
@@ -17,8 +18,8 @@ use super::scrub::ScrubSender;
 use super::shadow::ShadowSender;
 use super::shared::note_event;
 use super::verify::{VerifyParts, VerifyWorker};
-use super::wire::{Caller, Inward, Replies, WireStage};
-use crate::client_wire::ClientFrame;
+use super::wire::{Caller, Inward, QUESTION_RETRY_US, Replies, WireStage};
+use crate::client_wire::{self, ClientFrame};
 use crate::drift::Recorder;
 use crate::executor::Executor;
 use crate::journal::SyncWorker;
@@ -39,7 +40,7 @@ use quorate_consensus::input::Input;
 use quorate_consensus::trust::Authenticated;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::wire;
-use quorate_net::Waker;
+use quorate_net::{ClientId, Waker};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -201,6 +202,7 @@ impl Dedicated {
             shadow: all.shadow,
             scrub: all.scrub,
             halt: halt.clone(),
+            answers: Answers::default(),
             is_last: false,
         };
         Ok(Self {
@@ -412,6 +414,7 @@ struct NetThread {
     scrub: ScrubSender,
     halt: Halt,
     trace: Trace,
+    answers: Answers,
     /// Whether the other threads have ended and all that they told was taken.
     is_last: bool,
 }
@@ -429,6 +432,7 @@ impl NetThread {
                 drop(self.order.send(ToOrder::Poke));
             }
             self.wire.flush();
+            self.answers.settle(|client| self.wire.waiting(client));
             if work == 0 && self.placement.idle == Idle::Yield {
                 std::thread::yield_now();
             }
@@ -466,6 +470,7 @@ impl NetThread {
             trace: &self.trace,
             clock: self.wire.clock(),
             received_ns: None,
+            answers: &mut self.answers,
         };
         Ok(self.wire.turn(Instant::now(), timeout, &mut outward)?)
     }
@@ -505,6 +510,18 @@ impl NetThread {
                 self.wire
                     .replies()
                     .push(client, |bytes| bytes.extend_from_slice(&frame));
+            }
+            ToNet::Answer(client, answer) => {
+                self.wire
+                    .replies()
+                    .push(client, |bytes| bytes.extend_from_slice(&answer.frame));
+                self.answers.hand_over(client, answer);
+            }
+            ToNet::Busy(client, id) => {
+                self.metrics.questions_busy.add(1);
+                self.wire.replies().push(client, |bytes| {
+                    client_wire::encode_busy(leader, id, QUESTION_RETRY_US, bytes);
+                });
             }
             ToNet::Block(results) => {
                 if self.metrics.is_serving() {
@@ -556,6 +573,7 @@ struct Outward<'t> {
     clock: Clock,
     /// Read when the first submission comes in: the turn may have slept before.
     received_ns: Option<u64>,
+    answers: &'t mut Answers,
 }
 
 impl Inward for Outward<'_> {
@@ -598,8 +616,10 @@ impl Inward for Outward<'_> {
         }
     }
 
-    fn has_room_for_question(&mut self) -> bool {
-        self.app.len() < QUESTIONS_QUEUED_MAX && self.order.len() < QUESTIONS_QUEUED_MAX
+    fn has_room_for_question(&mut self, client: ClientId) -> bool {
+        self.answers.has_room(client)
+            && self.app.len() < QUESTIONS_QUEUED_MAX
+            && self.order.len() < QUESTIONS_QUEUED_MAX
     }
 
     fn request(&mut self, from: Caller, request: ClientFrame<'_>, _replies: &mut Replies) {
@@ -614,7 +634,9 @@ impl Inward for Outward<'_> {
                 }
             }
             ClientFrame::Query { id, question } => {
-                drop(self.app.send(ToApp::Query(from, id, question.into())));
+                let room = self.answers.room(from.client);
+                let question = question.into();
+                drop(self.app.send(ToApp::Query(from, id, question, room)));
             }
             ClientFrame::StatusAsk { id } => {
                 drop(
@@ -626,7 +648,8 @@ impl Inward for Outward<'_> {
             ClientFrame::SessionAsk { id } => drop(self.app.send(ToApp::Session(from, id))),
             ClientFrame::PrivateAsk { id, from: at, to } => {
                 let range = PrivateRange::of(from.session, at, to);
-                drop(self.app.send(ToApp::Private(from.client, id, range)));
+                let room = self.answers.room(from.client);
+                drop(self.app.send(ToApp::Private(from.client, id, range, room)));
             }
             // The wire stage answers these itself.
             ClientFrame::Public { .. } => {}

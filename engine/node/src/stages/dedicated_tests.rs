@@ -13,7 +13,7 @@ use quorate_consensus::message::Message;
 use quorate_consensus::payload::{parse_entries, session_of_key};
 use quorate_consensus::signing::ValidatorKey;
 use quorate_consensus::types::Now;
-use quorate_net::{ClientId, ClientLinks, Limits};
+use quorate_net::{ClientLinks, Limits};
 
 const MS: u64 = 1_000_000;
 
@@ -149,6 +149,7 @@ impl Stages {
             trace: &Trace::default(),
             clock: self.order.clock,
             received_ns: Some(self.now.mono_ns),
+            answers: &mut Answers::default(),
         };
         outward.request(from, request, &mut Replies::default());
     }
@@ -236,6 +237,7 @@ fn a_peer_that_forwards_without_end_fills_no_queue_and_its_other_messages_pass()
         trace: &Trace::default(),
         clock: Clock::new(),
         received_ns: None,
+        answers: &mut Answers::default(),
     };
     let frame_of = |message: &Message| {
         let mut frame = Vec::new();

@@ -6,7 +6,8 @@
 //!
 //! - `wire`: sockets, clients' requests, frames of peers (with `clients`: who is connected, and
 //!   whose results go where; `door`: what a submission passes first; and `public`: who reads the
-//!   public stream; `refusals`: who refuses this validator; and `forgeries`: who forges).
+//!   public stream; `identity`: who is who; `refusals`: who refuses this validator; and
+//!   `forgeries`: who forges).
 //! - `verify`: signatures, on a thread of its own.
 //! - `check`: clients' signatures, on threads of their own or in pieces of a turn.
 //! - `journal`: the blocking calls of the log, on a thread of their own; and its appending end.
@@ -17,8 +18,10 @@
 //! - `shared`: one thread that runs wire, order, journal and app in turn (where validators share
 //!   cores with `courtesy`: the core given up, and `patience`: votes read together).
 //! - `publisher`: finalized blocks for the embedding program.
-//! - `dedicated`: a thread each for wire, `order`, `journal` and `app`, joined by queues.
+//! - `dedicated`: a thread each for wire, `order`, `journal` and `app`, joined by queues (with
+//!   `answers`: what waits for clients to read it).
 
+pub(crate) mod answers;
 pub(crate) mod app;
 pub(crate) mod archive;
 pub(crate) mod aside;
@@ -31,6 +34,7 @@ pub(crate) mod door;
 pub(crate) mod exchange;
 mod executed;
 mod forgeries;
+pub(crate) mod identity;
 pub(crate) mod inlet;
 pub(crate) mod journal;
 pub(crate) mod older;

@@ -211,7 +211,6 @@ impl OrderThread {
         self.inlet.take(metrics, &mut verdicts, |entry, verdicts| {
             stage.submit((now, now.mono_ns), None, entry, verdicts)
         });
-        self.stage.serve(out).map_err(ReplicaError::from)?;
         for _ in 0..PASSES_PER_TURN {
             self.stage.settle(now, out).map_err(ReplicaError::from)?;
             self.hand_over(out, jobs);
@@ -221,6 +220,9 @@ impl OrderThread {
                 break;
             }
         }
+        // The own votes are on their way: each read may have to come from the disk.
+        self.stage.serve(out).map_err(ReplicaError::from)?;
+        self.hand_over(out, jobs);
         Ok(())
     }
 

@@ -36,6 +36,7 @@ use crossbeam::channel::Receiver;
 use quorate_consensus::effect::Alarm;
 use quorate_consensus::input::Input;
 use quorate_consensus::types::{Now, ValidatorIndex};
+use quorate_net::ClientId;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -131,9 +132,10 @@ impl<S: StateMachine> SharedLoop<S> {
         work += self.dispatch();
         let given_up = self.flush();
         self.hand_over();
+        let has_served = self.serve()?;
         let checked = self.check(now)?;
         self.finish_turn(awake + given_up, now, work + checked);
-        if checked > 0 || self.parts.inlet.has_more() {
+        if checked > 0 || has_served || self.parts.inlet.has_more() {
             // What came of it is proposed and told without a sleep before, behind what came
             // meanwhile.
             return Ok(0);
@@ -219,6 +221,16 @@ impl<S: StateMachine> SharedLoop<S> {
             work += take_verified(&mut self.parts.replica, now, inputs);
         }
         Ok(work)
+    }
+
+    /// Serves peers that ask, now that the own frames have left; says whether the next turn is to
+    /// send something.
+    fn serve(&mut self) -> Result<bool, NodeFailure> {
+        let Self { parts, outbox, .. } = self;
+        let has_served = parts.replica.serve(outbox)?;
+        parts.wire.send_frames(&outbox.frames);
+        outbox.frames.clear();
+        Ok(has_served)
     }
 
     /// Goes on with clients' signatures, a bounded piece: those of blocks, and of what was
@@ -404,7 +416,7 @@ impl<S: StateMachine> SharedLoop<S> {
 
     /// Ends the log: the last sync, then the clean-stop marker as the last thing.
     fn stop(mut self) -> Result<(), NodeFailure> {
-        // What the last turn's checks have brought.
+        // What the last turn's checks have brought, and what was read for peers.
         self.dispatch();
         self.parts.wire.flush();
         let SharedParts {
@@ -500,7 +512,7 @@ fn status_of<S: StateMachine>(
     placement: &Placement,
     metrics: &Metrics,
 ) -> NodeStatus {
-    let root = replica.executor_mut().root();
+    let root = replica.executor_mut().root_once();
     let facts = StatusFacts {
         own,
         order: replica.order(),
@@ -573,7 +585,7 @@ impl<S: StateMachine> Inward for Inner<'_, S> {
         }
     }
 
-    fn has_room_for_question(&mut self) -> bool {
+    fn has_room_for_question(&mut self, _: ClientId) -> bool {
         true
     }
 
@@ -613,7 +625,7 @@ impl<S: StateMachine> Inward for Inner<'_, S> {
                 });
             }
             ClientFrame::RootAsk { id } => {
-                let root = self.replica.executor_mut().root();
+                let root = self.replica.executor_mut().root_once();
                 replies.push(from.client, |bytes| {
                     let sections = root.sections.iter().copied();
                     client_wire::encode_root(

@@ -10,19 +10,19 @@ use crate::keys::KeyPair;
 use crate::profiles::{PlacementFacts, Profile, Threads};
 use crate::results::BlockResults;
 use crate::stages::clock::machine_ns;
+use crate::stages::identity::ValidatorIdentity;
 use crate::stages::inlet::Inlet;
 use crate::stages::public::PublicStage;
 use crate::stages::verify::VerifyParts;
-use crate::stages::wire::ValidatorIdentity;
 use crate::state_machine::SessionId;
 use crate::streams::PublicRing;
-use crate::testing::{Member, TemporaryFolder, logged, signed_auth};
+use crate::testing::{Member, Stateless, TemporaryFolder, logged, signed_auth};
 use crate::trace::{Dump, Moment, Stamp, Trace};
 use crossbeam::channel::{Sender, bounded, unbounded};
 use quorate_consensus::attestation::{StateCertificate, StateStatement};
 use quorate_consensus::payload::{parse_entries, session_of_key};
 use quorate_consensus::signing::ValidatorKey;
-use quorate_net::{ChainIds, ClientId, Limits, Net, NetConfig, Ports};
+use quorate_net::{ChainIds, Limits, Net, NetConfig, Ports};
 use std::cell::RefCell;
 use std::sync::atomic::Ordering;
 
@@ -182,16 +182,21 @@ impl<S: StateMachine> Fixture<S> {
 
     /// A client's frame with this submission is taken off its socket.
     fn submit(&mut self, client: &KeyPair, entries: &[u8]) {
-        let from = Caller {
-            client: ClientId::from_bits(1),
-            session: SessionId(session_of_key(&client.public())),
-            key: client.public(),
-        };
         let commands = parse_entries(entries).unwrap();
         let request = ClientFrame::Submit {
             count: u32::try_from(commands.clone().count()).unwrap(),
             entries,
             commands,
+        };
+        self.ask(client, request);
+    }
+
+    /// A client's frame is taken off its socket.
+    fn ask(&mut self, client: &KeyPair, request: ClientFrame<'_>) {
+        let from = Caller {
+            client: ClientId::from_bits(1),
+            session: SessionId(session_of_key(&client.public())),
+            key: client.public(),
         };
         let now = self.now;
         let (wire, mut inward) = self.shared.inward();
@@ -288,6 +293,20 @@ fn a_vote_has_left_before_what_came_with_the_proposal_is_checked() {
     let flushed = dump.stamps.iter().find(flushed).expect("the vote leaves");
     let began_ns = CHECKS.take()[0];
     assert!(dump.base_ns + flushed.at_ns <= began_ns, "and then");
+}
+
+/// What a root takes is the application's to say, and any key may ask for it.
+#[test]
+fn who_asks_for_status_and_root_again_and_again_has_one_root_taken_a_block() {
+    let member = Member::open(1, 0, signed_auth);
+    let mut fixture = fixture(member, KeyPair::from_seed(&[1; 32]), Trace::default());
+    let before = Stateless::roots_taken();
+    let client = KeyPair::from_seed(&[77; 32]);
+    for id in 0..10 {
+        fixture.ask(&client, ClientFrame::StatusAsk { id });
+        fixture.ask(&client, ClientFrame::RootAsk { id });
+    }
+    assert_eq!(Stateless::roots_taken() - before, 1);
 }
 
 #[test]

@@ -10,12 +10,11 @@ use super::dedicated::leader_of;
 use super::door::{Door, Room};
 use super::forgeries::{Forged, Forgeries};
 use super::public::{Outlet, PublicStage};
-use super::questions::Questions;
+use super::questions::{Questions, Wait};
 use super::refusals::Refusals;
 use super::stamping::Stamping;
 use crate::client_wire::{self, ClientFrame, Refusal, VerdictsWriter};
 use crate::config::RateConfig;
-use crate::keys::KeyPair;
 use crate::lanes::{CommandVerdict, Rejection, Verdict};
 use crate::metrics::Metrics;
 use crate::replica::{FrameClass, Frames};
@@ -25,20 +24,15 @@ use crate::state_machine::SessionId;
 use crate::trace::Trace;
 use quorate_consensus::effect::Destination;
 use quorate_consensus::payload::session_of_key;
-use quorate_consensus::signing::{hello_message, login_message};
 use quorate_consensus::types::ValidatorIndex;
-use quorate_consensus::validators::ValidatorSet;
-use quorate_consensus::verify;
-use quorate_net::{
-    Authenticator, Class, ClientId, CloseReason, Handler, Net, NetError, PeerAlarm, SendError,
-};
+use quorate_net::{Class, ClientId, CloseReason, Handler, Net, NetError, PeerAlarm, SendError};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// When to ask for the public stream again that found no room, microseconds.
 const PUBLIC_RETRY_US: u32 = 10_000;
-/// The same of any other question.
-const QUESTION_RETRY_US: u32 = 1_000;
+/// The same of a question whose answer would not have been read.
+pub(crate) const QUESTION_RETRY_US: u32 = 1_000;
 /// Memory for replies that is kept from turn to turn, bytes.
 const REPLY_BYTES_KEPT: usize = 1024 * 1024;
 
@@ -58,8 +52,8 @@ pub(crate) trait Inward {
     fn waited_in_vain(&mut self) {}
     /// Whether there is room for more commands of clients.
     fn room(&mut self) -> Room;
-    /// Whether a question would be answered soon.
-    fn has_room_for_question(&mut self) -> bool;
+    /// Whether a question of this client would be answered soon.
+    fn has_room_for_question(&mut self, client: ClientId) -> bool;
     /// A client's request, decoded. Answers go into `replies`, now or later.
     fn request(&mut self, from: Caller, request: ClientFrame<'_>, replies: &mut Replies);
 }
@@ -139,6 +133,7 @@ pub(crate) struct WireStage {
     faulty_clients: Vec<ClientId>,
     peers_up: u64,
     refusals: Refusals,
+    questions: Questions,
     forgeries: Forgeries,
     trace: Trace,
 }
@@ -167,6 +162,7 @@ impl WireStage {
             faulty_clients: Vec::new(),
             peers_up: 0,
             refusals: Refusals::default(),
+            questions: Questions::default(),
             forgeries: Forgeries::default(),
             trace,
         }
@@ -210,7 +206,7 @@ impl WireStage {
             faulty_clients: &mut self.faulty_clients,
             peers_up: &mut self.peers_up,
             refusals: &mut self.refusals,
-            questions: Questions::default(),
+            questions: &mut self.questions,
         };
         let timeout = if taking.public.is_unfinished() {
             Duration::ZERO
@@ -341,6 +337,11 @@ impl WireStage {
         self.net.flush_peer(peer.number())
     }
 
+    /// Bytes that wait for a client; none when it is gone.
+    pub(crate) fn waiting(&self, client: ClientId) -> Option<usize> {
+        self.net.client_waiting(client)
+    }
+
     pub(crate) fn copy_metrics(&self) {
         self.metrics.copy_net(self.net.counters());
         let (metrics, public) = (&self.metrics, &self.public);
@@ -450,7 +451,7 @@ struct Taking<'t, I> {
     clients: &'t mut ClientTable,
     door: &'t mut Door,
     began: Instant,
-    /// Read when the first submission comes in: the turn may have slept before.
+    /// Read when the first request comes in: the turn may have slept before.
     now_ns: Option<u64>,
     verdicts: Vec<CommandVerdict>,
     held: &'t mut Vec<(ClientId, u64)>,
@@ -461,33 +462,44 @@ struct Taking<'t, I> {
     faulty_clients: &'t mut Vec<ClientId>,
     peers_up: &'t mut u64,
     refusals: &'t mut Refusals,
-    questions: Questions,
+    questions: &'t mut Questions,
 }
 
 impl<I: Inward> Taking<'_, I> {
     /// Whether a question is let through; if not, it has been answered.
     fn admit_question(&mut self, client: ClientId, id: u64, request: &ClientFrame<'_>) -> bool {
         let is_session_ask = matches!(request, ClientFrame::SessionAsk { .. });
-        let is_walk = matches!(request, ClientFrame::PrivateAsk { .. });
+        let is_walk = matches!(
+            request,
+            ClientFrame::PrivateAsk { .. } | ClientFrame::StatusAsk { .. }
+        );
         // What is told of a session by a validator that is far behind would let its client number
         // new commands like old ones.
         let heights = (self.metrics.height.read(), self.metrics.height_peers.read());
         let is_far = heights.1 >= heights.0.saturating_add(ROOT_HEIGHTS);
         // After a start nobody knows how far that is before peers have spoken.
         let is_behind = is_session_ask && (is_far || self.metrics.peers_heard.read() == 0);
-        let waiting_bytes = self.replies.bytes_len();
+        let (waiting_bytes, now_ns) = (self.replies.bytes_len(), self.now_ns());
         let is_admitted = !is_behind
-            && self.inward.has_room_for_question()
-            && (!is_walk || self.questions.admit_walk())
-            && self.questions.admit(client, waiting_bytes);
+            && self.inward.has_room_for_question(client)
+            && self.questions.admit(now_ns, client, is_walk, waiting_bytes);
         if !is_admitted {
+            let Wait { retry_us, hold_ns } = self.questions.refuse(now_ns, client);
+            self.held.extend(hold_ns.map(|hold_ns| (client, hold_ns)));
             self.metrics.questions_busy.add(1);
             self.replies.push(client, |bytes| {
                 let leader = leader_of(self.metrics);
-                client_wire::encode_busy(leader, id, QUESTION_RETRY_US, bytes);
+                client_wire::encode_busy(leader, id, retry_us, bytes);
             });
         }
         is_admitted
+    }
+
+    /// Since the door's time began.
+    fn now_ns(&mut self) -> u64 {
+        let began = self.began;
+        let since = || u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        *self.now_ns.get_or_insert_with(since)
     }
 
     /// What of a client's request goes on; the rest of a submission is answered here.
@@ -509,9 +521,7 @@ impl<I: Inward> Taking<'_, I> {
             // Answered before it comes here.
             ClientFrame::Public { .. } => return Some(request),
         };
-        let began = self.began;
-        let since = || u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let now_ns = *self.now_ns.get_or_insert_with(since);
+        let now_ns = self.now_ns();
         self.verdicts.clear();
         let (room, verdicts) = (self.inward.room(), &mut self.verdicts);
         let all = commands.clone();
@@ -579,6 +589,7 @@ impl<I: Inward> Handler for Taking<'_, I> {
     fn client_down(&mut self, client: ClientId) {
         self.clients.remove(client);
         self.public.remove(client);
+        self.questions.remove(client);
     }
 
     fn client_frame(&mut self, client: ClientId, frame: &[u8]) {
@@ -629,60 +640,6 @@ impl<I: Inward> Handler for Taking<'_, I> {
     fn peer_alarm(&mut self, peer: u16, alarm: PeerAlarm) {
         tracing::error!(peer, ?alarm, "two processes with the key of this peer");
         self.metrics.alarms.add(1);
-    }
-}
-
-/// Signs and checks handshakes for a validator.
-pub(crate) struct ValidatorIdentity {
-    set: Arc<ValidatorSet>,
-    own: ValidatorIndex,
-    key: KeyPair,
-}
-
-impl ValidatorIdentity {
-    pub(crate) const fn new(set: Arc<ValidatorSet>, own: ValidatorIndex, key: KeyPair) -> Self {
-        Self { set, own, key }
-    }
-}
-
-impl Authenticator for ValidatorIdentity {
-    fn sign_hello(&self, handshake_hash: &[u8; 32], peer: u16) -> [u8; 64] {
-        self.key.sign(&hello_message(
-            &self.set,
-            handshake_hash,
-            self.own.number(),
-            peer,
-        ))
-    }
-
-    fn verify_hello(
-        &self,
-        handshake_hash: &[u8; 32],
-        signer: u16,
-        addressee: u16,
-        signature: &[u8; 64],
-    ) -> bool {
-        let Some(member) = self.set.validator(ValidatorIndex::new(signer)) else {
-            return false;
-        };
-        let message = hello_message(&self.set, handshake_hash, signer, addressee);
-        verify::single(&member.key, &message, signature)
-    }
-
-    fn verify_login(
-        &self,
-        handshake_hash: &[u8; 32],
-        key: &[u8; 32],
-        signature: &[u8; 64],
-    ) -> bool {
-        let set = &self.set;
-        let message = login_message(
-            set.chain_id(),
-            set.genesis_hash(),
-            handshake_hash,
-            self.own.number(),
-        );
-        verify::single(key, &message, signature)
     }
 }
 

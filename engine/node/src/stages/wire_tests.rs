@@ -1,36 +1,8 @@
-//! Identities, replies, and what a turn's callbacks take from peers.
+//! Replies, and what a turn's callbacks take from peers.
 
 use super::*;
+use crate::client_wire::ServerFrame;
 use crate::streams::PublicRing;
-use crate::testing::sample_genesis;
-
-#[test]
-fn a_hello_and_a_login_hold_for_their_own_connection_and_signer_alone() {
-    let (genesis, mut keys) = sample_genesis(4);
-    let set = genesis.validator_set();
-    let client = KeyPair::from_seed(&[77; 32]);
-    let (one, zero) = (keys.remove(1), keys.remove(0));
-    let signer = ValidatorIdentity::new(Arc::clone(set), ValidatorIndex::new(1), one);
-    let checker = ValidatorIdentity::new(Arc::clone(set), ValidatorIndex::new(0), zero);
-    let hash = [4; 32];
-    let signature = signer.sign_hello(&hash, 0);
-    assert!(checker.verify_hello(&hash, 1, 0, &signature));
-    assert!(!checker.verify_hello(&hash, 2, 0, &signature));
-    assert!(!checker.verify_hello(&hash, 1, 3, &signature));
-    assert!(!checker.verify_hello(&[5; 32], 1, 0, &signature));
-    assert!(!checker.verify_hello(&hash, 99, 0, &signature));
-    let login = |validator| {
-        client.sign(&login_message(
-            set.chain_id(),
-            set.genesis_hash(),
-            &hash,
-            validator,
-        ))
-    };
-    assert!(checker.verify_login(&hash, &client.public(), &login(0)));
-    assert!(!checker.verify_login(&hash, &client.public(), &login(1)));
-    assert!(!checker.verify_login(&[5; 32], &client.public(), &login(0)));
-}
 
 #[test]
 fn replies_go_out_once_each_to_its_own_client() {
@@ -51,6 +23,8 @@ fn replies_go_out_once_each_to_its_own_client() {
 #[derive(Default)]
 struct Strict {
     frames: usize,
+    /// Whose requests came.
+    asked: Vec<ClientId>,
 }
 
 impl Inward for Strict {
@@ -63,10 +37,12 @@ impl Inward for Strict {
     fn room(&mut self) -> Room {
         Room::default()
     }
-    fn has_room_for_question(&mut self) -> bool {
+    fn has_room_for_question(&mut self, _: ClientId) -> bool {
         true
     }
-    fn request(&mut self, _: Caller, _: ClientFrame<'_>, _: &mut Replies) {}
+    fn request(&mut self, from: Caller, _: ClientFrame<'_>, _: &mut Replies) {
+        self.asked.push(from.client);
+    }
 }
 
 #[test]
@@ -90,7 +66,7 @@ fn what_a_peer_sent_behind_its_fault_is_not_looked_at() {
         faulty_clients: &mut Vec::new(),
         peers_up: &mut 0,
         refusals: &mut Refusals::default(),
-        questions: Questions::default(),
+        questions: &mut Questions::default(),
     };
     for _ in 0..1_000 {
         taking.peer_frame(2, b"x");
@@ -121,7 +97,7 @@ fn said_to(metrics: &Metrics, question: ClientFrame<'_>) -> Option<Vec<u8>> {
         faulty_clients: &mut Vec::new(),
         peers_up: &mut 0,
         refusals: &mut Refusals::default(),
-        questions: Questions::default(),
+        questions: &mut Questions::default(),
     };
     let is_let_through = taking.admit_question(ClientId::from_bits(1), 7, &question);
     let mut sent = None;
@@ -135,7 +111,7 @@ fn nothing_is_told_of_a_session_before_it_is_known_how_far_the_others_are() {
     let metrics = Metrics::default();
     let ask = || ClientFrame::SessionAsk { id: 7 };
     let mut busy = Vec::new();
-    client_wire::encode_busy(leader_of(&metrics), 7, QUESTION_RETRY_US, &mut busy);
+    client_wire::encode_busy(leader_of(&metrics), 7, 1_000, &mut busy);
     metrics.height.set(1000);
     assert_eq!(said_to(&metrics, ask()), Some(busy.clone()));
     assert_eq!(said_to(&metrics, ClientFrame::StatusAsk { id: 7 }), None);
@@ -143,4 +119,119 @@ fn nothing_is_told_of_a_session_before_it_is_known_how_far_the_others_are() {
     assert_eq!(said_to(&metrics, ask()), None);
     metrics.height_peers.set(1000 + ROOT_HEIGHTS);
     assert_eq!(said_to(&metrics, ask()), Some(busy));
+}
+
+/// Clients, and so many nanoseconds of each.
+type Told = Vec<(u64, u64)>;
+
+/// Clients that ask, and what becomes of that, without sockets.
+struct Asking {
+    clients: ClientTable,
+    door: Door,
+    public: PublicStage,
+    questions: Questions,
+    metrics: Metrics,
+    now_ns: u64,
+}
+
+impl Asking {
+    fn new(clients: u64) -> Self {
+        let mut table = ClientTable::default();
+        for bits in 1..=clients {
+            let key = [u8::try_from(bits).unwrap(); 32];
+            table.add(
+                ClientId::from_bits(bits),
+                SessionId(session_of_key(&key)),
+                key,
+            );
+        }
+        Self {
+            clients: table,
+            door: Door::new(&RateConfig::default()),
+            public: PublicStage::new(PublicRing::new(1 << 20), None),
+            questions: Questions::default(),
+            metrics: Metrics::default(),
+            now_ns: 0,
+        }
+    }
+
+    /// One turn in which they ask so often each, in that order: whose questions are taken, when
+    /// others were told to ask again, and for how long who is held.
+    fn turn(&mut self, asks: &[(u64, usize)]) -> (Vec<u64>, Told, Told) {
+        let (mut strict, mut replies, mut held) = (Strict::default(), Replies::default(), vec![]);
+        let mut taking = Taking {
+            inward: &mut strict,
+            clients: &mut self.clients,
+            door: &mut self.door,
+            began: Instant::now(),
+            now_ns: Some(self.now_ns),
+            verdicts: Vec::new(),
+            held: &mut held,
+            replies: &mut replies,
+            public: &mut self.public,
+            metrics: &self.metrics,
+            faulty_peers: &mut Vec::new(),
+            faulty_clients: &mut Vec::new(),
+            peers_up: &mut 0,
+            refusals: &mut Refusals::default(),
+            questions: &mut self.questions,
+        };
+        let mut frame = Vec::new();
+        client_wire::encode_query(7, b"what", &mut frame);
+        for (bits, count) in asks {
+            (0..*count).for_each(|_| taking.client_frame(ClientId::from_bits(*bits), &frame));
+        }
+        let mut told = Vec::new();
+        replies.drain(|client, frame| {
+            let ServerFrame::Busy { retry_after_us, .. } = ServerFrame::decode(frame).unwrap().1
+            else {
+                panic!("it is busy");
+            };
+            told.push((client.to_bits(), u64::from(retry_after_us) * 1_000));
+        });
+        let asked = strict.asked.into_iter().map(ClientId::to_bits).collect();
+        let held = held
+            .into_iter()
+            .map(|(client, hold_ns)| (client.to_bits(), hold_ns));
+        (asked, told, held.collect())
+    }
+}
+
+/// Any key may ask without end, over as many connections as there are: whoever waits when it is
+/// told to is answered all the same.
+#[test]
+fn one_who_waits_is_answered_beside_those_who_ask_without_end() {
+    const STEP_NS: u64 = 100_000;
+    let mut asking = Asking::new(5);
+    // What the sockets do: whoever is held is not read, and each has more than a turn reads.
+    let (mut held_until_ns, mut holds) = ([0; 5], 0);
+    let (mut due_ns, mut asked_ns, mut answers, mut others) = (0, 0, 0, 0);
+    for _ in 0..2_000 {
+        let now_ns = asking.now_ns;
+        let flood = (1..=4).filter(|bits| held_until_ns[*bits as usize] <= now_ns);
+        let mut asks: Vec<_> = flood.map(|bits| (bits, 200)).collect();
+        let is_due = now_ns >= due_ns;
+        asks.extend(is_due.then_some((5, 1)));
+        let (asked, told, held) = asking.turn(&asks);
+        for (bits, hold_ns) in held {
+            assert_ne!(bits, 5, "it has waited");
+            holds += 1;
+            held_until_ns[bits as usize] = held_until_ns[bits as usize].max(now_ns + hold_ns);
+        }
+        others += asked.iter().filter(|bits| **bits != 5).count();
+        if asked.contains(&5) {
+            assert!(now_ns - asked_ns <= 20 * STEP_NS, "{asked_ns}: {now_ns}");
+            answers += 1;
+            (due_ns, asked_ns) = (now_ns + STEP_NS, now_ns + STEP_NS);
+        } else if let Some((_, retry_ns)) = told.iter().find(|(bits, _)| *bits == 5) {
+            due_ns = now_ns + retry_ns;
+        }
+        asking.now_ns += STEP_NS;
+    }
+    assert!(answers > 100, "{answers}");
+    assert!(
+        holds >= 4 * 5,
+        "they are not read from, for longer each time"
+    );
+    assert!(others <= 2_000, "{others} of those who do not wait");
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests may unwrap")]
 
+mod answers;
 mod asked;
 mod cluster;
 mod doubt;

@@ -26,9 +26,10 @@ struct Forger {
     end: Option<CloseReason>,
 }
 
-struct Login {
-    key: KeyPair,
-    chain: ChainIds,
+/// Logs in, whatever validator it meets.
+pub(crate) struct Login {
+    pub(crate) key: KeyPair,
+    pub(crate) chain: ChainIds,
 }
 
 impl ClientAuthenticator for Login {

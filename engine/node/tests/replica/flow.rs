@@ -6,7 +6,7 @@ use quorate::replica::Outbox;
 use quorate::results::Outcome;
 use quorate_consensus::machine::Durability;
 use quorate_consensus::message::{BlockRef, Get, Message};
-use quorate_consensus::types::Point;
+use quorate_consensus::types::{BlockId, Height, Point};
 use quorate_consensus::{limits, wire};
 
 const BOTH: [Durability; 2] = [Durability::Sync, Durability::Async];
@@ -259,6 +259,72 @@ fn r10_a_turn_reads_64_blocks_for_peers_however_many_they_ask_for() {
     }
     assert_eq!(served.iter().max(), Some(&READS));
     assert_eq!(served.iter().sum::<usize>(), REQUESTS * READS);
+}
+
+/// R10: what leads to a block is read too, and a peer may ask for what is not there.
+#[test]
+fn r10_a_turn_reads_few_marks_for_peers_however_far_from_the_remembered_ones_they_ask() {
+    const ASKED: usize = 4 * 64;
+    /// Of those whose height is one above a multiple of 64, which take so many reads each.
+    const READS_EACH: u64 = 64;
+    let (mut world, leader) = flowing();
+    for seq in 2..=130 {
+        world.submit(leader, &commands(1, seq, seq));
+        world.run_until_applied(usize::try_from(seq).expect("few"), 500 * MS);
+    }
+    let (now, place) = (world.now, (leader + 1) % 4);
+    assert!(world.replica(place).executor().height() >= 129);
+    let nowhere = BlockRef {
+        height: Height::new(65),
+        id: BlockId::new([9; 32]),
+    };
+    let mut bytes = Vec::new();
+    wire::encode(&Message::Get(Get::Bodies(vec![nowhere; 64])), &mut bytes);
+    for _ in 0..ASKED / 64 {
+        let outcome = world.replica(place).peer_frame(now, index(leader), &bytes);
+        assert!(!outcome.is_fault(), "{outcome:?}");
+    }
+    let reads = |world: &mut World| world.replica(place).order().store().reads();
+    let (mut all, mut most) = (0, 0);
+    for _ in 0..ASKED {
+        let before = reads(&mut world);
+        turn_alone(&mut world, place);
+        let turn = reads(&mut world) - before;
+        (all, most) = (all + turn, turn.max(most));
+    }
+    assert_eq!(all, ASKED as u64 * READS_EACH, "each is looked for");
+    assert!(most <= 8 * READS_EACH, "{most} reads in one turn");
+}
+
+/// R10: others wait for a vote, and whoever asks can wait for the next turn.
+#[test]
+fn r10_a_vote_leaves_before_anything_is_read_for_peers() {
+    let (mut world, leader) = flowing();
+    let (now, last) = (world.now, (leader + 3) % 4);
+    let finalized = world.replica(last).consensus().finalized();
+    let wanted = BlockRef {
+        height: finalized.height,
+        id: finalized.id,
+    };
+    let mut bytes = Vec::new();
+    wire::encode(&Message::Get(Get::Bodies(vec![wanted; 64])), &mut bytes);
+    for _ in 0..100 {
+        let outcome = world.replica(last).peer_frame(now, index(leader), &bytes);
+        assert!(!outcome.is_fault(), "{outcome:?}");
+    }
+    let is_block = |frame: &Vec<u8>| {
+        let message = wire::decode(frame).expect("own bytes").into_message();
+        matches!(message, Message::Block { .. })
+    };
+    let (first, _) = turn_alone(&mut world, last);
+    assert!(
+        first.iter().any(is_block),
+        "it is served while nothing is due"
+    );
+    let votes = propose_to_all(&mut world, leader, 2);
+    assert!(!votes.is_empty() && !votes.iter().any(is_block));
+    let (next, _) = turn_alone(&mut world, last);
+    assert!(next.iter().any(is_block), "it does not wait for longer");
 }
 
 #[test]

@@ -108,6 +108,22 @@ assert sealed(first) == new.encrypt(first[1], b"text", b"")
 assert first[1] == bytes(4) + (1 << 20).to_bytes(8, "little")
 "#;
 
+/// A validator may say that more follows than it may send: nobody waits for that, or keeps it.
+const TOO_LONG: &str = r#"
+import quorate
+channel, client = quorate.Channel.__new__(quorate.Channel), quorate.Client.__new__(quorate.Client)
+client.channel, client.chain = channel, None
+longest = bytes((4, 0, 133, 0, 255, 255)) + bytes(2_097_152 - 6)
+channel.plain = len(longest).to_bytes(4, "little") + longest
+assert client.next(133) == longest[6:], "the longest one"
+channel.plain = (2_097_153).to_bytes(4, "little")
+channel.read = lambda: (_ for _ in ()).throw(AssertionError("it waits for more"))
+channel.inn = iter([(None, None)] * 9)
+try: client.next(133)
+except ConnectionError: pass
+else: raise AssertionError("no validator may send so much")
+"#;
+
 #[test]
 fn the_python_client_waits_for_room_and_changes_its_key_in_time() {
     if !has_python() {
@@ -116,6 +132,15 @@ fn the_python_client_waits_for_room_and_changes_its_key_in_time() {
     }
     script(NO_ROOM_AT_THE_DOOR, &[]);
     script(NEXT_KEY, &[]);
+}
+
+#[test]
+fn the_python_client_takes_no_frame_longer_than_a_validator_may_send() {
+    if !has_python() {
+        eprintln!("skipped: no python3 with the packages cryptography and blake3");
+        return;
+    }
+    script(TOO_LONG, &[]);
 }
 
 fn serve(auth: &str, weights: &str) {

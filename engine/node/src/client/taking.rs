@@ -328,11 +328,13 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
             );
             self.tell(place, ClientEvent::Contradicted { seq, validator });
         }
-        self.release(place, false);
+        self.release(place, 0);
     }
 
     /// Validators of enough stake repeat that the number was applied.
     fn pass(&mut self, place: usize, seq: u64, of: Whose) {
+        // What is known of those before it would go unsaid.
+        self.release(place, seq);
         let Some(session) = self.table.sessions.get_mut(place) else {
             return;
         };
@@ -353,22 +355,21 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
             Change::Opened => self.tell(place, ClientEvent::Opened { seq, result: None }),
             _ => {}
         }
-        self.release(place, false);
+        self.release(place, 0);
     }
 
-    /// Tells the kept results that nothing before them waits for any more; the lowest of them in
-    /// any case where what is before it has been waited for long enough.
-    pub(super) fn release(&mut self, place: usize, mut is_overdue: bool) {
+    /// Tells the kept results that nothing before them waits for any more, and those below `end` in
+    /// any case.
+    pub(super) fn release(&mut self, place: usize, end: u64) {
         loop {
             let Some(session) = self.table.sessions.get_mut(place) else {
                 return;
             };
             let first = session.pending.waiting().start;
             let kept = session.quorum.as_mut();
-            let Some(frame) = kept.and_then(|quorum| quorum.next_kept(first, is_overdue)) else {
+            let Some(frame) = kept.and_then(|quorum| quorum.next_kept(first, end)) else {
                 return;
             };
-            is_overdue = false;
             if let Ok((_, ServerFrame::Results(results))) = ServerFrame::decode(&frame) {
                 let (height, time_ns) = (results.height(), results.time_ns());
                 for result in results {

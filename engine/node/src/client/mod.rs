@@ -25,6 +25,7 @@ mod send_window;
 mod sessions;
 mod silence;
 mod taking;
+mod unreached;
 mod watch;
 
 // What stands in the functions of a client.

@@ -38,6 +38,9 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> LinkHandler for Taking<'_, F> {
         if session.refused_by == Some(session.gateway.validator()) {
             session.refused_by = None;
         }
+        session.unreached.reached(session.gateway.validator());
+        // However long the dials took, it is to get something done here.
+        session.followed_at = self.now;
         session.pending.rewind();
         if let Some(feed) = &mut session.feed {
             feed.connected(self.now);
@@ -70,6 +73,9 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> LinkHandler for Taking<'_, F> {
             reason = reason.name(),
             "connection ended"
         );
+        if !was_up {
+            session.unreached.note(validator, self.now);
+        }
         session.gateway.next(self.now);
         session.losses += u64::from(was_up);
         self.table.next_due = self.now;
@@ -131,8 +137,10 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
         };
         let rested = self.now.saturating_duration_since(session.followed_at) >= FOLLOW_INTERVAL;
         let is_there = leader == session.gateway.validator();
-        // Whoever refused everything is not turned to for being the leader.
-        if !is_there && rested && session.refused_by != Some(leader) {
+        // Whoever refused everything or cannot be reached is not turned to as the leader.
+        let is_of_use =
+            session.refused_by != Some(leader) && !session.unreached.is_paused(leader, self.now);
+        if !is_there && rested && is_of_use {
             self.table.leaving.push((place, Some(leader)));
         }
     }

@@ -1,6 +1,8 @@
 //! What is told of commands that were taken by one validator and refused by another, and what a
 //! lying validator can do to a session.
 
+mod following;
+
 use super::*;
 use crate::client::gateway::State;
 use crate::client::pending::Pending;
@@ -584,33 +586,6 @@ fn what_is_told_of_a_command_that_was_given_up_does_not_count_for_the_next_with_
         fixture.outcomes(1, &[4], repeat);
         assert_eq!(fixture.waiting(), 5..5, "{is_other_told}: two");
     }
-}
-
-#[test]
-fn a_session_turns_to_another_leader_no_more_often_than_every_half_second() {
-    let mut fixture = Fixture::new();
-    let session = &mut fixture.clients.table.sessions[0];
-    session.options.follow_leader = true;
-    let mut now = session.followed_at + FOLLOW_INTERVAL;
-    let mut turned = Vec::new();
-    let short = Duration::from_millis(1);
-    for (leader, after) in [
-        (1, Duration::ZERO),
-        (2, FOLLOW_INTERVAL - short),
-        (3, short),
-    ] {
-        now += after;
-        let mut taking = Taking {
-            table: &mut fixture.clients.table,
-            now,
-            on_event: &mut |_, _: ClientEvent<'_>| (),
-        };
-        taking.take_leader(0, Some(ValidatorIndex::new(leader)));
-        fixture.clients.leave(now, &mut |_, _| ());
-        let gateway = &fixture.clients.table.sessions[0].gateway;
-        turned.push(gateway.validator().number());
-    }
-    assert_eq!(turned, [1, 1, 3]);
 }
 
 #[test]

@@ -197,7 +197,7 @@ impl Feed {
                     return Fed::Nothing;
                 }
                 // Nobody has ever been there: somebody told of a block that there is not.
-                let from = median(&mut self.ahead);
+                let from = lower_middle(&mut self.ahead);
                 self.ahead.clear();
                 let to = self.at.replace(from).unwrap_or(from);
                 (self.is_at, self.ask_at) = (None, Some(now));
@@ -268,7 +268,7 @@ impl Feed {
 
 /// The lower middle of what was told: with F of 3 F + 1 liars among them it is not beyond what
 /// somebody honest told.
-fn median(told: &mut [StreamPosition]) -> StreamPosition {
+pub(super) fn lower_middle(told: &mut [StreamPosition]) -> StreamPosition {
     told.sort_unstable();
     let place = told.len().saturating_sub(1) / 2;
     told.get(place).copied().unwrap_or(StreamPosition::BEGIN)

@@ -250,7 +250,7 @@ fn the_stream_goes_on_where_the_first_of_them_has_something() {
     // One that says of itself that it has the position, and that nothing is there, tells nothing;
     // nor does one that is far ahead of all, or begins behind its own end.
     let mut feed = behind(now);
-    let max = at(u64::MAX, 0);
+    let max = at(u64::MAX, 1);
     for (oldest, tip) in [(at(3, 0), tip), (max, max), (at(9, 0), at(8, 0))] {
         assert_eq!(gone(&mut feed, oldest, tip, now), Fed::Leave);
     }
@@ -293,6 +293,28 @@ fn a_position_to_which_nobody_ever_comes_is_given_up() {
     assert_eq!(feed.wants(now), Some(at(101, 0)));
     done(&mut feed, at(105, 0), at(105, 0), now);
     assert!(takes(&mut feed, 105, &[0]));
+}
+
+/// Asked from there it would be told where the stream ends, for ever, and nothing of it.
+#[test]
+fn an_answer_that_ends_where_every_stream_does_is_none() {
+    let now = Instant::now();
+    let live = StreamPosition::LIVE;
+    for (next, tip) in [(live, live), (live, at(9, 0)), (at(9, 0), live)] {
+        let mut feed = behind(now);
+        feed.note_asked(Some(1), now);
+        let mut frame = PrivateFrame::new(None, 1);
+        frame.finish(PrivateState::Done, next, at(1, 0), tip);
+        // The connection that has it otherwise is left.
+        if let Ok((_, ServerFrame::Private(answer))) = ServerFrame::decode(&frame.into_bytes()) {
+            feed.answered(&answer, 4, now);
+        }
+        feed.connected(now);
+        feed.note_asked(Some(2), now);
+        let told = done(&mut feed, at(10, 0), at(10, 0), now);
+        assert_eq!(told, Fed::Tell(at(5, 3)), "from where it was");
+        assert!(takes(&mut feed, 10, &[0]));
+    }
 }
 
 #[test]

@@ -135,6 +135,13 @@ impl Gateway {
         };
     }
 
+    /// Nobody is dialed before, now that it is not connected.
+    pub(super) fn rest_until(&mut self, until: Instant) {
+        if let State::Down { dial_at } = &mut self.state {
+            *dial_at = (*dial_at).max(until);
+        }
+    }
+
     /// Turns to a certain validator. False if it has no address or is the present one.
     pub(super) fn turn_to(&mut self, validator: ValidatorIndex, now: Instant) -> bool {
         if validator == self.validator() {

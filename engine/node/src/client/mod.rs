@@ -25,6 +25,7 @@ mod send_window;
 mod sessions;
 mod silence;
 mod taking;
+mod unreached;
 mod watch;
 
 // What stands in the functions of a client.
@@ -105,6 +106,14 @@ pub enum ClientError {
         position: StreamPosition,
         /// The oldest position of the validator that was asked last.
         oldest: StreamPosition,
+    },
+    /// No validator that was asked has come to this position of the public stream.
+    #[error("no validator has come to {position}, they are at {tip}")]
+    Ahead {
+        /// What was wanted.
+        position: StreamPosition,
+        /// The lower middle of where they are: not beyond where somebody honest is.
+        tip: StreamPosition,
     },
     /// The block has fewer public outputs.
     #[error("there is no position {position} in the public stream")]

@@ -7,7 +7,6 @@
 //! listens when the validator has answered. Never: chooses the next one.
 
 use super::event::ClientEvent;
-use super::quorum::Quorum;
 use super::sessions::{ClientRef, Clients, Table};
 use super::silence::{SILENCE_ID, Silence};
 use super::taking::Taking;
@@ -53,23 +52,25 @@ impl Clients {
         }
     }
 
-    /// Tells a result that waits for those before it, if there is one.
+    /// Tells a result that waits for those before it; whether there is one.
     pub(super) fn release_overdue(
         &mut self,
         place: usize,
         now: Instant,
         on_event: &mut impl FnMut(ClientRef, ClientEvent<'_>),
     ) -> bool {
-        let session = &self.table.sessions[place];
-        if !session.quorum.as_ref().is_some_and(Quorum::has_kept) {
+        let session = &mut self.table.sessions[place];
+        let first = session.pending.waiting().start;
+        let kept = session.quorum.as_mut();
+        let Some(seq) = kept.and_then(|quorum| quorum.lowest_kept(first)) else {
             return false;
-        }
+        };
         let mut taking = Taking {
             table: &mut self.table,
             now,
             on_event,
         };
-        taking.release(place, true);
+        taking.release(place, seq.saturating_add(1));
         true
     }
 

@@ -93,6 +93,10 @@ pub(super) struct Pending {
     /// Numbers below were sent where an answer may have been missed: on an earlier connection, or
     /// on any where several validators are listened to (`hears_many`).
     doubtful: u64,
+    /// Behind the highest number under which a command was ever sent, but for openings, which do
+    /// nothing that could be done twice: whoever has a copy of one can bring it to any session that
+    /// comes to its number.
+    sent_ever: u64,
     hears_many: bool,
     /// Entries of `first .. next`, one behind the other, from `start`.
     bytes: Vec<u8>,
@@ -128,6 +132,7 @@ impl Pending {
             sent: 1,
             next: 1,
             doubtful: 1,
+            sent_ever: 1,
             hears_many,
             bytes: Vec::new(),
             start: 0,
@@ -215,12 +220,13 @@ impl Pending {
         empty
     }
 
-    /// The session is opened before the next command, with a number above `seq_last`. Only while
-    /// nothing waits.
+    /// The session is opened before the next command, with a number above `seq_last` and above all
+    /// that were sent: a clock that was set back does not keep them apart. Only while nothing
+    /// waits.
     pub(super) fn open_behind(&mut self, seq_last: u64) -> bool {
         let empty = self.commands.is_empty();
         if empty {
-            let floor = seq_last.saturating_add(1);
+            let floor = seq_last.saturating_add(1).max(self.sent_ever);
             self.opening = Opening::Needed { floor };
         }
         empty
@@ -323,6 +329,9 @@ impl Pending {
             .map(|command| command.bytes_len as usize)
             .sum();
         self.sent += u64::from(count);
+        if self.opening.waiting().is_none() {
+            self.sent_ever = self.sent_ever.max(self.sent);
+        }
         if self.hears_many {
             self.doubtful = self.doubtful.max(self.sent);
         }
@@ -501,12 +510,21 @@ impl Pending {
         let is_opening = self.opening.waiting() == Some(seq);
         if is_opening {
             self.opening = self.opening.given_up(rejection);
+            if rejection == Rejection::OpeningTooFarAhead {
+                // Numbers that no session can come to bind none either.
+                self.sent_ever = 1;
+            }
         }
         let seq_first = seq + u64::from(is_opening);
+        // Nothing was sent behind an opening.
+        let unsure = sent.saturating_sub(seq + 1);
+        if unsure > 0 && self.opening == (Opening::Done { is_ours: true }) {
+            // What stands somewhere may be applied under the numbers that are given anew.
+            self.opening = Opening::Done { is_ours: false };
+        }
         Change::Dropped {
             seq_first,
-            // Nothing was sent behind an opening.
-            unsure: sent.saturating_sub(seq + 1),
+            unsure,
             count: end - seq_first,
             rejection,
         }

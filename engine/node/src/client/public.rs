@@ -12,6 +12,7 @@ mod waiting;
 pub use waiting::{PublicClient, PublicItem};
 
 use super::ClientError;
+use super::feed::lower_middle;
 use super::gateway::{Gateway, State, contacts};
 use super::identity::Identity;
 use super::pending::RETRY_MAX;
@@ -36,6 +37,10 @@ const NOWHERE_PAUSE: Duration = Duration::from_secs(1);
 /// After a cut, until it is subscribed to again: who cuts each time is left in the end, and not
 /// asked as fast as it answers until then.
 const CUT_PAUSE: Duration = Duration::from_millis(50);
+/// Until the next validator is dialed after one that has not what is wanted, and after a round of
+/// all: else a subscription to what nobody has would be asked for as fast as they answer.
+const ELSEWHERE_PAUSE: Duration = Duration::from_millis(50);
+const NOBODY_PAUSE: Duration = Duration::from_secs(1);
 /// How often a validator that has not come to where a range begins is asked again before another
 /// one is, and how long it is given each time.
 const RANGE_AHEAD_MAX: u32 = 20;
@@ -129,6 +134,10 @@ struct Reading {
     gone: usize,
     /// The same of the range.
     range_gone: usize,
+    /// Up to where those are that one after another had not come to the position.
+    ahead: Vec<StreamPosition>,
+    /// When the connection is lost, until the next one is dialed.
+    pause: Duration,
     /// How often in a row this validator has not come to where the range begins.
     range_ahead: u32,
     leaves: bool,
@@ -209,6 +218,8 @@ impl PublicReader {
                 range_id: 0,
                 gone: 0,
                 range_gone: 0,
+                ahead: Vec::new(),
+                pause: Duration::ZERO,
                 range_ahead: 0,
                 leaves: false,
                 hold_until: None,
@@ -281,8 +292,9 @@ impl PublicReader {
     ///
     /// # Errors
     /// The event queue failed; [`ClientError::Gone`]: no validator has the position any more;
-    /// [`ClientError::NoSuchPosition`]. After these two the reader can be polled on, and comes to
-    /// the same end unless what it wants has changed.
+    /// [`ClientError::Ahead`]: none has come to that of the subscription;
+    /// [`ClientError::NoSuchPosition`]. After these three the reader can be polled on, and comes to
+    /// the same end unless what it wants has changed, or they come to it.
     pub fn turn(
         &mut self,
         now: Instant,
@@ -446,6 +458,8 @@ impl Reading {
     /// The connection is no more: on to the next validator, and everything is asked for again.
     fn lost(&mut self, now: Instant) {
         self.gateway.next(now);
+        let pause = std::mem::take(&mut self.pause);
+        self.gateway.rest_until(now + pause);
         self.is_subscribed = false;
         self.subscribing = (!self.is_paused).then(Waited::default);
         self.is_cut = false;
@@ -589,6 +603,7 @@ impl<F: FnMut(PublicUpdate<'_>)> Taking<'_, F> {
             PublicState::Subscribed => {
                 self.reading.subscribing.take_if(|_| !self.reading.is_cut);
                 self.reading.gone = 0;
+                self.reading.ahead.clear();
                 if self.reading.position == StreamPosition::LIVE {
                     self.reading.position = mark.next;
                 }
@@ -610,8 +625,12 @@ impl<F: FnMut(PublicUpdate<'_>)> Taking<'_, F> {
                     false => &mut self.reading.gone,
                 };
                 *gone += 1;
+                self.reading.pause = ELSEWHERE_PAUSE;
                 if *gone >= self.reading.contacts_len {
                     *gone = 0;
+                    if !is_range {
+                        self.reading.pause = NOBODY_PAUSE;
+                    }
                     self.fail(is_range, |position| ClientError::Gone {
                         position,
                         oldest: mark.oldest,
@@ -634,9 +653,25 @@ impl<F: FnMut(PublicUpdate<'_>)> Taking<'_, F> {
                 self.reading.range_ahead += 1;
                 self.reading.ask_range_later(RANGE_AHEAD_PAUSE);
             }
-            // It has not come to where another one was.
-            PublicState::Ahead => self.reading.leaves = true,
+            PublicState::Ahead => {
+                if !is_range {
+                    self.subscription_ahead(mark.tip);
+                }
+                self.reading.leaves = true;
+            }
             PublicState::Done | PublicState::Stopped => {}
+        }
+    }
+
+    /// Another one may have come so far. Where none has, somebody may have made the position up.
+    fn subscription_ahead(&mut self, tip: StreamPosition) {
+        self.reading.ahead.push(tip);
+        self.reading.pause = ELSEWHERE_PAUSE;
+        if self.reading.ahead.len() >= self.reading.contacts_len {
+            let tip = lower_middle(&mut self.reading.ahead);
+            self.reading.ahead.clear();
+            self.reading.pause = NOBODY_PAUSE;
+            self.fail(false, |position| ClientError::Ahead { position, tip });
         }
     }
 

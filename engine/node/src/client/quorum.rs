@@ -121,16 +121,23 @@ impl Quorum {
         self.kept.insert(result.item.seq, frame.finish().to_vec());
     }
 
-    /// The next kept result, when `first` is the first number without one; with `is_overdue` though
+    /// The next kept result, when `first` is the first number without one; below `end` though
     /// others are missing before it.
-    pub(super) fn next_kept(&mut self, first: u64, is_overdue: bool) -> Option<Vec<u8>> {
-        let (&seq, _) = self.kept.range(first..).next()?;
-        (seq == first || is_overdue).then(|| self.kept.remove(&seq))?
+    pub(super) fn next_kept(&mut self, first: u64, end: u64) -> Option<Vec<u8>> {
+        self.forget_kept_below(first);
+        let (&seq, _) = self.kept.first_key_value()?;
+        (seq == first || seq < end).then(|| self.kept.remove(&seq))?
     }
 
-    /// Whether results are kept.
-    pub(super) fn has_kept(&self) -> bool {
-        !self.kept.is_empty()
+    /// The lowest number of which a result is kept, when `first` is the first one without.
+    pub(super) fn lowest_kept(&mut self, first: u64) -> Option<u64> {
+        self.forget_kept_below(first);
+        self.kept.first_key_value().map(|(&seq, _)| seq)
+    }
+
+    /// What is kept of these numbers is not waited for any more, and would be for ever.
+    fn forget_kept_below(&mut self, first: u64) {
+        self.kept = self.kept.split_off(&first);
     }
 
     /// Counts what a validator tells of a command: one that waits with this mark, or that is told

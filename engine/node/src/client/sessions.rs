@@ -15,6 +15,7 @@ use super::quorum::{Quorum, Trust};
 use super::refusals::Refusals;
 use super::silence::Silence;
 use super::taking::Taking;
+use super::unreached::Unreached;
 use super::watch::{LinkUse, Watcher};
 use crate::auth::CommandMessages;
 use crate::client_wire::{
@@ -32,7 +33,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How often at most a session turns to another leader.
+/// How long a session stays at a validator at least before it turns to another leader.
 pub(super) const FOLLOW_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What commands leave free of what may wait on a connection: they come again with each turn, and a
@@ -94,11 +95,14 @@ pub(super) struct Session {
     pub(super) leader: Option<ValidatorIndex>,
     /// Numbers below were told as accepted.
     pub(super) accepted_to: u64,
+    /// When it turned to a leader, or was logged in anywhere, last.
     pub(super) followed_at: Instant,
     /// Connections that ended while it was logged in, and not by its own doing.
     pub(super) losses: u64,
     /// The validator that refused to serve anybody last.
     pub(super) refused_by: Option<ValidatorIndex>,
+    /// Validators that it could not reach.
+    pub(super) unreached: Unreached,
     pub(super) listed: bool,
     /// The time-out that was declared for it, nanoseconds.
     timeout_ns: Option<u64>,
@@ -212,6 +216,7 @@ impl Clients {
             followed_at: now,
             losses: 0,
             refused_by: None,
+            unreached: Unreached::default(),
             listed: false,
             timeout_ns: None,
             spoke_at: now,
@@ -587,6 +592,7 @@ impl Clients {
             }
             Err(error) => {
                 tracing::debug!(%error, address, "cannot dial");
+                session.unreached.note(wanted, now);
                 session.gateway.next(now);
             }
         }

@@ -38,6 +38,9 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> LinkHandler for Taking<'_, F> {
         if session.refused_by == Some(session.gateway.validator()) {
             session.refused_by = None;
         }
+        session.unreached.reached(session.gateway.validator());
+        // However long the dials took, it is to get something done here.
+        session.followed_at = self.now;
         session.pending.rewind();
         if let Some(feed) = &mut session.feed {
             feed.connected(self.now);
@@ -70,6 +73,9 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> LinkHandler for Taking<'_, F> {
             reason = reason.name(),
             "connection ended"
         );
+        if !was_up {
+            session.unreached.note(validator, self.now);
+        }
         session.gateway.next(self.now);
         session.losses += u64::from(was_up);
         self.table.next_due = self.now;
@@ -131,8 +137,10 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
         };
         let rested = self.now.saturating_duration_since(session.followed_at) >= FOLLOW_INTERVAL;
         let is_there = leader == session.gateway.validator();
-        // Whoever refused everything is not turned to for being the leader.
-        if !is_there && rested && session.refused_by != Some(leader) {
+        // Whoever refused everything or cannot be reached is not turned to as the leader.
+        let is_of_use =
+            session.refused_by != Some(leader) && !session.unreached.is_paused(leader, self.now);
+        if !is_there && rested && is_of_use {
             self.table.leaving.push((place, Some(leader)));
         }
     }
@@ -328,11 +336,13 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
             );
             self.tell(place, ClientEvent::Contradicted { seq, validator });
         }
-        self.release(place, false);
+        self.release(place, 0);
     }
 
     /// Validators of enough stake repeat that the number was applied.
     fn pass(&mut self, place: usize, seq: u64, of: Whose) {
+        // What is known of those before it would go unsaid.
+        self.release(place, seq);
         let Some(session) = self.table.sessions.get_mut(place) else {
             return;
         };
@@ -353,22 +363,21 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
             Change::Opened => self.tell(place, ClientEvent::Opened { seq, result: None }),
             _ => {}
         }
-        self.release(place, false);
+        self.release(place, 0);
     }
 
-    /// Tells the kept results that nothing before them waits for any more; the lowest of them in
-    /// any case where what is before it has been waited for long enough.
-    pub(super) fn release(&mut self, place: usize, mut is_overdue: bool) {
+    /// Tells the kept results that nothing before them waits for any more, and those below `end` in
+    /// any case.
+    pub(super) fn release(&mut self, place: usize, end: u64) {
         loop {
             let Some(session) = self.table.sessions.get_mut(place) else {
                 return;
             };
             let first = session.pending.waiting().start;
             let kept = session.quorum.as_mut();
-            let Some(frame) = kept.and_then(|quorum| quorum.next_kept(first, is_overdue)) else {
+            let Some(frame) = kept.and_then(|quorum| quorum.next_kept(first, end)) else {
                 return;
             };
-            is_overdue = false;
             if let Ok((_, ServerFrame::Results(results))) = ServerFrame::decode(&frame) {
                 let (height, time_ns) = (results.height(), results.time_ns());
                 for result in results {

@@ -217,6 +217,19 @@ impl ResultsFrame {
         patch_u32(&mut self.bytes, 22, self.count);
         &self.bytes
     }
+
+    /// Gives back what its bytes took beyond so many, once it was sent: one that is empty then.
+    pub(crate) fn shrink_to(&mut self, bytes_max: usize) {
+        self.bytes.clear();
+        self.count = 0;
+        self.bytes.shrink_to(bytes_max);
+    }
+
+    /// What its bytes take.
+    #[cfg(test)]
+    pub(crate) const fn memory_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
 }
 
 /// Outputs for a session that commands of others, or timers, made in one block; in the making.
@@ -260,6 +273,19 @@ impl StreamFrame {
     pub fn finish(&mut self) -> &[u8] {
         patch_u32(&mut self.bytes, 22, self.count);
         &self.bytes
+    }
+
+    /// Gives back what its bytes took beyond so many, once it was sent: one that is empty then.
+    pub(crate) fn shrink_to(&mut self, bytes_max: usize) {
+        self.bytes.clear();
+        self.count = 0;
+        self.bytes.shrink_to(bytes_max);
+    }
+
+    /// What its bytes take.
+    #[cfg(test)]
+    pub(crate) const fn memory_bytes(&self) -> usize {
+        self.bytes.capacity()
     }
 }
 

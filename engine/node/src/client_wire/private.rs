@@ -7,7 +7,7 @@
 
 use super::decode::Reader;
 use super::encode::{client_header, patch_u32, push_output, server_header};
-use super::public::{position, push_position};
+use super::public::{place, position, push_position};
 use super::{FrameError, kind};
 use crate::streams::StreamPosition;
 use quorate_consensus::types::ValidatorIndex;
@@ -159,8 +159,8 @@ impl<'a> Private<'a> {
     pub(super) fn decode(mut reader: Reader<'a>) -> Result<Self, FrameError> {
         let id = reader.u64()?;
         let state = PrivateState::from_byte(reader.u8()?).ok_or(FrameError::Field("state"))?;
-        let (next, oldest) = (position(&mut reader)?, position(&mut reader)?);
-        let tip = position(&mut reader)?;
+        let (next, oldest) = (place(&mut reader, "next")?, position(&mut reader)?);
+        let tip = place(&mut reader, "tip")?;
         let count = reader.u32()?;
         let items = reader;
         let mut last = None;

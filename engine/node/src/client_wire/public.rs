@@ -67,6 +67,19 @@ pub(super) fn position(reader: &mut Reader<'_>) -> Result<StreamPosition, FrameE
     })
 }
 
+/// A place in the stream: its end, wherever that is, is what a client asks from, and no answer. One
+/// that went on from there would never come to anything.
+pub(super) fn place(
+    reader: &mut Reader<'_>,
+    field: &'static str,
+) -> Result<StreamPosition, FrameError> {
+    let place = position(reader)?;
+    match place == StreamPosition::LIVE {
+        true => Err(FrameError::Field(field)),
+        false => Ok(place),
+    }
+}
+
 pub(super) fn push_position(position: StreamPosition, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(&position.height.to_le_bytes());
     bytes.extend_from_slice(&position.index.to_le_bytes());
@@ -148,8 +161,11 @@ impl PublicMark {
     pub(super) fn decode(mut reader: Reader<'_>) -> Result<Self, FrameError> {
         let id = reader.u64()?;
         let state = PublicState::from_byte(reader.u8()?).ok_or(FrameError::Field("state"))?;
-        let (next, oldest) = (position(&mut reader)?, position(&mut reader)?);
-        let tip = position(&mut reader)?;
+        let next = match state {
+            PublicState::Subscribed => place(&mut reader, "next")?,
+            _ => position(&mut reader)?,
+        };
+        let (oldest, tip) = (position(&mut reader)?, position(&mut reader)?);
         reader.end()?;
         Ok(Self {
             id,
@@ -302,7 +318,7 @@ const fn leads_to(at: StreamPosition, next: StreamPosition) -> bool {
 impl<'a> Public<'a> {
     pub(super) fn decode(mut reader: Reader<'a>) -> Result<Self, FrameError> {
         let id = reader.u64()?;
-        let (from, next) = (position(&mut reader)?, position(&mut reader)?);
+        let (from, next) = (position(&mut reader)?, place(&mut reader, "next")?);
         let blocks = reader.u32()?;
         let items = reader;
         let (mut at, mut told) = (from, None);

@@ -357,6 +357,43 @@ fn another_version_is_refused_as_such() {
     );
 }
 
+/// It is what a client asks from; as the position that was asked for it comes back.
+#[test]
+fn no_answer_goes_on_where_every_stream_ends() {
+    let (place, live) = (at(9, 0), StreamPosition::LIVE);
+    let is_read = |bytes: &[u8]| ServerFrame::decode(bytes).is_ok();
+    let public = |next| {
+        let mut frame = PublicFrame::default();
+        frame.begin(leader(), 11, at(5, 0));
+        frame.finish(next);
+        is_read(frame.bytes())
+    };
+    assert_eq!([place, live].map(public), [true, false]);
+    let mark = |state, next| {
+        let (id, oldest, tip) = (11, place, place);
+        let mark = PublicMark {
+            id,
+            state,
+            next,
+            oldest,
+            tip,
+        };
+        let mut bytes = Vec::new();
+        encode_public_mark(leader(), &mark, &mut bytes);
+        is_read(&bytes)
+    };
+    let subscribed = |next| mark(PublicState::Subscribed, next);
+    assert_eq!([place, live].map(subscribed), [true, false]);
+    assert!(mark(PublicState::Ahead, live));
+    let private = |(next, tip)| {
+        let mut frame = PrivateFrame::new(leader(), 7);
+        frame.finish(PrivateState::Done, next, place, tip);
+        is_read(&frame.into_bytes())
+    };
+    let read = [(place, place), (live, place), (place, live)].map(private);
+    assert_eq!(read, [true, false, false]);
+}
+
 #[test]
 fn the_bytes_of_the_public_stream_are_those_of_the_document() {
     let hex = |bytes: &[u8]| crate::hex::encode(bytes);

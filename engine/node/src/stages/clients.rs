@@ -16,6 +16,9 @@ use std::collections::HashMap;
 /// A frame that has reached this length is sent and another one begun, bytes. With the outputs of
 /// one result (`OUTPUT_BYTES_MAX`) in one that was nearly full, that is what a connection takes.
 const FRAME_BYTES_FULL: usize = 512 * 1024;
+/// What a session that got long ones keeps for the next of its frames of each kind, bytes: there
+/// are as many of them as clients.
+const FRAME_BYTES_KEPT: usize = 4 * 1024;
 
 /// The connections of one session and its frames in the making.
 #[derive(Debug)]
@@ -236,6 +239,8 @@ impl ClientTable {
             connected.is_touched = false;
             connected.send_results(send);
             connected.send_stream(send);
+            connected.results.shrink_to(FRAME_BYTES_KEPT);
+            connected.stream.shrink_to(FRAME_BYTES_KEPT);
         }
     }
 }
@@ -561,5 +566,35 @@ mod tests {
             sent.push((client.to_bits(), tell(frame)));
         });
         assert_eq!(sent, [(1, "8:".to_owned())]);
+    }
+
+    /// One long block a session would else cost as much as all of them may, for good.
+    #[test]
+    fn what_long_frames_took_is_not_kept() {
+        let mut table = ClientTable::default();
+        table.add(ClientId::from_bits(1), ALICE, KEY);
+        let taken = |table: &ClientTable| {
+            let connected = &table.connected[0];
+            [
+                connected.results.memory_bytes(),
+                connected.stream.memory_bytes(),
+            ]
+        };
+        let mut results = BlockResults::new();
+        results.height = 7;
+        let mut output = Output::new();
+        output.to_session(ALICE, &vec![b'x'; OUTPUT_BYTES_MAX]);
+        // By a timer, and by a command of her own.
+        results.collect(None, &output);
+        results.collect(Some(0), &output);
+        results.commands.push(result(ALICE, 1, 0));
+        let mut longest = 0;
+        table.send_block(None, &results, &mut |_, frame| {
+            longest = longest.max(frame.len());
+        });
+        assert!(longest > OUTPUT_BYTES_MAX);
+        assert!(taken(&table).iter().all(|bytes| *bytes <= FRAME_BYTES_KEPT));
+        sent(&mut table, &block());
+        assert!(taken(&table).iter().all(|bytes| *bytes <= FRAME_BYTES_KEPT));
     }
 }

@@ -207,3 +207,70 @@ fn of_a_session_that_has_ended_only_what_had_one_chance_is_known_not_to_be_appli
         assert_eq!(ended(twice, is_verdict), some);
     }
 }
+
+/// What was sent behind one that is refused may be applied under a number that is given anew.
+#[test]
+fn a_repeat_without_a_mark_is_nobody_s_once_numbers_of_commands_that_were_sent_were_given_anew() {
+    let told_of = |refused: u64, given_anew: u64| {
+        let mut fixture = Fixture::unopened(3);
+        fixture.send();
+        assert_eq!(fixture.applied(BASE), Change::Opened);
+        fixture.send();
+        let too_large = Verdict::Rejected(Rejection::TooLarge);
+        fixture.verdict(BASE + refused, 1, too_large);
+        for seq in BASE + refused..=BASE + given_anew {
+            assert_eq!(fixture.push(seq), seq);
+        }
+        fixture.send();
+        fixture.told(BASE + given_anew, Outcome::Duplicate, Whose::Unknown)
+    };
+    let of = |passed, are_own, whose| Change::Finalized {
+        passed,
+        are_own,
+        whose,
+    };
+    assert_eq!(told_of(2, 3), of(2, false, Whose::Unknown));
+    // Nothing was sent behind the last one, and it is never admitted itself.
+    assert_eq!(told_of(3, 3), of(2, true, Whose::Own));
+}
+
+/// A validator that refused them may have kept a copy, and their owner was told that they were not
+/// applied.
+#[test]
+fn a_session_is_opened_anew_above_all_that_was_sent_though_the_clock_was_set_back() {
+    let mut fixture = Fixture::unopened(4);
+    fixture.send();
+    assert_eq!(fixture.applied(BASE), Change::Opened);
+    fixture.send();
+    // It closes the session.
+    let last = BASE + 1;
+    fixture.applied(last);
+    let ended = Verdict::Rejected(Rejection::SessionEnded);
+    let change = fixture.verdict(last + 1, 3, ended);
+    assert!(matches!(change, Change::Ended { not_applied: 3, .. }));
+    fixture.set_wall(BASE - OPENING_LIFE_NS / 2);
+    assert!(fixture.pending.open_behind(last));
+    assert_eq!(fixture.push(last + 5), last + 5);
+    assert_eq!(fixture.send(), [last + 4]);
+    // Where that is too far ahead of all clocks no session comes to those numbers.
+    fixture.verdict(
+        last + 4,
+        1,
+        Verdict::Rejected(Rejection::OpeningTooFarAhead),
+    );
+    assert!(fixture.pending.open_behind(0));
+    fixture.push(BASE - OPENING_LIFE_NS / 2 + 1);
+    assert_eq!(fixture.send(), [BASE - OPENING_LIFE_NS / 2]);
+}
+
+/// They were never sent, so nobody has a copy.
+#[test]
+fn what_waited_behind_an_opening_in_vain_keeps_no_number_from_the_next_one() {
+    let mut fixture = Fixture::unopened(3);
+    assert_eq!(fixture.send(), [BASE]);
+    let too_old = Rejection::OpeningTooOld;
+    fixture.verdict(BASE, 1, Verdict::Rejected(too_old));
+    assert!(fixture.pending.open_behind(0));
+    assert_eq!(fixture.push(BASE + 1), BASE + 1);
+    assert_eq!(fixture.send(), [BASE]);
+}

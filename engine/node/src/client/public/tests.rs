@@ -340,12 +340,17 @@ fn a_subscription_is_waited_for_after_a_pause_and_after_a_loss_and_not_within_a_
 
 /// What a validator tells of what was asked by this id.
 fn marked(reader: &mut PublicReader, id: u64, state: PublicState) {
+    marked_at(reader, id, state, at(1, 0));
+}
+
+/// What one does whose stream ends there.
+fn marked_at(reader: &mut PublicReader, id: u64, state: PublicState, tip: StreamPosition) {
     let mark = PublicMark {
         id,
         state,
         next: at(1, 0),
         oldest: StreamPosition::BEGIN,
-        tip: at(1, 0),
+        tip,
     };
     let mut taking = Taking {
         reading: &mut reader.reading,
@@ -353,6 +358,59 @@ fn marked(reader: &mut PublicReader, id: u64, state: PublicState) {
     };
     taking.mark(&mark);
     taking.reading.silence.heard(taking.reading.now);
+}
+
+/// Somebody may have made it up: the reader says so, and does not ask as fast as they answer.
+#[test]
+fn a_position_to_which_no_validator_has_come_or_that_none_has_is_told_after_a_round_with_pauses() {
+    let elsewhere = [ELSEWHERE_PAUSE; 3];
+    for state in [PublicState::Ahead, PublicState::Gone] {
+        let (mut reader, _listener, link, begin) = waiting();
+        reader.end_range();
+        let mut heights = [40, 10, 30, 20].into_iter();
+        let mut ask = |reader: &mut PublicReader, state: PublicState, is_left: bool| {
+            reader.reading.now = begin;
+            reader.reading.subscription_id = SUBSCRIPTION;
+            let tip = at(heights.next().unwrap_or(50), 0);
+            marked_at(reader, SUBSCRIPTION, state, tip);
+            assert_eq!(std::mem::take(&mut reader.reading.leaves), is_left);
+            if !is_left {
+                return Duration::ZERO;
+            }
+            reader.reading.lost(begin);
+            let State::Down { dial_at } = reader.reading.gateway.state else {
+                panic!("it is left");
+            };
+            reader.reading.gateway.up(link);
+            dial_at - begin
+        };
+        let pauses = [(); 3].map(|()| ask(&mut reader, state, true));
+        assert_eq!(pauses, elsewhere);
+        assert!(reader.reading.failure.is_none(), "one may have it");
+        assert_eq!(ask(&mut reader, state, true), NOBODY_PAUSE);
+        let position = StreamPosition::BEGIN;
+        match (state, reader.reading.failure.take()) {
+            (PublicState::Ahead, Some(ClientError::Ahead { position: of, tip })) => {
+                assert_eq!((of, tip), (position, at(20, 0)));
+            }
+            (PublicState::Gone, Some(ClientError::Gone { position: of, .. })) => {
+                assert_eq!(of, position);
+            }
+            other => panic!("{other:?}"),
+        }
+        // From the start again, and after one that has it too.
+        let pauses = [(); 3].map(|()| ask(&mut reader, state, true));
+        assert_eq!(pauses, elsewhere);
+        ask(&mut reader, PublicState::Subscribed, false);
+        let pauses = [(); 3].map(|()| ask(&mut reader, state, true));
+        assert_eq!(pauses, elsewhere);
+        assert!(reader.reading.failure.is_none(), "{state:?}");
+        reader.reading.lost(begin);
+        let State::Down { dial_at } = reader.reading.gateway.state else {
+            panic!("it is lost");
+        };
+        assert_eq!(dial_at, begin, "a lost connection is no reason to wait");
+    }
 }
 
 /// One turn may wait for a connection for longer than there is patience.

@@ -1,6 +1,8 @@
 //! What is told of commands that were taken by one validator and refused by another, and what a
 //! lying validator can do to a session.
 
+mod following;
+
 use super::*;
 use crate::client::gateway::State;
 use crate::client::pending::Pending;
@@ -175,6 +177,13 @@ impl Fixture {
                 false => taking.take_result(place, 7, 70, result),
             }
         }
+    }
+
+    /// What is kept has been waited for long enough; whether it told something.
+    fn release_overdue(&mut self) -> bool {
+        let (told, now) = (&mut self.told, Instant::now());
+        let mut tell = |_: ClientRef, event: ClientEvent<'_>| told.push(name_of(&event));
+        self.clients.release_overdue(0, now, &mut tell)
     }
 
     fn waiting(&self) -> std::ops::Range<u64> {
@@ -373,13 +382,7 @@ fn a_result_does_not_wait_for_ever_for_those_before_it() {
     fixture.results(0, &[3, 4], None);
     fixture.results(1, &[3, 4], None);
     assert_eq!(fixture.told, [""; 0]);
-    let told = &mut fixture.told;
-    let is_told = fixture
-        .clients
-        .release_overdue(0, Instant::now(), &mut |_, event| {
-            told.push(name_of(&event));
-        });
-    assert!(is_told);
+    assert!(fixture.release_overdue());
     assert_eq!(fixture.told, ["unsure 1 2", "result 3", "result 4"]);
 }
 
@@ -586,33 +589,6 @@ fn what_is_told_of_a_command_that_was_given_up_does_not_count_for_the_next_with_
 }
 
 #[test]
-fn a_session_turns_to_another_leader_no_more_often_than_every_half_second() {
-    let mut fixture = Fixture::new();
-    let session = &mut fixture.clients.table.sessions[0];
-    session.options.follow_leader = true;
-    let mut now = session.followed_at + FOLLOW_INTERVAL;
-    let mut turned = Vec::new();
-    let short = Duration::from_millis(1);
-    for (leader, after) in [
-        (1, Duration::ZERO),
-        (2, FOLLOW_INTERVAL - short),
-        (3, short),
-    ] {
-        now += after;
-        let mut taking = Taking {
-            table: &mut fixture.clients.table,
-            now,
-            on_event: &mut |_, _: ClientEvent<'_>| (),
-        };
-        taking.take_leader(0, Some(ValidatorIndex::new(leader)));
-        fixture.clients.leave(now, &mut |_, _| ());
-        let gateway = &fixture.clients.table.sessions[0].gateway;
-        turned.push(gateway.validator().number());
-    }
-    assert_eq!(turned, [1, 1, 3]);
-}
-
-#[test]
 fn after_a_login_every_validator_is_tried_again_before_there_is_a_wait() {
     let mut fixture = Fixture::new();
     let mut now = Instant::now();
@@ -653,4 +629,34 @@ fn a_result_that_is_kept_is_told_in_its_turn_though_others_repeat_its_number() {
     }
     let told = ["result 1", "result 2", "result 3", "result 4"];
     assert_eq!(fixture.told, told);
+}
+
+/// Whoever tells of a later one alone must not take what is known of those before it away.
+#[test]
+fn a_repeat_does_not_pass_over_what_is_agreed_on_before_it() {
+    let mut fixture = Fixture::trusting(Trust::FaultStake);
+    fixture.results(0, &[1, 2], None);
+    fixture.results(3, &[2], None);
+    for validator in [1, 3] {
+        fixture.outcomes(validator, &[4], |pending, seq| {
+            (Outcome::Duplicate, Some(pending.mark(seq)))
+        });
+    }
+    let told = ["unsure 1 1", "result 2", "unsure 3 1", "passed 4 1"];
+    assert_eq!(fixture.told, told);
+    assert_eq!(fixture.waiting(), 5..5);
+    assert!(!fixture.release_overdue(), "nothing is kept");
+}
+
+/// What came of it is told as it is, so that its validator is left when it tells nothing more.
+#[test]
+fn a_kept_result_whose_number_went_by_is_not_waited_for() {
+    let mut fixture = Fixture::trusting(Trust::FaultStake);
+    for validator in [0, 3] {
+        fixture.results(validator, &[2], None);
+    }
+    let pending = &mut fixture.clients.table.sessions[0].pending;
+    pending.on_result(4, (Outcome::Duplicate, Whose::Own), Instant::now());
+    assert!(!fixture.release_overdue(), "it goes by");
+    assert_eq!(fixture.told, [""; 0]);
 }

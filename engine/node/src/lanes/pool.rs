@@ -12,6 +12,7 @@ use super::correct::Losers;
 use super::forward::Forwarding;
 use super::gaps::Gaps;
 use super::openings::Openings;
+use super::peers::PeerShares;
 use super::pressure::Pressure;
 use super::queue::{Command, Origin, SessionQueue, Times};
 use super::unchecked::Unchecked;
@@ -98,6 +99,8 @@ pub struct Lanes {
     pub(super) in_lane: [usize; LANES],
     /// How much of it no block can take yet, since a number before it is missing.
     pub(super) gaps: Gaps,
+    /// How much of it is which peer's.
+    pub(super) peers: PeerShares,
     pub(super) bytes: usize,
     is_stopping: bool,
     pub(super) is_disk_full: bool,
@@ -128,6 +131,7 @@ impl Lanes {
             commands: 0,
             in_lane: [0; LANES],
             gaps: Gaps::default(),
+            peers: PeerShares::default(),
             bytes: 0,
             is_stopping: false,
             is_disk_full: false,
@@ -364,6 +368,7 @@ impl Lanes {
         let is_gapped = view.seq > ready_end;
         let is_refused =
             is_refused || (is_gapped && !self.has_gap_room(now_ns, view, lane, origin));
+        let is_refused = is_refused || !self.has_peer_room(origin, bytes);
         if is_refused || is_session_full || !self.has_room(now_ns, bytes, rank) {
             let retry_after_us = self.retry_after_us(now_ns);
             return Err(Verdict::Busy { retry_after_us });
@@ -412,6 +417,7 @@ impl Lanes {
         if held.is_gapped {
             self.gaps.end(held);
         }
+        self.peers.subtract(held);
         if *held.entry != *view.entry {
             self.bytes = self.bytes - held.entry.len() + view.entry.len();
             held.entry = view.entry.into();
@@ -456,6 +462,7 @@ impl Lanes {
             expires_ns: at_ns,
         };
         self.gaps.begin(&command);
+        self.peers.add(&command);
         let handle = self.handle(slot, view.seq);
         self.sessions[slot as usize].insert(view.seq, command);
         self.make_ready(now_ns, slot);
@@ -520,6 +527,7 @@ impl Lanes {
 
     pub(super) fn forget(&mut self, command: &Command) {
         self.commands -= 1;
+        self.peers.subtract(command);
         self.in_lane[command.lane as usize] -= 1;
         if command.is_gapped {
             self.gaps.end(command);

@@ -236,6 +236,7 @@ impl Lanes {
 
 #[cfg(test)]
 mod tests {
+    use super::super::forward::Way;
     use super::*;
     use crate::state_machine::Lane;
 
@@ -251,6 +252,7 @@ mod tests {
                 origin: Origin::Local,
                 is_gapped: false,
                 is_sent: false,
+                way: Way::None,
                 expires_ns: 0,
             });
         }

@@ -90,16 +90,20 @@ impl Lanes {
         let session = &mut self.sessions[slot as usize];
         let generation = session.generation;
         let (regapped, gaps) = (&mut self.regapped, &mut self.gaps);
+        let forwarding = &mut self.forwarding;
         session.recount_gapped(|seq, command| {
-            if !command.is_gapped {
-                return gaps.end(command);
-            }
-            gaps.begin(command);
-            regapped.push(Handle {
+            let handle = Handle {
                 slot,
                 generation,
                 seq,
-            });
+            };
+            if command.is_gapped {
+                gaps.begin(command);
+                regapped.push(handle);
+            } else {
+                gaps.end(command);
+                forwarding.found(handle, command);
+            }
         });
     }
 

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use quorate_consensus::types::ValidatorIndex;
 
+use super::forward::Way;
 use crate::state_machine::{Lane, SessionId};
 
 /// How far back a correction may go with what is held above it kept.
@@ -56,6 +57,8 @@ pub(super) struct Command {
     pub(super) is_gapped: bool,
     /// Whether it has been sent to a leader: everybody gets it a while after that.
     pub(super) is_sent: bool,
+    /// How far it is on its way to this one.
+    pub(super) way: Way,
     /// When it is given up while it waits for one, by the monotonic clock.
     pub(super) expires_ns: u64,
 }
@@ -377,7 +380,7 @@ impl SessionQueue {
 
     /// Says of every held command anew whether a number before it is missing. `changed` is told of
     /// each of which it was said otherwise before, with its number.
-    pub(super) fn recount_gapped(&mut self, mut changed: impl FnMut(u64, &Command)) {
+    pub(super) fn recount_gapped(&mut self, mut changed: impl FnMut(u64, &mut Command)) {
         let run = (self.run_seq..).zip(&mut self.run);
         let apart = self.apart.iter_mut().map(|(&seq, command)| (seq, command));
         for (seq, command) in run.chain(apart) {
@@ -425,6 +428,7 @@ mod tests {
             origin: Origin::Block,
             is_gapped: false,
             is_sent: false,
+            way: Way::None,
             expires_ns: 0,
         }
     }

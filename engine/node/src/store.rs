@@ -356,10 +356,17 @@ impl Store {
         self.live.len()
     }
 
-    /// Hands over every live block that is not final, lowest first, each once.
-    pub fn take_pending(&mut self) -> Vec<Abandoned> {
+    /// Hands over every live block that is not final, lowest first, each once; but for those at
+    /// heights that are final and not delivered, which stay.
+    pub fn take_pending(&mut self, is_undelivered: impl Fn(Height) -> bool) -> Vec<Abandoned> {
         let pending = std::mem::take(&mut self.pending);
-        self.abandon(pending)
+        let is_kept = |(_, _, id): &LiveKey| {
+            let block = self.live_block(id);
+            block.is_some_and(|block| is_undelivered(block.header.height))
+        };
+        let (kept, gone) = pending.into_iter().partition(is_kept);
+        self.pending = kept;
+        self.abandon(gone)
     }
 
     fn abandon(&self, pending: BTreeSet<LiveKey>) -> Vec<Abandoned> {

@@ -8,7 +8,9 @@
 //! What waits for its turn waits here: a backlog that every
 //! gateway pushed through to the leader would be pushed again to each next one, in front of the
 //! very blocks that could end it. Commands of other validators' clients are theirs to forward, but
-//! for those that stood in a block that may be given up. Never: sockets, bytes of messages.
+//! for those that stood in a block that may be given up. Nor does what waits for a missing number
+//! stand in anybody's way: of such the leader has a small part besides, and it goes behind the
+//! rest. Never: sockets, bytes of messages.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,15 +20,26 @@ use quorate_consensus::limits::FORWARD_BYTES_MAX;
 use quorate_consensus::types::ValidatorIndex;
 
 use super::pool::{Handle, Lanes, Timed};
+use super::queue::{Command, SessionQueue};
 use super::verdict::LanesConfig;
 use crate::state_machine::Lane;
 
-/// A command on its way: sent to the leader and not final yet.
-#[derive(Clone, Copy, Debug)]
-struct Sent {
-    at_ns: u64,
-    handle: Handle,
-    bytes: usize,
+/// How far a command is on its way to the leader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Way {
+    /// It is not this validator's to send.
+    #[default]
+    None,
+    /// It is to be sent.
+    Outgoing,
+    /// The same, behind all others: it waits for a missing number.
+    Behind,
+    /// The leader has it.
+    Sent,
+    /// The leader has it as one that waits for a missing number.
+    SentBehind,
+    /// This validator leads.
+    Own,
 }
 
 /// Which of the outgoing queues a command waits in.
@@ -35,6 +48,19 @@ const fn place_of(lane: Lane) -> usize {
         Lane::Cancel => 0,
         Lane::Order | Lane::Price | Lane::Admin => 1,
     }
+}
+
+/// Whether the leader has too much for another command. One alone always goes.
+const fn is_full(held: usize, bytes: usize, held_max: usize) -> bool {
+    held > 0 && held + bytes > held_max
+}
+
+fn command_mut(sessions: &mut [SessionQueue], handle: Handle) -> Option<&mut Command> {
+    let session = sessions.get_mut(handle.slot as usize)?;
+    if session.generation != handle.generation {
+        return None;
+    }
+    session.command_mut(handle.seq)
 }
 
 /// What the forwarding remembers: handles only, and those gone are dropped when they are met.
@@ -47,9 +73,14 @@ pub(super) struct Forwarding {
     /// To be sent to the leader: cancels, then the rest, each oldest first. A cancel may so come
     /// before an order of its session, which the leader then waits for.
     outgoing: [VecDeque<Handle>; 2],
-    /// What the leader has, oldest first. Bound: `forward_bytes_max` when another leads.
-    sent: VecDeque<Sent>,
+    /// To be sent behind those, since a number is missing. One that is not any more is passed over.
+    behind: VecDeque<Handle>,
+    /// What the leader has, by when it was sent, oldest first.
+    sent: VecDeque<Timed>,
+    /// Bytes of it that are not final. Bound: `forward_bytes_max`.
     sent_bytes: usize,
+    /// Bytes of it that wait for a missing number. Bound: an eighth of that.
+    behind_bytes: usize,
     /// Those that everybody gets when they are not final by then, oldest first: `T_fan` after each
     /// was first sent. No leader starts that anew by its coming, or by connecting again.
     fan_first: VecDeque<Timed>,
@@ -72,8 +103,10 @@ impl Forwarding {
             leader: None,
             kept: VecDeque::new(),
             outgoing: Default::default(),
+            behind: VecDeque::new(),
             sent: VecDeque::new(),
             sent_bytes: 0,
+            behind_bytes: 0,
             fan_first: VecDeque::new(),
             fan_again: VecDeque::new(),
             saved: VecDeque::new(),
@@ -91,10 +124,45 @@ impl Forwarding {
         self.fan_first.len() + self.fan_again.len()
     }
 
+    /// What is remembered of what the leader has.
+    #[cfg(test)]
+    pub(super) fn sent_len(&self) -> usize {
+        self.sent.len()
+    }
+
     /// A client's command has been taken.
-    pub(super) fn admitted(&mut self, handle: Handle, lane: Lane) {
-        self.kept.push_back(handle);
-        self.outgoing[place_of(lane)].push_back(handle);
+    pub(super) fn admitted(&mut self, handle: Handle, command: &mut Command) {
+        if command.way == Way::None {
+            command.way = Way::Outgoing;
+            self.kept.push_back(handle);
+            self.outgoing[place_of(command.lane)].push_back(handle);
+        }
+    }
+
+    /// No number before it is missing any more.
+    pub(super) fn found(&mut self, handle: Handle, command: &mut Command) {
+        let bytes = command.entry.len();
+        match command.way {
+            Way::Behind => {
+                command.way = Way::Outgoing;
+                self.outgoing[place_of(command.lane)].push_back(handle);
+            }
+            Way::SentBehind => {
+                command.way = Way::Sent;
+                self.behind_bytes -= bytes;
+                self.sent_bytes += bytes;
+            }
+            Way::None | Way::Outgoing | Way::Sent | Way::Own => {}
+        }
+    }
+
+    /// The leader's room for it is free again: it is final, given up, or to be sent anew.
+    pub(super) fn give_back(&mut self, command: &Command) {
+        match command.way {
+            Way::Sent => self.sent_bytes -= command.entry.len(),
+            Way::SentBehind => self.behind_bytes -= command.entry.len(),
+            Way::None | Way::Outgoing | Way::Behind | Way::Own => {}
+        }
     }
 
     /// A command of a block that may be given up has been kept: if it is not final soon, the
@@ -122,14 +190,17 @@ impl Lanes {
         let mut outgoing = std::mem::take(&mut self.forwarding.outgoing);
         outgoing.iter_mut().for_each(VecDeque::clear);
         for &handle in &kept {
-            if let Some(command) = self.command(handle) {
+            if let Some(command) = command_mut(&mut self.sessions, handle) {
+                command.way = Way::Outgoing;
                 outgoing[place_of(command.lane)].push_back(handle);
             }
         }
         let forwarding = &mut self.forwarding;
         forwarding.outgoing = outgoing;
+        forwarding.behind.clear();
         forwarding.sent.clear();
         forwarding.sent_bytes = 0;
+        forwarding.behind_bytes = 0;
         forwarding.kept = kept;
     }
 
@@ -151,6 +222,7 @@ impl Lanes {
         for (place, held_max) in [(0, self.cancels_held_max()), (1, orders_max)] {
             self.send_from(now_ns, place, held_max, &mut bytes);
         }
+        self.send_behind(now_ns, &mut bytes);
         if !bytes.is_empty() {
             send(Destination::Peer(leader), bytes.as_slice().into());
         }
@@ -167,24 +239,47 @@ impl Lanes {
     /// may hold allow.
     fn send_from(&mut self, now_ns: u64, place: usize, held_max: usize, bytes: &mut Vec<u8>) {
         while let Some(&handle) = self.forwarding.outgoing[place].front() {
-            if let Some(command) = self.command(handle) {
-                let entry = &command.entry;
-                let held = self.forwarding.sent_bytes;
-                let is_full = held > 0 && held + entry.len() > held_max;
-                if is_full || bytes.len() + entry.len() > FORWARD_BYTES_MAX {
+            let forwarding = &mut self.forwarding;
+            let command = command_mut(&mut self.sessions, handle);
+            if let Some(command) = command.filter(|command| command.way == Way::Outgoing) {
+                let (held, length) = (forwarding.sent_bytes, command.entry.len());
+                if command.is_gapped {
+                    command.way = Way::Behind;
+                    forwarding.behind.push_back(handle);
+                } else if is_full(held, length, held_max)
+                    || bytes.len() + length > FORWARD_BYTES_MAX
+                {
                     return;
+                } else {
+                    bytes.extend_from_slice(&command.entry);
+                    command.way = Way::Sent;
+                    forwarding.sent_bytes += length;
+                    self.note_sent(now_ns, handle);
                 }
-                bytes.extend_from_slice(entry);
-                let entry_bytes = entry.len();
-                self.forwarding.sent_bytes += entry_bytes;
-                self.forwarding.sent.push_back(Sent {
-                    at_ns: now_ns,
-                    handle,
-                    bytes: entry_bytes,
-                });
-                self.note_first_sent(now_ns, handle);
             }
             self.forwarding.outgoing[place].pop_front();
+        }
+    }
+
+    /// The same with what waits for a missing number. Nothing says that it ever comes, so of such
+    /// the leader has a small part, in which each has a turn.
+    fn send_behind(&mut self, now_ns: u64, bytes: &mut Vec<u8>) {
+        let held_max = self.config.forward_bytes_max / 8;
+        while let Some(&handle) = self.forwarding.behind.front() {
+            let forwarding = &mut self.forwarding;
+            let command = command_mut(&mut self.sessions, handle);
+            if let Some(command) = command.filter(|command| command.way == Way::Behind) {
+                let (held, length) = (forwarding.behind_bytes, command.entry.len());
+                let is_full = is_full(held, length, held_max);
+                if is_full || bytes.len() + length > FORWARD_BYTES_MAX {
+                    return;
+                }
+                bytes.extend_from_slice(&command.entry);
+                command.way = Way::SentBehind;
+                forwarding.behind_bytes += length;
+                self.note_sent(now_ns, handle);
+            }
+            self.forwarding.behind.pop_front();
         }
     }
 
@@ -193,21 +288,23 @@ impl Lanes {
     fn note_own(&mut self, now_ns: u64) {
         for place in 0..self.forwarding.outgoing.len() {
             while let Some(handle) = self.forwarding.outgoing[place].pop_front() {
-                self.forwarding.sent.push_back(Sent {
-                    at_ns: now_ns,
-                    handle,
-                    bytes: 0,
-                });
-                self.note_first_sent(now_ns, handle);
+                if let Some(command) = command_mut(&mut self.sessions, handle) {
+                    command.way = Way::Own;
+                    self.note_sent(now_ns, handle);
+                }
             }
         }
     }
 
+    fn note_sent(&mut self, now_ns: u64, handle: Handle) {
+        let at_ns = now_ns;
+        self.forwarding.sent.push_back(Timed { at_ns, handle });
+        self.note_first_sent(now_ns, handle);
+    }
+
     /// `T_fan` of a command runs from when it was first sent.
     fn note_first_sent(&mut self, now_ns: u64, handle: Handle) {
-        let session = self.sessions.get_mut(handle.slot as usize);
-        let session = session.filter(|session| session.generation == handle.generation);
-        let command = session.and_then(|session| session.command_mut(handle.seq));
+        let command = command_mut(&mut self.sessions, handle);
         if let Some(command) = command.filter(|command| !command.is_sent) {
             command.is_sent = true;
             let at_ns = now_ns.saturating_add(self.forwarding.fan_ns);
@@ -217,12 +314,6 @@ impl Lanes {
 
     /// Forgets what has become final, from the front of each list.
     fn drop_finished(&mut self) {
-        while let Some(front) = self.forwarding.sent.front().copied() {
-            if self.command(front.handle).is_some() {
-                break;
-            }
-            self.pop_sent();
-        }
         while let Some(&handle) = self.forwarding.kept.front() {
             if self.command(handle).is_some() {
                 break;
@@ -235,6 +326,9 @@ impl Lanes {
             kept.retain(|&handle| self.command(handle).is_some());
             self.forwarding.kept = kept;
         }
+        let mut sent = std::mem::take(&mut self.forwarding.sent);
+        self.drop_finished_of(&mut sent, length_max);
+        self.forwarding.sent = sent;
         let mut first = std::mem::take(&mut self.forwarding.fan_first);
         self.drop_finished_of(&mut first, length_max);
         self.forwarding.fan_first = first;
@@ -254,13 +348,6 @@ impl Lanes {
         }
     }
 
-    fn pop_sent(&mut self) -> Option<Sent> {
-        let forwarding = &mut self.forwarding;
-        let sent = forwarding.sent.pop_front()?;
-        forwarding.sent_bytes = forwarding.sent_bytes.saturating_sub(sent.bytes);
-        Some(sent)
-    }
-
     /// Commands of abandoned blocks that are still not final are this validator's to forward now.
     fn take_saved(&mut self, now_ns: u64) {
         while let Some(&Timed { at_ns, handle }) = self.forwarding.saved.front() {
@@ -269,9 +356,8 @@ impl Lanes {
                 break;
             }
             self.forwarding.saved.pop_front();
-            if is_held && let Some(command) = self.command(handle) {
-                let lane = command.lane;
-                self.forwarding.admitted(handle, lane);
+            if let Some(command) = command_mut(&mut self.sessions, handle) {
+                self.forwarding.admitted(handle, command);
             }
         }
     }
@@ -329,24 +415,33 @@ impl Lanes {
         }
     }
 
-    /// What the leader has had for long without its becoming final is sent to it again.
+    /// What the leader has had for long without its becoming final is sent to it again; what waits
+    /// for a missing number, behind all that waits for a turn.
     fn retry(&mut self, now_ns: u64) {
         let mut again = Vec::new();
-        while let Some(front) = self.forwarding.sent.front().copied() {
-            let due_ns = front.at_ns.saturating_add(self.forwarding.retry_ns);
-            if due_ns > now_ns {
+        let forwarding = &mut self.forwarding;
+        while let Some(front) = forwarding.sent.front() {
+            if front.at_ns.saturating_add(forwarding.retry_ns) > now_ns {
                 break;
             }
-            self.pop_sent();
-            if self.command(front.handle).is_some() {
-                again.push(front.handle);
+            let handle = front.handle;
+            forwarding.sent.pop_front();
+            let Some(command) = command_mut(&mut self.sessions, handle) else {
+                continue;
+            };
+            if matches!(command.way, Way::Sent | Way::SentBehind | Way::Own) {
+                forwarding.give_back(command);
+                if command.is_gapped && forwarding.leader.is_some() {
+                    command.way = Way::Behind;
+                    forwarding.behind.push_back(handle);
+                } else {
+                    command.way = Way::Outgoing;
+                    again.push((place_of(command.lane), handle));
+                }
             }
         }
-        for handle in again.into_iter().rev() {
-            if let Some(command) = self.command(handle) {
-                let place = place_of(command.lane);
-                self.forwarding.outgoing[place].push_front(handle);
-            }
+        for (place, handle) in again.into_iter().rev() {
+            self.forwarding.outgoing[place].push_front(handle);
         }
     }
 
@@ -364,7 +459,8 @@ impl Lanes {
                 .map_or(0, |command| command.entry.len());
             held == 0 || held + bytes <= self.cancels_held_max()
         };
-        if cancels.front().is_some_and(fits) || (!rest.is_empty() && forwarding.sent.is_empty()) {
+        let waits = !rest.is_empty() || !forwarding.behind.is_empty();
+        if cancels.front().is_some_and(fits) || (waits && forwarding.sent.is_empty()) {
             return 0;
         }
         let retry = forwarding.sent.front().map_or(u64::MAX, |sent| {

@@ -8,20 +8,20 @@ use super::queue::{Command, Origin};
 use super::verdict::LanesConfig;
 use crate::state_machine::Lane;
 
-/// Commands that wait for a number.
+/// Somebody's commands.
 #[derive(Clone, Copy, Debug, Default)]
-struct Share {
-    commands: usize,
-    bytes: usize,
+pub(super) struct Share {
+    pub(super) commands: usize,
+    pub(super) bytes: usize,
 }
 
 impl Share {
-    fn add(&mut self, command: &Command) {
+    pub(super) fn add(&mut self, command: &Command) {
         self.commands += 1;
         self.bytes += command.entry.len();
     }
 
-    fn subtract(&mut self, command: &Command) {
+    pub(super) fn subtract(&mut self, command: &Command) {
         self.commands -= 1;
         self.bytes -= command.entry.len();
     }
@@ -90,16 +90,20 @@ impl Lanes {
         let session = &mut self.sessions[slot as usize];
         let generation = session.generation;
         let (regapped, gaps) = (&mut self.regapped, &mut self.gaps);
+        let forwarding = &mut self.forwarding;
         session.recount_gapped(|seq, command| {
-            if !command.is_gapped {
-                return gaps.end(command);
-            }
-            gaps.begin(command);
-            regapped.push(Handle {
+            let handle = Handle {
                 slot,
                 generation,
                 seq,
-            });
+            };
+            if command.is_gapped {
+                gaps.begin(command);
+                regapped.push(handle);
+            } else {
+                gaps.end(command);
+                forwarding.found(handle, command);
+            }
         });
     }
 

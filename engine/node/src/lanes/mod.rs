@@ -3,9 +3,9 @@
 //! Owns every command from its admission until it stands in a finalized block, their order, and who
 //! is sent them. `verdict`: the answers and bounds; `queue`: one session; `pool`: all of them;
 //! `room`: who finds room in it; `openings`: sessions that are not open; `gaps`: what waits for a
-//! number, and how much of it; `block`: payloads; `forward`: other leaders; `pressure`: how long it
-//! waits; `correct`: what execution found otherwise; `unchecked`: what stood in blocks and is to be
-//! checked. Never: consensus rules, sockets, clocks.
+//! number, and how much of it; `peers`: how much is whose; `block`: payloads; `forward`: other
+//! leaders; `pressure`: how long it waits; `correct`: what execution found otherwise; `unchecked`:
+//! what stood in blocks and is to be checked. Never: consensus rules, sockets, clocks.
 //!
 //! What the pool knows of sessions it learns from finalized blocks, by the same rule as the session
 //! table, so it waits for no answer from the application stage. Where execution comes to another
@@ -17,6 +17,7 @@ mod forward;
 mod gaps;
 mod lines;
 mod openings;
+mod peers;
 mod pool;
 mod pressure;
 mod queue;

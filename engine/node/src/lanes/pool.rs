@@ -9,9 +9,10 @@ use std::collections::VecDeque;
 use quorate_consensus::payload::CommandView;
 
 use super::correct::Losers;
-use super::forward::Forwarding;
+use super::forward::{Forwarding, Way};
 use super::gaps::Gaps;
 use super::openings::Openings;
+use super::peers::PeerShares;
 use super::pressure::Pressure;
 use super::queue::{Command, Origin, SessionQueue, Times};
 use super::unchecked::Unchecked;
@@ -98,6 +99,8 @@ pub struct Lanes {
     pub(super) in_lane: [usize; LANES],
     /// How much of it no block can take yet, since a number before it is missing.
     pub(super) gaps: Gaps,
+    /// How much of it is which peer's.
+    pub(super) peers: PeerShares,
     pub(super) bytes: usize,
     is_stopping: bool,
     pub(super) is_disk_full: bool,
@@ -128,6 +131,7 @@ impl Lanes {
             commands: 0,
             in_lane: [0; LANES],
             gaps: Gaps::default(),
+            peers: PeerShares::default(),
             bytes: 0,
             is_stopping: false,
             is_disk_full: false,
@@ -364,6 +368,7 @@ impl Lanes {
         let is_gapped = view.seq > ready_end;
         let is_refused =
             is_refused || (is_gapped && !self.has_gap_room(now_ns, view, lane, origin));
+        let is_refused = is_refused || !self.has_peer_room(origin, bytes);
         if is_refused || is_session_full || !self.has_room(now_ns, bytes, rank) {
             let retry_after_us = self.retry_after_us(now_ns);
             return Err(Verdict::Busy { retry_after_us });
@@ -412,7 +417,10 @@ impl Lanes {
         if held.is_gapped {
             self.gaps.end(held);
         }
+        self.peers.subtract(held);
         if *held.entry != *view.entry {
+            self.forwarding.give_back(held);
+            held.way = Way::None;
             self.bytes = self.bytes - held.entry.len() + view.entry.len();
             held.entry = view.entry.into();
             self.in_lane[held.lane as usize] -= 1;
@@ -424,7 +432,7 @@ impl Lanes {
         if held.is_gapped {
             self.gaps.begin(held);
         }
-        self.forwarding.admitted(handle, lane);
+        self.forwarding.admitted(handle, held);
     }
 
     fn keep(
@@ -453,11 +461,22 @@ impl Lanes {
             origin,
             is_gapped: true,
             is_sent: false,
+            way: Way::None,
             expires_ns: at_ns,
         };
         self.gaps.begin(&command);
+        self.peers.add(&command);
         let handle = self.handle(slot, view.seq);
-        self.sessions[slot as usize].insert(view.seq, command);
+        let session = &mut self.sessions[slot as usize];
+        session.insert(view.seq, command);
+        // Before what waited for it.
+        if let Some(command) = session.command_mut(view.seq) {
+            match origin {
+                Origin::Local => self.forwarding.admitted(handle, command),
+                Origin::Block => self.forwarding.saved(now_ns, handle),
+                Origin::Peer(_) => {}
+            }
+        }
         self.make_ready(now_ns, slot);
         if self.is_ready(handle) {
             // It may be the one of a number that stood in a block before it came here.
@@ -468,11 +487,6 @@ impl Lanes {
             }
         } else {
             self.gapped.push_back(Timed { at_ns, handle });
-        }
-        match origin {
-            Origin::Local => self.forwarding.admitted(handle, lane),
-            Origin::Block => self.forwarding.saved(now_ns, handle),
-            Origin::Peer(_) => {}
         }
     }
 
@@ -500,16 +514,17 @@ impl Lanes {
         let session = &mut self.sessions[slot as usize];
         let generation = session.generation;
         for seq in session.extend_ready() {
-            let command = session.command_mut(seq);
-            if let Some(command) = command.filter(|command| command.is_gapped) {
-                self.gaps.end(command);
-                command.is_gapped = false;
-            }
             let handle = Handle {
                 slot,
                 generation,
                 seq,
             };
+            let command = session.command_mut(seq);
+            if let Some(command) = command.filter(|command| command.is_gapped) {
+                self.gaps.end(command);
+                command.is_gapped = false;
+                self.forwarding.found(handle, command);
+            }
             self.ages.push_back(Timed {
                 at_ns: now_ns,
                 handle,
@@ -520,6 +535,8 @@ impl Lanes {
 
     pub(super) fn forget(&mut self, command: &Command) {
         self.commands -= 1;
+        self.peers.subtract(command);
+        self.forwarding.give_back(command);
         self.in_lane[command.lane as usize] -= 1;
         if command.is_gapped {
             self.gaps.end(command);

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use quorate_consensus::types::ValidatorIndex;
 
+use super::forward::Way;
 use crate::state_machine::{Lane, SessionId};
 
 /// How far back a correction may go with what is held above it kept.
@@ -56,6 +57,8 @@ pub(super) struct Command {
     pub(super) is_gapped: bool,
     /// Whether it has been sent to a leader: everybody gets it a while after that.
     pub(super) is_sent: bool,
+    /// How far it is on its way to this one.
+    pub(super) way: Way,
     /// When it is given up while it waits for one, by the monotonic clock.
     pub(super) expires_ns: u64,
 }
@@ -183,6 +186,16 @@ impl SessionQueue {
             return Vec::new();
         }
         self.open_at(seq.saturating_sub(1))
+    }
+
+    /// Whether the chain has the session, opened with this number.
+    pub(super) const fn is_open_since(&self, base_seq: u64) -> bool {
+        self.is_open && self.base == base_seq
+    }
+
+    /// The number that opened it, as execution has it.
+    pub(super) const fn note_base(&mut self, base_seq: u64) {
+        self.base = base_seq;
     }
 
     /// The chain does not have the session after all: gives what cannot be held any more.
@@ -377,7 +390,7 @@ impl SessionQueue {
 
     /// Says of every held command anew whether a number before it is missing. `changed` is told of
     /// each of which it was said otherwise before, with its number.
-    pub(super) fn recount_gapped(&mut self, mut changed: impl FnMut(u64, &Command)) {
+    pub(super) fn recount_gapped(&mut self, mut changed: impl FnMut(u64, &mut Command)) {
         let run = (self.run_seq..).zip(&mut self.run);
         let apart = self.apart.iter_mut().map(|(&seq, command)| (seq, command));
         for (seq, command) in run.chain(apart) {
@@ -425,6 +438,7 @@ mod tests {
             origin: Origin::Block,
             is_gapped: false,
             is_sent: false,
+            way: Way::None,
             expires_ns: 0,
         }
     }

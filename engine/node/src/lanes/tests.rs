@@ -13,6 +13,7 @@ use super::*;
 mod forwarding;
 mod gaps;
 mod openings;
+mod peers;
 mod room;
 mod turns;
 mod unchecked;
@@ -233,9 +234,8 @@ fn a_gap_in_a_finalized_block_of_own_making_makes_the_session_start_over() {
 #[test]
 fn the_same_command_again_is_accepted_and_another_one_of_its_number_is_not() {
     let mut lanes = pool();
-    let accepted = [Verdict::Accepted];
-    assert_eq!(submit(&mut lanes, 1, &[order(1, 1)]), accepted);
-    assert_eq!(submit(&mut lanes, 1, &[order(1, 1)]), accepted);
+    assert_eq!(submit(&mut lanes, 1, &[order(1, 1)]), [Verdict::Accepted]);
+    assert_eq!(submit(&mut lanes, 1, &[order(1, 1)]), [Verdict::Accepted]);
     assert_eq!(lanes.len(), 1);
     let other = entry(1, 1, WireLane::Order, b"other");
     assert_eq!(

@@ -228,8 +228,13 @@ impl OrderStage {
             return Ok(());
         }
         self.lanes.unchain_all();
-        // Blocks that are not final may be given up now, here or elsewhere.
-        for block in self.store.take_pending() {
+        // Blocks that are not final may be given up now, here or elsewhere. Above a gap nearly all
+        // are final: so many would fill the pool, and go to each leader again and again. What of
+        // them is given up is told when their window is forgotten.
+        let delivered = self.consensus.delivered();
+        let finalized = self.consensus.finalized().height;
+        let is_undelivered = |height| height > delivered && height <= finalized;
+        for block in self.store.take_pending(is_undelivered) {
             self.take_abandoned(now, &block)?;
         }
         self.is_rebase_due = is_own;

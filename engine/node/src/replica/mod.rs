@@ -27,6 +27,7 @@ mod outbox;
 mod passes;
 mod serve;
 mod unsettled;
+mod waiting;
 
 pub(crate) use checks::CHECKS_PER_TURN;
 pub use checks::Check;

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use quorate_consensus::effect::Effects;
 use quorate_consensus::input::Input;
-use quorate_consensus::limits::TIME_AHEAD_MAX_NS;
 use quorate_consensus::machine::{
     Config, Consensus, Disposition, PeerFault, ProposalRoom, Restored,
 };
@@ -28,6 +27,7 @@ use super::jobs::Job;
 use super::outbox::{Event, Frames};
 use super::serve::Requests;
 use super::unsettled::{UnsettledBlocks, unsettled_bytes_max};
+use super::waiting::timer_waits_since_ns;
 use crate::journal::{JournalOp, Journaled};
 use crate::lanes::{CommandVerdict, Lanes};
 use crate::results::Correction;
@@ -495,14 +495,11 @@ impl OrderStage {
         Ok(())
     }
 
-    /// A due timer counts as a waiting command, once even the slowest honest clock says so.
+    /// A due timer counts as a waiting command.
     fn tell_waiting(&mut self, now: Now) {
-        let timer_ns = self.timer_next_ns.and_then(|due_ns| {
-            let late_ns = now
-                .wall_ns
-                .checked_sub(due_ns.saturating_add(TIME_AHEAD_MAX_NS))?;
-            Some(now.mono_ns.saturating_sub(late_ns))
-        });
+        let finalized = self.consensus.finalized().height.number();
+        let undelivered = finalized.saturating_sub(self.consensus.delivered().number());
+        let timer_ns = timer_waits_since_ns(self.timer_next_ns, undelivered, now);
         let oldest_ns = match (self.lanes.oldest_waiting_ns(), timer_ns) {
             (Some(command_ns), Some(timer_ns)) => Some(command_ns.min(timer_ns)),
             (command_ns, timer_ns) => command_ns.or(timer_ns),

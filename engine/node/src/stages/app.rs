@@ -9,6 +9,7 @@ use super::check::InFlight;
 use super::dedicated::Halt;
 use super::inlet::{Control, SessionAt};
 use super::questions::answer_of;
+use super::session_ask;
 use crate::client_wire;
 use crate::drift::Recorder;
 use crate::executor::Executor;
@@ -20,7 +21,7 @@ use crate::profiles::Placement;
 use crate::queues::{NetSender, StatusReply, ToApp, ToNet, ToOrder};
 use crate::replica::ReplicaError;
 use crate::results::BlockResults;
-use crate::state_machine::{SessionId, StateMachine};
+use crate::state_machine::StateMachine;
 use crate::status::NodeStatus;
 use crate::trace::Trace;
 use quorate_consensus::input::Input;
@@ -117,10 +118,9 @@ impl<S: StateMachine> AppThread<S> {
                 });
             }
             ToApp::Session(from, id) => {
-                let has_ended = self.executor.sessions().has_ended(&from.session);
-                let seq_last = self.seq_last(&from.session);
+                let (executor, metrics) = (&self.executor, &self.metrics);
                 self.reply(from.client, |leader, bytes| {
-                    client_wire::encode_session(leader, id, (seq_last, has_ended), bytes);
+                    session_ask::encode(executor, metrics, leader, (&from.session, id), bytes);
                 });
             }
             ToApp::Private(client, id, range, room) => {
@@ -137,13 +137,6 @@ impl<S: StateMachine> AppThread<S> {
             ToApp::End => {}
         }
         Ok(())
-    }
-
-    fn seq_last(&self, session: &SessionId) -> u64 {
-        self.executor
-            .sessions()
-            .session(session)
-            .map_or(0, |known| known.last_seq)
     }
 
     fn status(&mut self, mut status: Box<NodeStatus>, reply: StatusReply) {

@@ -45,6 +45,7 @@ pub(crate) mod publisher;
 mod questions;
 mod refusals;
 pub(crate) mod scrub;
+mod session_ask;
 pub(crate) mod shadow;
 pub(crate) mod shared;
 mod stamping;

@@ -18,6 +18,7 @@ use super::patience::Patience;
 use super::publisher::Publisher;
 use super::questions::answer_of;
 use super::scrub::{ScrubSender, ToScrub};
+use super::session_ask;
 use super::shadow::ShadowSender;
 use super::verify::VerifyWorker;
 use super::wire::{Caller, Inward, Replies, WireStage, count_verdicts};
@@ -647,12 +648,9 @@ impl<S: StateMachine> Inward for Inner<'_, S> {
             // The wire stage answers these itself.
             ClientFrame::Public { .. } => {}
             ClientFrame::SessionAsk { id } => {
-                let sessions = self.replica.executor().sessions();
-                let has_ended = sessions.has_ended(&from.session);
-                let known = sessions.session(&from.session);
-                let seq_last = known.map_or(0, |known| known.last_seq);
+                let (executor, metrics) = (self.replica.executor(), self.metrics);
                 replies.push(from.client, |bytes| {
-                    client_wire::encode_session(leader, id, (seq_last, has_ended), bytes);
+                    session_ask::encode(executor, metrics, leader, (&from.session, id), bytes);
                 });
             }
         }

@@ -128,6 +128,89 @@ fn what_became_final_before_it_was_due_to_everybody_leaves_no_memory() {
     }
     let waiting = lanes.forwarding.to_all_len();
     assert!(waiting <= 1_024 + 2 * lanes.len() + 1, "{waiting}");
+    let sent = lanes.forwarding.sent_len();
+    assert!(sent <= 1_024 + 2 * lanes.len() + 1, "{sent}");
     let at_last = forwarded(&mut lanes, 21 * MS);
     assert_eq!(at_last, [(Destination::All, 1)], "the one that waits still");
+}
+
+const LEADER: ValidatorIndex = ValidatorIndex::new(2);
+
+/// A pool of two open sessions, of which the leader, another one, may have so many commands.
+fn gateway(commands: usize) -> Lanes {
+    let mut lanes = Lanes::new(LanesConfig {
+        forward_bytes_max: commands * order(1, 2).len().max(cancel(1, 2).len()),
+        ..LanesConfig::new(16, 20 * MS)
+    });
+    lanes.set_leader(Some(LEADER));
+    lanes.restore_session(id(1), 1);
+    lanes.restore_session(id(2), 1);
+    lanes
+}
+
+fn to_leader(lanes: &mut Lanes, now_ns: u64) -> Vec<(SessionId, u64)> {
+    let mut sent = Vec::new();
+    lanes.forward(now_ns, &mut |to, bytes| {
+        if to == Destination::Peer(LEADER) {
+            let entries = parse_entries(&bytes).expect("entries");
+            sent.extend(entries.map(|view| (SessionId(*view.session), view.seq)));
+        }
+    });
+    sent
+}
+
+#[test]
+fn what_waits_for_a_missing_number_keeps_nobody_s_commands_from_the_leader() {
+    for make in [order as fn(u8, u64) -> Vec<u8>, cancel] {
+        let mut lanes = gateway(3);
+        let behind = [make(1, 3), make(1, 4), make(1, 5)];
+        assert_eq!(submit(&mut lanes, 0, &behind), [Verdict::Accepted; 3]);
+        assert_eq!(submit(&mut lanes, 0, &[make(2, 2)]), [Verdict::Accepted]);
+        // Of the others one alone goes, and behind what is ready.
+        assert_eq!(to_leader(&mut lanes, 0), [(id(2), 2), (id(1), 3)]);
+        submit(&mut lanes, MS, &[make(2, 3), make(2, 4)]);
+        assert_eq!(to_leader(&mut lanes, MS), [(id(2), 3), (id(2), 4)]);
+        // Each of them has its turn.
+        assert_eq!(to_leader(&mut lanes, 500 * MS), [(id(2), 2), (id(1), 4)]);
+        let block = payload_of(&[make(2, 2), make(2, 3), make(2, 4)]);
+        finalize(&mut lanes, 501 * MS, &block);
+        // The number comes, and what waited for it waits no longer than others.
+        assert_eq!(
+            submit(&mut lanes, 502 * MS, &[make(1, 2)]),
+            [Verdict::Accepted]
+        );
+        assert_eq!(to_leader(&mut lanes, 502 * MS), [(id(1), 2), (id(1), 3)]);
+        assert!(to_leader(&mut lanes, 503 * MS).is_empty(), "it has three");
+        finalize(&mut lanes, 504 * MS, &payload_of(&[make(1, 2)]));
+        assert_eq!(to_leader(&mut lanes, 504 * MS), [(id(1), 5)]);
+    }
+}
+
+#[test]
+fn what_is_given_up_leaves_its_part_at_the_leader_to_others_that_wait_for_a_number() {
+    let mut lanes = gateway(3);
+    submit(&mut lanes, 0, &[order(1, 3)]);
+    submit(&mut lanes, 9_000 * MS, &[order(2, 3)]);
+    assert_eq!(to_leader(&mut lanes, 9_000 * MS), [(id(1), 3)]);
+    lanes.drop_expired(10_001 * MS);
+    assert_eq!(to_leader(&mut lanes, 10_001 * MS), [(id(2), 3)]);
+}
+
+#[test]
+fn what_is_final_behind_a_command_that_is_not_makes_room_at_the_leader_at_once() {
+    let mut lanes = gateway(11);
+    submit(&mut lanes, 0, &[order(1, 2)]);
+    let tens: Vec<Vec<_>> = [2, 12]
+        .map(|first| (first..first + 10).map(|seq| order(2, seq)).collect())
+        .into();
+    submit(&mut lanes, 0, &tens[0]);
+    assert_eq!(to_leader(&mut lanes, 0).len(), 11);
+    submit(&mut lanes, 1, &tens[1]);
+    assert!(
+        to_leader(&mut lanes, 1).is_empty(),
+        "it has all that it may"
+    );
+    finalize(&mut lanes, 2, &payload_of(&tens[0]));
+    let sent = to_leader(&mut lanes, 2);
+    assert!(sent.iter().map(|(_, seq)| *seq).eq(12..22), "{sent:?}");
 }

@@ -55,6 +55,8 @@ pub(crate) fn is_medium(error: &io::Error) -> bool {
         Errno::REMOTEIO,
         Errno::BADMSG,
         Errno::UCLEAN,
+        Errno::TIMEDOUT,
+        Errno::NOLINK,
     ];
     Errno::from_io_error(error).is_some_and(|errno| of_medium.contains(&errno))
 }

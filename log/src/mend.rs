@@ -6,7 +6,7 @@
 //! that no byte changes under a reader and bad sectors are left behind; a crash leaves the one or
 //! the other. Never: cuts, marks, or changes a byte that it cannot prove.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -37,6 +37,8 @@ const MOVED_BYTES: usize = 8;
 const WORK_BYTES_MAX: usize = 1 << 28;
 /// Records that are remembered as searched in vain.
 const VAIN_MAX: usize = 4096;
+/// Of so many segments it is remembered where the last go ended.
+const ENDS_MAX: usize = 1024;
 /// Headers that are tried for an offered record whose header is lost.
 const HEADERS_MAX: u64 = 4096;
 
@@ -65,14 +67,21 @@ pub struct Mended {
 #[derive(Debug, Default)]
 pub(crate) struct Vain {
     searched: BTreeSet<[u8; HASH_BYTES]>,
-    /// Segment and place where the last go had to end: the next one over it begins there.
-    ended_at: Option<(u32, usize)>,
+    /// Where the last go over a segment had to end: the next one over it begins there.
+    ended_at: BTreeMap<u32, usize>,
 }
 
 impl Vain {
     /// Whether what stands there, with the hash that it is to have, was searched before.
     fn has(&self, mark: &[u8; HASH_BYTES]) -> bool {
         self.searched.contains(mark)
+    }
+
+    fn note_end(&mut self, segment: u32, start: usize) {
+        if self.ended_at.len() >= ENDS_MAX {
+            self.ended_at.pop_first();
+        }
+        self.ended_at.insert(segment, start);
     }
 
     fn add(&mut self, mark: [u8; HASH_BYTES]) {
@@ -349,12 +358,13 @@ impl Mend {
     /// Brings back what follows from memory or from the log itself.
     fn repair_alone(&mut self, vain: &mut Vain) {
         let number = self.extent.number;
-        let ended_at = vain.ended_at.take_if(|(segment, _)| *segment == number);
-        let begin = ended_at.map_or(0, |(_, start)| start);
+        // Where a page cannot be read nothing is written before all is back.
+        let ended_at = vain.ended_at.remove(&number);
+        let begin = ended_at.filter(|_| self.unreadable.is_empty()).unwrap_or(0);
         let mut place = self.pieces.partition_point(|it| it.range.start < begin);
         while let Some(piece) = self.pieces.get(place).cloned() {
             if self.work_bytes >= WORK_BYTES_MAX.max(4 * self.bytes.len()) {
-                vain.ended_at = Some((number, piece.range.start));
+                vain.note_end(number, piece.range.start);
                 return;
             }
             let is_mended = self.mend_from_memory(place, &piece)

@@ -218,18 +218,28 @@ fn one_go_searches_a_few_records_and_the_next_goes_on_with_others() {
 
 /// One segment of many small records, complete and synced.
 fn filled_finely(memory: &MemoryBackend, bytes: u32) -> (Opened, Vec<usize>) {
+    let (log, mut starts) = filled_finely_up_to(memory, bytes, 1);
+    (log, starts.remove(0))
+}
+
+fn filled_finely_up_to(
+    memory: &MemoryBackend,
+    bytes: u32,
+    segments: usize,
+) -> (Opened, Vec<Vec<usize>>) {
     let mut config = config();
     config.segment_bytes = bytes;
     let mut log = open(&DataFolder::in_memory(memory), &config, GENESIS).expect("a log");
-    let mut starts = Vec::new();
-    loop {
-        let place = append(&mut log, &payload(starts.len() as u64, 60));
-        if place.offset.segment() > 0 {
-            sync(&mut log);
-            return (log, starts);
-        }
+    let mut starts = vec![Vec::new(); segments];
+    for number in 0.. {
+        let place = append(&mut log, &payload(number, 60));
+        let Some(starts) = starts.get_mut(place.offset.segment() as usize) else {
+            break;
+        };
         starts.push(place.offset.bytes() as usize);
     }
+    sync(&mut log);
+    (log, starts)
 }
 
 /// Else each place that comes back costs a look over the whole segment, while nobody can stop it.
@@ -271,6 +281,33 @@ fn one_go_tries_so_many_headers_and_the_next_goes_on_with_others() {
     assert_eq!(left(), lost.len() + 1, "not reached");
     assert_eq!(left(), lost.len());
     assert_eq!(left(), lost.len() + 1, "from the beginning");
+}
+
+/// Else each go over one would make the other begin anew, and neither come to its end.
+#[test]
+fn where_a_go_ended_is_known_of_each_segment() {
+    let memory = MemoryBackend::new();
+    let (mut log, starts) = filled_finely_up_to(&memory, 240 * 1024, 2);
+    let mut lost = [0; 2];
+    for (segment, starts) in starts.iter().enumerate() {
+        let (last, others) = starts.split_last().expect("many");
+        let others = others.iter().step_by(2);
+        lost[segment] = others.len();
+        others.for_each(|&start| lose(&memory, segment as u32, start + 8, 2));
+        lose(&memory, segment as u32, last + 8, 1);
+    }
+    let left = |log: &mut Opened, segment| {
+        let mend = log
+            .scrubber
+            .mend(segment)
+            .expect("a read")
+            .expect("a fault");
+        mend.broken().len()
+    };
+    assert_eq!(left(&mut log, 0), lost[0] + 1, "not reached");
+    assert_eq!(left(&mut log, 1), lost[1] + 1, "not reached");
+    assert_eq!(left(&mut log, 0), lost[0]);
+    assert_eq!(left(&mut log, 1), lost[1]);
 }
 
 /// Row C: bytes of a stranger are taken if they are the ones that stood there, and no others.

@@ -234,8 +234,9 @@ impl<S: StateMachine> Shadow<S> {
         }
         self.folder.clean().map_err(ShadowError::Folder)?;
         if let Some((height, mark)) = self.base {
-            snapshot::restore(&mut self.executor, height, &self.origin, &self.folder)
-                .map_err(ShadowError::Restore)?;
+            let (executor, origin, folder) = (&mut self.executor, &self.origin, &self.folder);
+            let restore = move || snapshot::restore(executor, height, origin, folder);
+            in_time(self.gives_way, restore).map_err(ShadowError::Restore)?;
             self.next = mark;
         } else if let Some(first) = &self.first {
             first.restore(&mut self.executor)?;
@@ -302,10 +303,13 @@ impl<S: StateMachine> Shadow<S> {
         self.held = held;
     }
 
-    /// Height of the last block executed here.
+    /// Height of the last block executed here; before it stands where it begins, of that.
     #[must_use]
     pub const fn height(&self) -> u64 {
-        self.executor.height()
+        match self.base {
+            Some((height, _)) if !self.is_begun => height,
+            _ => self.executor.height(),
+        }
     }
 
     /// The next height at which a snapshot is due; none when they are not taken at intervals, or
@@ -437,7 +441,7 @@ impl<S: StateMachine> Shadow<S> {
         let (executor, fresh, is_spoilt) =
             (&mut self.executor, &mut self.fresh, &mut self.is_spoilt);
         let (origin, folder) = (&self.origin, &self.folder);
-        let mut write = move || {
+        let write = move || {
             let (writer, manifest) = snapshot::save(executor, header, origin, folder)?;
             writer.finish_tried(manifest, |reader| {
                 reader.check()?;
@@ -451,11 +455,7 @@ impl<S: StateMachine> Shadow<S> {
                 restored
             })
         };
-        if self.gives_way {
-            aside::run(write)
-        } else {
-            write()
-        }
+        in_time(self.gives_way, write)
     }
 
     /// Removes what the policy does not keep, after a snapshot was taken. The newest attested one
@@ -607,6 +607,11 @@ impl<S: StateMachine> Shadow<S> {
             tracing::error!(%error, "a snapshot's certificate was not written");
         }
     }
+}
+
+/// Does what takes long with a long state: behind all others of the process, or here.
+fn in_time<T: Send>(gives_way: bool, mut work: impl FnMut() -> T + Send) -> T {
+    if gives_way { aside::run(work) } else { work() }
 }
 
 /// What is attested of a snapshot.

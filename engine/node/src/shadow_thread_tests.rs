@@ -107,6 +107,37 @@ fn a_panic_of_the_second_instance_is_an_alarm() {
     assert_eq!(metrics.alarms.read(), 1);
 }
 
+/// Asked for while the system was too short of something for the second instance to begin.
+#[test]
+fn what_is_asked_for_before_the_shadow_stands_where_it_begins_counts_from_there() {
+    let mut scene = Scene::new();
+    let disk = MemoryDisk::new(&scene.memory);
+    let mut first = scene.shadow(64, None);
+    first.folder = SnapshotFolder::in_memory(&disk);
+    scene.append_to(64);
+    scene.sync();
+    assert_eq!(taken(&mut first).len(), 1);
+    let base = *first.marks.last().unwrap();
+    scene.append_to(192);
+    scene.sync();
+    let executor = Executor::new(Count::default(), 8, scene.set.genesis_time_ns());
+    let policy = SnapshotPolicy {
+        folder: first.folder.clone(),
+        every_heights: 0,
+        keep: 2,
+    };
+    let reader = scene.reader.clone();
+    let mut shadow = Shadow::unbegun(executor, &scene.set, policy, reader, Some(base));
+    assert_eq!(shadow.height(), 64);
+    shadow.ask(70);
+    assert_eq!(
+        shadow.next_due(),
+        Some(128),
+        "that of its own height is there"
+    );
+    assert_eq!(taken(&mut shadow).len(), 1);
+}
+
 /// A validator whose peers have pruned their logs: nothing but their snapshot helps it.
 #[test]
 fn joining_does_not_wait_for_a_shadow_that_cannot_begin() {
@@ -168,6 +199,7 @@ fn joining_does_not_wait_for_a_shadow_that_cannot_begin() {
     work.metrics().height_peers.set(scene.height + 1000);
     inputs.clear();
     work.turn(0, now, true, &mut inputs).unwrap_err();
-    work.turn(FAR_NS, now, true, &mut inputs).unwrap();
+    let worked = work.turn(FAR_NS, now, true, &mut inputs).unwrap();
     assert!(asks(&inputs));
+    assert_eq!(worked.rest, Some(LOOK), "it does not spin from here on");
 }

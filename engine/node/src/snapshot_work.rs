@@ -110,6 +110,8 @@ pub struct SnapshotWork<S> {
     metrics: Arc<Metrics>,
     /// When the shadow is to begin again, when it could not.
     begin_at: Option<Instant>,
+    /// That it could not was told.
+    is_refusal_told: bool,
     /// The shadow must not be used further.
     is_ended: bool,
     prune_failed: bool,
@@ -148,6 +150,7 @@ impl<S: StateMachine> SnapshotWork<S> {
             exchange,
             metrics,
             begin_at: None,
+            is_refusal_told: false,
             is_ended: false,
             prune_failed: false,
             damaged: None,
@@ -210,7 +213,9 @@ impl<S: StateMachine> SnapshotWork<S> {
         let (mut rest, mut look_at) = (None, Vec::new());
         if whole.is_none() {
             self.shadow.hold(self.exchange.held(now_ns));
-            if may_read && !self.is_ended {
+            if may_read && self.is_ended {
+                rest = Some(LOOK);
+            } else if may_read {
                 let read = self.read(now, inputs, &mut look_at);
                 self.is_ended = read.is_err();
                 rest = Some(read?);
@@ -314,13 +319,14 @@ impl<S: StateMachine> SnapshotWork<S> {
         }
         match self.shadow.begin() {
             Ok(()) => {
-                if self.begin_at.take().is_some() {
+                self.begin_at = None;
+                if std::mem::take(&mut self.is_refusal_told) {
                     tracing::info!("snapshots are taken again");
                 }
                 Ok(true)
             }
             Err(error) if error.may_pass() => {
-                if self.begin_at.is_none() {
+                if !std::mem::replace(&mut self.is_refusal_told, true) {
                     self.metrics.alarms.add(1);
                     tracing::error!(%error, "no snapshots are taken for now");
                 }

@@ -110,6 +110,8 @@ pub(crate) struct World {
     /// Of this validator each question for history is noted in `asked`, with its time.
     pub(crate) watched: Option<usize>,
     pub(crate) asked: Vec<(u64, Get)>,
+    /// No history comes to this validator: a gap does not close.
+    pub(crate) without_history: Option<usize>,
     /// A validator that takes no commands of a session from what others forward.
     pub(crate) censor: Option<(usize, SessionId)>,
 }
@@ -196,6 +198,7 @@ impl World {
             sessions_max: 64,
             frames: 0,
             watched: None,
+            without_history: None,
             asked: Vec::new(),
             censor: None,
         };
@@ -406,9 +409,13 @@ impl World {
         {
             self.asked.push((self.now.mono_ns, get));
         }
+        let decoded = wire::decode(bytes).map(wire::Unverified::into_message);
+        let is_history = matches!(decoded, Ok(Message::History(_)));
         for to in receivers {
             self.frames += 1;
-            if self.slots[to].running.is_some() && !self.cut.contains(&(from, to)) {
+            let is_lost =
+                self.cut.contains(&(from, to)) || (is_history && self.without_history == Some(to));
+            if self.slots[to].running.is_some() && !is_lost {
                 let is_slow = self.slow == Some((from, to));
                 self.schedule(
                     if is_slow { WIRE_NS * 5 / 2 } else { WIRE_NS },

@@ -6,6 +6,7 @@ use quorate_consensus::types::ValidatorIndex;
 
 use super::*;
 use crate::snapshot::MemoryDisk;
+use crate::snapshot_work::LOOK;
 use crate::stages::scrub::ScrubSender;
 use crate::stages::shadow::{ShadowParts, ShadowSender, start};
 

@@ -81,6 +81,11 @@ impl Gateway {
             .map_or(ValidatorIndex::new(0), |contact| contact.validator)
     }
 
+    /// Whether none could be reached since it was connected last.
+    pub(super) fn has_failed_everywhere(&self) -> bool {
+        self.failures >= self.contacts.len()
+    }
+
     /// How many validators there are to turn to.
     pub(super) fn contacts_len(&self) -> usize {
         self.contacts.len()

@@ -10,6 +10,7 @@ use super::quorum::{Counted, Whose};
 use super::refusals::Needed;
 use super::sessions::{ClientRef, FOLLOW_INTERVAL, Session, Table};
 use super::silence::SILENCE_ID;
+use super::unreached::Unreached;
 use super::watch::LinkUse;
 use crate::client_wire::{Outcome, Rejection, ResultView, ServerFrame, Verdict, VerdictRun};
 use quorate_consensus::types::ValidatorIndex;
@@ -33,6 +34,10 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> LinkHandler for Taking<'_, F> {
         let Some(session) = self.table.sessions.get_mut(place) else {
             return;
         };
+        // That none could be reached says nothing of any.
+        if session.gateway.has_failed_everywhere() {
+            session.unreached = Unreached::default();
+        }
         session.gateway.up(link);
         // It says so again if it still serves nobody.
         if session.refused_by == Some(session.gateway.validator()) {

@@ -14,6 +14,9 @@ use std::collections::BTreeMap;
 /// bound is a quarter of what may wait for it.
 const ANSWERS_BYTES_MAX: usize = 1024 * 1024;
 
+/// Answers of fewer bytes count until the net thread has them, and no longer.
+const WAITED_BYTES_MIN: usize = 4 * 1024;
+
 /// Whether there is room for the answers to one client. Goes with its question.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AnswerRoom {
@@ -72,9 +75,12 @@ impl Answers {
         self.all.bytes() < ANSWERS_BYTES_MAX && own < ANSWERS_BYTES_MAX
     }
 
-    /// An answer is handed to the socket of its client.
+    /// An answer is handed to the socket of its client. Short ones are not waited for: of these
+    /// there may be many, and what waits for a client bounds them as it does all else.
     pub(crate) fn hand_over(&mut self, client: ClientId, answer: Answer) {
-        self.unread.push((client, answer.client));
+        if answer.frame.len() >= WAITED_BYTES_MIN {
+            self.unread.push((client, answer.client));
+        }
     }
 
     /// Looks who has read what it was answered: `waiting` says how many bytes wait for a client,
@@ -115,6 +121,20 @@ mod tests {
         assert!(!one.is_open() && !answers.has_room(client(1)), "unread");
         answers.settle(|_| Some(ANSWERS_BYTES_MAX - 1));
         assert!(one.is_open() && answers.has_room(client(1)));
+    }
+
+    /// Each turn looks through all that is waited for.
+    #[test]
+    fn short_answers_are_not_waited_for() {
+        let mut answers = Answers::default();
+        for _ in 0..10_000 {
+            let answer = answers.room(client(1)).take(vec![0; 14]);
+            answers.hand_over(client(1), answer);
+        }
+        let least = answers.room(client(1)).take(vec![0; WAITED_BYTES_MIN]);
+        answers.hand_over(client(1), least);
+        assert_eq!(answers.unread.len(), 1);
+        assert_eq!(answers.clients[&client(1)].bytes(), WAITED_BYTES_MIN);
     }
 
     #[test]

@@ -85,11 +85,12 @@ impl Questions {
         };
         let is_room = waiting_bytes < most_bytes && self.all.has_room(client);
         let is_walk_room = !is_walk || self.walks.has_room(client);
+        let until_ns = self.kept_until(now_ns, client);
         if !is_room {
-            self.all.wait(now_ns, client);
+            self.all.wait(until_ns, client);
         }
         if !is_walk_room {
-            self.walks.wait(now_ns, client);
+            self.walks.wait(until_ns, client);
         }
         if is_room && is_walk_room {
             self.all.take(client);
@@ -100,22 +101,32 @@ impl Questions {
         is_room && is_walk_room
     }
 
+    /// Until when one that is refused now keeps its turn: it is not told to come after that.
+    fn kept_until(&self, now_ns: u64, client: ClientId) -> u64 {
+        let told_ns = self.told.get(&client).map_or(0, |told| {
+            let left_ns = told.until_ns.saturating_sub(now_ns);
+            left_ns.max(told.wait_ns.saturating_mul(2).min(RETRY_NS_MAX))
+        });
+        now_ns.saturating_add(told_ns.max(RETRY_NS_MIN) + TURN_KEPT_NS)
+    }
+
     /// What one is told whose question is not taken, for whatever reason.
     pub(super) fn refuse(&mut self, now_ns: u64, client: ClientId) -> Wait {
         let told = self.told.entry(client).or_default();
+        told.refused = told.refused.saturating_add(1);
         if now_ns >= told.until_ns {
             let is_long_ago = now_ns >= told.until_ns.saturating_add(RETRY_NS_MAX);
             told.wait_ns = match told.has_ignored && !is_long_ago {
                 true => told.wait_ns.saturating_mul(2).min(RETRY_NS_MAX),
                 false => RETRY_NS_MIN,
             };
-            told.at_ns = now_ns;
+            told.refused = 1;
             told.until_ns = now_ns.saturating_add(told.wait_ns);
             told.has_ignored = false;
         }
         let left_ns = told.until_ns - now_ns;
-        // What was on its way before the first answer left says nothing of its sender.
-        let ignores = now_ns > told.at_ns;
+        // What one may have out at once may have been on its way before the first answer came.
+        let ignores = told.refused > QUESTIONS_PER_CLIENT;
         told.has_ignored |= ignores;
         Wait {
             retry_us: u32::try_from(left_ns.div_ceil(1_000)).unwrap_or(u32::MAX),
@@ -134,10 +145,11 @@ impl Questions {
 /// What one client was told.
 #[derive(Debug, Default)]
 struct Told {
-    at_ns: u64,
     until_ns: u64,
     wait_ns: u64,
-    /// It has asked before that time, and later than it was told.
+    /// How often it has asked before that time.
+    refused: usize,
+    /// More often than it may have questions out.
     has_ignored: bool,
 }
 
@@ -204,11 +216,10 @@ impl Seats {
     }
 
     /// One that has had none waits for its turn, or goes on waiting.
-    fn wait(&mut self, now_ns: u64, client: ClientId) {
+    fn wait(&mut self, until_ns: u64, client: ClientId) {
         if self.taken_by(client) > 0 {
             return;
         }
-        let until_ns = now_ns.saturating_add(RETRY_NS_MIN + TURN_KEPT_NS);
         let number = *self.numbers.entry(client).or_insert(self.next);
         self.next = self.next.max(number + 1);
         self.waiting.insert(number, (client, until_ns));
@@ -391,9 +402,10 @@ mod tests {
         let told = |retry_us, hold_ns| Wait { retry_us, hold_ns };
         let mut held_ns = Vec::new();
         for _ in 0..10 {
-            let first = refused(now_ns);
-            assert_eq!(first.hold_ns, None, "it has waited");
-            assert_eq!(refused(now_ns), first, "it cannot have been told");
+            // As many as it may have out are on their way, over some turns of the loop.
+            for _ in 0..QUESTIONS_PER_CLIENT {
+                assert_eq!(refused(now_ns).hold_ns, None, "it has waited");
+            }
             let hold_ns = refused(now_ns + 1).hold_ns.expect("it does not wait");
             held_ns.push((hold_ns + 1) / MS);
             now_ns += 1 + hold_ns;

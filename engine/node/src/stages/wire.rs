@@ -479,10 +479,14 @@ impl<I: Inward> Taking<'_, I> {
         let is_far = heights.1 >= heights.0.saturating_add(ROOT_HEIGHTS);
         // After a start nobody knows how far that is before peers have spoken.
         let is_behind = is_session_ask && (is_far || self.metrics.peers_heard.read() == 0);
-        let (waiting_bytes, now_ns) = (self.replies.bytes_len(), self.now_ns());
-        let is_admitted = !is_behind
-            && self.inward.has_room_for_question(client)
-            && self.questions.admit(now_ns, client, is_walk, waiting_bytes);
+        // For whom there is no room where it goes has its turn later, as any other.
+        let waiting_bytes = match self.inward.has_room_for_question(client) {
+            true => self.replies.bytes_len(),
+            false => usize::MAX,
+        };
+        let now_ns = self.now_ns();
+        let is_admitted =
+            !is_behind && self.questions.admit(now_ns, client, is_walk, waiting_bytes);
         if !is_admitted {
             let Wait { retry_us, hold_ns } = self.questions.refuse(now_ns, client);
             self.held.extend(hold_ns.map(|hold_ns| (client, hold_ns)));

@@ -298,7 +298,7 @@ fn a_node_refuses_bad_files_and_names_file_field_and_remedy() {
     init(&dir, 4, &[]);
     let config = dir.join("validator-02/quorate.toml");
     let (genesis, key) = (dir.join("genesis.json"), dir.join("validator-02/key"));
-    let good = |path: &std::path::Path| fs::read_to_string(path).unwrap();
+    let good = |path: &Path| fs::read_to_string(path).unwrap();
     let (good_config, good_genesis) = (good(&config), good(&genesis));
     let refused = |parts: &[&str]| {
         let error = run_json(&["node", "--config", text(&config)], 3);

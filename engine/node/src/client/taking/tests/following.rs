@@ -101,3 +101,25 @@ fn however_long_the_dials_took_a_session_stays_for_a_while_where_it_is_logged_in
     assert_eq!(hear(&mut fixture, 3, now), 0);
     assert_eq!(hear(&mut fixture, 3, now + FOLLOW_INTERVAL), 3);
 }
+
+/// As when the client's own network was down for a while.
+#[test]
+fn that_nobody_could_be_reached_says_nothing_of_the_leader() {
+    let mut fixture = Fixture::new();
+    let session = &mut fixture.clients.table.sessions[0];
+    session.options.follow_leader = true;
+    let contacts = session.gateway.contacts_len();
+    let mut now = session.followed_at + FOLLOW_INTERVAL;
+    for _ in 0..contacts {
+        now += Duration::from_secs(1);
+        dial(&mut fixture, now, |handler, link| {
+            handler.link_down(link, CloseReason::Handshake);
+        });
+    }
+    dial(&mut fixture, now, |handler, link| {
+        handler.link_up(link, 0, 1)
+    });
+    let own = fixture.clients.table.sessions[0].gateway.validator();
+    let other = (own.number() + 1) % 4;
+    assert_eq!(hear(&mut fixture, other, now + FOLLOW_INTERVAL), other);
+}

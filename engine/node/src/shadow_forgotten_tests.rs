@@ -235,7 +235,7 @@ fn a_disk_that_refuses_a_read_within_the_trial_costs_one_snapshot_where_there_is
         work.turn(0, now, true, &mut inputs).unwrap();
     }
     assert_eq!((inputs.len(), work.metrics().alarms.read()), (1, 1));
-    assert_eq!(work.shadow_mut().height(), 128, "where it is to begin");
+    assert_eq!(work.shadow_mut().height(), 64, "where it is to begin");
     // As long as it refuses the older one too there is none, which is told once.
     disk.set_reads_left(Some(0));
     for _ in 0..4 {

@@ -220,7 +220,7 @@ impl OrderThread {
                 break;
             }
         }
-        // The own records are on their way to the journal. Each read may have to come from the disk.
+        // The own records are on their way to the journal. A read may have to come from the disk.
         self.stage.serve(out).map_err(ReplicaError::from)?;
         self.hand_over(out, jobs);
         Ok(())

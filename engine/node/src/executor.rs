@@ -341,7 +341,6 @@ impl<S: StateMachine> Executor<S> {
             results.corrections.push(Correction {
                 session,
                 last_seq: known.map(|known| known.last_seq),
-                base_seq: known.map(|known| known.base_seq),
                 has_ended: self.sessions.has_ended(&session),
             });
         }

@@ -126,8 +126,6 @@ pub struct Correction {
     pub session: SessionId,
     /// Number of its last applied command; none when the table does not have it.
     pub last_seq: Option<u64>,
-    /// Number of its opening, where the table has it.
-    pub base_seq: Option<u64>,
     /// It has ended: nothing of it applies until it is opened with a higher number.
     pub has_ended: bool,
 }

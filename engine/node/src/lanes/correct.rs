@@ -99,19 +99,16 @@ impl Lanes {
                 wrong.insert(id);
             }
         }
-        // What is open here since the very opening that the table has stands where the blocks above
-        // take it, by the rule of the pool: a load of openings would have them all looked through
-        // for each of its blocks.
-        let openings = corrections
-            .iter()
-            .filter_map(|one| Some((one.session, one.base_seq?)));
-        for (session, base_seq) in openings {
-            if self.is_open_since(session, base_seq) {
-                stands.remove(&session);
+        // Where the blocks above take them, by the rule of the pool.
+        for payload in later {
+            for view in commands_of_block(payload)? {
+                if let Some(Some(last_seq)) = stands.get_mut(&SessionId(*view.session))
+                    && view.seq == last_seq.saturating_add(1)
+                    && !view.is_open()
+                {
+                    *last_seq = view.seq;
+                }
             }
-        }
-        if stands.values().any(Option::is_some) {
-            take_on(&mut stands, later)?;
         }
         for one in corrections {
             match stands.get(&one.session) {
@@ -135,11 +132,6 @@ impl Lanes {
         })
     }
 
-    fn is_open_since(&self, id: SessionId, base_seq: u64) -> bool {
-        let slot = self.places.get(&id);
-        slot.is_some_and(|&slot| self.sessions[slot as usize].is_open_since(base_seq))
-    }
-
     fn correct_session(&mut self, now_ns: u64, correction: &Correction) {
         let slot = self.slot_or_new(correction.session);
         let session = &mut self.sessions[slot as usize];
@@ -148,9 +140,6 @@ impl Lanes {
             Some(last_seq) => session.open_at(last_seq),
             None => session.close(),
         };
-        if let Some(base_seq) = correction.base_seq {
-            session.note_base(base_seq);
-        }
         self.open_sessions += u32::from(session.is_open);
         self.open_sessions -= u32::from(was_open);
         for command in &gone {
@@ -243,24 +232,6 @@ impl Lanes {
         }
         Ok(())
     }
-}
-
-/// Takes sessions from their last numbers on to where blocks take them, by the rule of the pool.
-fn take_on<'p>(
-    stands: &mut HashMap<SessionId, Option<u64>>,
-    blocks: impl Iterator<Item = &'p [u8]>,
-) -> Result<(), PayloadError> {
-    for payload in blocks {
-        for view in commands_of_block(payload)? {
-            if let Some(Some(last_seq)) = stands.get_mut(&SessionId(*view.session))
-                && view.seq == last_seq.saturating_add(1)
-                && !view.is_open()
-            {
-                *last_seq = view.seq;
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

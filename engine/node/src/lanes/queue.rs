@@ -188,16 +188,6 @@ impl SessionQueue {
         self.open_at(seq.saturating_sub(1))
     }
 
-    /// Whether the chain has the session, opened with this number.
-    pub(super) const fn is_open_since(&self, base_seq: u64) -> bool {
-        self.is_open && self.base == base_seq
-    }
-
-    /// The number that opened it, as execution has it.
-    pub(super) const fn note_base(&mut self, base_seq: u64) {
-        self.base = base_seq;
-    }
-
     /// The chain does not have the session after all: gives what cannot be held any more.
     pub(super) fn close(&mut self) -> Vec<Command> {
         if std::mem::take(&mut self.is_open) {

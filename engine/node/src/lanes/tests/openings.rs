@@ -1,7 +1,5 @@
 //! Sessions that are opened otherwise than the pool thought when their block became final.
 
-use std::cell::Cell;
-
 use super::*;
 use crate::results::Correction;
 use quorate_consensus::payload::{FLAG_OPEN, encode_flagged_entry};
@@ -17,11 +15,6 @@ const fn stands(session: SessionId, last_seq: Option<u64>, has_ended: bool) -> C
     Correction {
         session,
         last_seq,
-        // The tests' sessions begin with 1, where they say nothing else.
-        base_seq: match last_seq {
-            Some(last_seq) => Some(if last_seq < BASE { 1 } else { BASE }),
-            None => None,
-        },
         has_ended,
     }
 }
@@ -48,53 +41,23 @@ fn an_opening_that_the_pool_saw_no_room_for_is_made_good_with_all_that_came_behi
 
 #[test]
 fn an_opening_that_the_pool_knew_of_changes_nothing_of_what_stands_in_blocks() {
-    // Of some sessions, as of those that were restored, the pool knows no opening.
-    for base_seq in [1, 7] {
-        let mut lanes = pool();
-        submit(&mut lanes, 1, &[order(1, 1)]);
-        let block = build(&mut lanes).expect("the opening");
-        submit(&mut lanes, 1, &[order(1, 2)]);
-        let later = build(&mut lanes).expect("the second");
-        submit(&mut lanes, 1, &[order(1, 3)]);
-        build(&mut lanes).expect("the third");
-        finalize(&mut lanes, 2, &block);
-        finalize(&mut lanes, 3, &later);
-        let found = Correction {
-            base_seq: Some(base_seq),
-            ..stands(id(1), Some(1), false)
-        };
-        correct(&mut lanes, &block, &[&later], &[found]);
-        assert_eq!(build(&mut lanes), None, "the third stands in a block");
-        assert_eq!((lanes.open_sessions, lanes.len()), (1, 1));
-    }
-}
-
-#[test]
-fn openings_that_the_pool_knew_of_make_nobody_look_through_the_blocks_above() {
-    let mut lanes = Lanes::new(LanesConfig::new(64, 20 * MS));
-    let block = |client| payload_of(&[order(client, 1), order(client, 2)]);
-    let blocks: Vec<_> = (1..=50).map(block).collect();
-    for block in &blocks {
-        finalize(&mut lanes, 2, block);
-    }
-    let looked_through = Cell::new(0);
-    for (client, place) in (1..=50).zip(1..) {
-        let above = blocks[place..].iter().map(|block| &block[..]);
-        let above = above.inspect(|_| looked_through.set(looked_through.get() + 1));
-        let found = [stands(id(client), Some(2), false)];
-        let corrected = lanes.correct(5, &found, (&blocks[place - 1], &[]), above);
-        corrected.expect("valid");
-    }
-    assert_eq!((looked_through.get(), lanes.open_sessions), (0, 50));
-    // One that was not known to be open is taken through all of them.
-    let mut lanes = Lanes::new(LanesConfig::new(0, 20 * MS));
-    let later = payload_of(&[order(1, 3)]);
-    finalize(&mut lanes, 2, &blocks[0]);
+    let mut lanes = pool();
+    submit(&mut lanes, 1, &[order(1, 1)]);
+    let block = build(&mut lanes).expect("the opening");
+    submit(&mut lanes, 1, &[order(1, 2)]);
+    let later = build(&mut lanes).expect("the second");
+    submit(&mut lanes, 1, &[order(1, 3)]);
+    build(&mut lanes).expect("the third");
+    finalize(&mut lanes, 2, &block);
     finalize(&mut lanes, 3, &later);
-    let found = [stands(id(1), Some(2), false)];
-    correct(&mut lanes, &blocks[0], &[&later], &found);
-    assert_eq!(submit(&mut lanes, 6, &[order(1, 4)]), [Verdict::Accepted]);
-    assert_eq!(contents(&build(&mut lanes).expect("it")), [(id(1), 4)]);
+    correct(
+        &mut lanes,
+        &block,
+        &[&later],
+        &[stands(id(1), Some(1), false)],
+    );
+    assert_eq!(build(&mut lanes), None, "the third stands in a block");
+    assert_eq!((lanes.open_sessions, lanes.len()), (1, 1));
 }
 
 #[test]

@@ -73,13 +73,15 @@ pub(super) struct Forwarding {
     /// To be sent to the leader: cancels, then the rest, each oldest first. A cancel may so come
     /// before an order of its session, which the leader then waits for.
     outgoing: [VecDeque<Handle>; 2],
-    /// To be sent behind those, since a number is missing. One that is not any more is passed over.
-    behind: VecDeque<Handle>,
+    /// To be sent behind those, since a number is missing, in the same two. One that is not missing
+    /// any more is passed over.
+    behind: [VecDeque<Handle>; 2],
     /// What the leader has, by when it was sent, oldest first.
     sent: VecDeque<Timed>,
     /// Bytes of it that are not final. Bound: `forward_bytes_max`.
     sent_bytes: usize,
-    /// Bytes of it that wait for a missing number. Bound: an eighth of that.
+    /// Bytes of it that wait for a missing number. Bound: an eighth of that, and as much again for
+    /// cancels.
     behind_bytes: usize,
     /// Those that everybody gets when they are not final by then, oldest first: `T_fan` after each
     /// was first sent. No leader starts that anew by its coming, or by connecting again.
@@ -103,7 +105,7 @@ impl Forwarding {
             leader: None,
             kept: VecDeque::new(),
             outgoing: Default::default(),
-            behind: VecDeque::new(),
+            behind: Default::default(),
             sent: VecDeque::new(),
             sent_bytes: 0,
             behind_bytes: 0,
@@ -197,7 +199,7 @@ impl Lanes {
         }
         let forwarding = &mut self.forwarding;
         forwarding.outgoing = outgoing;
-        forwarding.behind.clear();
+        forwarding.behind.iter_mut().for_each(VecDeque::clear);
         forwarding.sent.clear();
         forwarding.sent_bytes = 0;
         forwarding.behind_bytes = 0;
@@ -222,7 +224,10 @@ impl Lanes {
         for (place, held_max) in [(0, self.cancels_held_max()), (1, orders_max)] {
             self.send_from(now_ns, place, held_max, &mut bytes);
         }
-        self.send_behind(now_ns, &mut bytes);
+        let part = orders_max / 8;
+        for (place, held_max) in [(0, 2 * part), (1, part)] {
+            self.send_behind(now_ns, place, held_max, &mut bytes);
+        }
         if !bytes.is_empty() {
             send(Destination::Peer(leader), bytes.as_slice().into());
         }
@@ -245,7 +250,7 @@ impl Lanes {
                 let (held, length) = (forwarding.sent_bytes, command.entry.len());
                 if command.is_gapped {
                     command.way = Way::Behind;
-                    forwarding.behind.push_back(handle);
+                    forwarding.behind[place].push_back(handle);
                 } else if is_full(held, length, held_max)
                     || bytes.len() + length > FORWARD_BYTES_MAX
                 {
@@ -263,9 +268,8 @@ impl Lanes {
 
     /// The same with what waits for a missing number. Nothing says that it ever comes, so of such
     /// the leader has a small part, in which each has a turn.
-    fn send_behind(&mut self, now_ns: u64, bytes: &mut Vec<u8>) {
-        let held_max = self.config.forward_bytes_max / 8;
-        while let Some(&handle) = self.forwarding.behind.front() {
+    fn send_behind(&mut self, now_ns: u64, place: usize, held_max: usize, bytes: &mut Vec<u8>) {
+        while let Some(&handle) = self.forwarding.behind[place].front() {
             let forwarding = &mut self.forwarding;
             let command = command_mut(&mut self.sessions, handle);
             if let Some(command) = command.filter(|command| command.way == Way::Behind) {
@@ -279,7 +283,7 @@ impl Lanes {
                 forwarding.behind_bytes += length;
                 self.note_sent(now_ns, handle);
             }
-            self.forwarding.behind.pop_front();
+            self.forwarding.behind[place].pop_front();
         }
     }
 
@@ -433,7 +437,7 @@ impl Lanes {
                 forwarding.give_back(command);
                 if command.is_gapped && forwarding.leader.is_some() {
                     command.way = Way::Behind;
-                    forwarding.behind.push_back(handle);
+                    forwarding.behind[place_of(command.lane)].push_back(handle);
                 } else {
                     command.way = Way::Outgoing;
                     again.push((place_of(command.lane), handle));
@@ -459,7 +463,7 @@ impl Lanes {
                 .map_or(0, |command| command.entry.len());
             held == 0 || held + bytes <= self.cancels_held_max()
         };
-        let waits = !rest.is_empty() || !forwarding.behind.is_empty();
+        let waits = !rest.is_empty() || !forwarding.behind.iter().all(VecDeque::is_empty);
         if cancels.front().is_some_and(fits) || (waits && forwarding.sent.is_empty()) {
             return 0;
         }

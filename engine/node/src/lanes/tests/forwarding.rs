@@ -186,6 +186,20 @@ fn what_waits_for_a_missing_number_keeps_nobody_s_commands_from_the_leader() {
     }
 }
 
+/// Of orders that nothing becomes of there may be megabytes, and a little goes at each retry.
+#[test]
+fn a_cancel_that_waits_for_a_number_goes_before_orders_that_do() {
+    let mut lanes = gateway(16);
+    let orders: Vec<Vec<u8>> = (3..9).map(|seq| order(1, seq)).collect();
+    submit(&mut lanes, 0, &orders);
+    assert_eq!(to_leader(&mut lanes, 0), [(id(1), 3), (id(1), 4)]);
+    submit(&mut lanes, MS, &[order(1, 9), cancel(2, 3)]);
+    assert_eq!(to_leader(&mut lanes, MS), [(id(2), 3)], "beside their part");
+    lanes.set_leader(Some(LEADER));
+    let again = to_leader(&mut lanes, 2 * MS);
+    assert_eq!(again, [(id(2), 3), (id(1), 3)], "and first");
+}
+
 #[test]
 fn what_is_given_up_leaves_its_part_at_the_leader_to_others_that_wait_for_a_number() {
     let mut lanes = gateway(3);

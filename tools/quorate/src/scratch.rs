@@ -97,7 +97,9 @@ mod tests {
     #[test]
     fn the_folder_is_private_and_gone_afterwards() {
         use std::os::unix::fs::PermissionsExt as _;
-        let scratch = Scratch::create(None).unwrap();
+        // Beside others a name that is free again is soon taken.
+        let own = Scratch::create(None).unwrap();
+        let scratch = Scratch::create(Some(own.path())).unwrap();
         let path = scratch.path().to_path_buf();
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700);
         std::fs::write(path.join("file"), b"x").unwrap();

@@ -278,7 +278,7 @@ fn a_path_that_is_no_text_is_as_good_as_any() {
     let port = base_port(4);
     run(&["testnet", "init", "--dir"], &dir, &["--base-port", &port]);
     let config = dir.join("validator-00/quorate.toml");
-    run(&["init", "--config"], &config, &["--ask-seconds", "0"]);
+    run(&["init", "--dir"], &named(b"validator-\xff"), &[]);
     let state = named(b"state-\xff");
     let mut export = quorate();
     let export = export

@@ -357,7 +357,7 @@ impl Consensus {
             }
             Input::Refused { from, own_record } => {
                 self.note_checked(from, None);
-                self.handle_refused(from, own_record, effects)
+                self.handle_refused(now, from, own_record, effects)
             }
             Input::Flushed(height) => self.handle_flushed(height, effects),
             Input::Shutdown => {

@@ -25,6 +25,13 @@ pub(crate) struct Peer {
     /// Its records count only after verification (5.1 e).
     pub(crate) verify_first: bool,
     good_signatures_since_ns: Option<u64>,
+    /// A bad signature of it was told, and it has not been trusted again since.
+    is_bad_told: bool,
+    /// Bad signatures of its records since `bad_since_ns`, within one T_sig.
+    bad_records: u32,
+    bad_since_ns: u64,
+    /// The highest window in which a record of it was told to contradict another.
+    conflict_told: Option<Window>,
     /// Since when it has sent records without any good signature of its own.
     pub(crate) unsigned_since_ns: Option<u64>,
     /// A signature of it is being checked: its own slowness is not the peer's.
@@ -68,6 +75,34 @@ impl Peer {
     pub(crate) const fn forget_good_signatures(&mut self) {
         self.signatures_checked = false;
         self.good_signatures_since_ns = None;
+    }
+
+    /// A signature of a record of it was bad. Whether that is to be told: not again before it was
+    /// trusted again, since the next bad one costs it nothing.
+    fn note_bad_record(&mut self, now: Now, period_ns: u64) -> bool {
+        self.verify_first = true;
+        self.forget_good_signatures();
+        if now.mono_ns.saturating_sub(self.bad_since_ns) >= period_ns {
+            self.bad_since_ns = now.mono_ns;
+            self.bad_records = 0;
+        }
+        self.bad_records = self.bad_records.saturating_add(1);
+        !core::mem::replace(&mut self.is_bad_told, true)
+    }
+
+    /// Whether a record of it may be checked. Whoever had a bad signature could keep the thread that
+    /// checks busy for nothing otherwise; an honest validator signs about once in a period.
+    const fn is_worth_a_check(&self, now: Now, period_ns: u64) -> bool {
+        let max = limits::BAD_RECORDS_PER_PERIOD_MAX;
+        let is_over = now.mono_ns.saturating_sub(self.bad_since_ns) >= period_ns;
+        !self.is_bad_told || (self.checks < max && (is_over || self.bad_records < max))
+    }
+
+    /// Whether a contradiction in this window is to be told: once a window, and none below.
+    pub(crate) fn is_conflict_news(&mut self, window: Window) -> bool {
+        let is_news = self.conflict_told < Some(window);
+        self.conflict_told = self.conflict_told.max(Some(window));
+        is_news
     }
 }
 
@@ -552,6 +587,18 @@ impl Consensus {
         }
     }
 
+    /// Whether a signed record of this peer may be checked now.
+    pub(crate) fn may_check_record_of(&self, now: Now, from: ValidatorIndex) -> bool {
+        self.peers[from.place()].is_worth_a_check(now, self.sign_of_peers_ns())
+    }
+
+    /// A signature of a record of this peer was bad. Whether that is news.
+    pub(crate) fn is_bad_record_news(&mut self, now: Now, from: ValidatorIndex) -> bool {
+        let period_ns = self.sign_of_peers_ns();
+        let peer = self.peers.get_mut(from.place());
+        peer.is_some_and(|peer| peer.note_bad_record(now, period_ns))
+    }
+
     pub(crate) fn note_signature_checked(&mut self, validator: ValidatorIndex) {
         if let Some(peer) = self.peers.get_mut(validator.place()) {
             peer.signatures_checked = false;
@@ -572,6 +619,7 @@ impl Consensus {
         let since = *peer.good_signatures_since_ns.get_or_insert(now.mono_ns);
         if now.mono_ns.saturating_sub(since) >= PROBATION_NS {
             peer.verify_first = false;
+            peer.is_bad_told = false;
             peer.good_signatures_since_ns = None;
         }
     }

@@ -49,6 +49,7 @@ impl Consensus {
         let counts = !peer.verify_first;
         if let Some(signature) = signature
             && is_news
+            && self.may_check_record_of(now, from)
         {
             let signed = SignedRecord {
                 validator: from,
@@ -92,22 +93,29 @@ impl Consensus {
             }
             Counting::Stale => Disposition::Ignored(Ignored::Stale),
             Counting::Pending => Disposition::Ignored(Ignored::Pending),
-            Counting::Conflict => self.note_misbehaviour(from, PeerFault::Conflict, effects),
+            Counting::Conflict => {
+                self.note_misbehaviour(from, window, PeerFault::Conflict, effects)
+            }
             Counting::Inconsistent => {
-                self.note_misbehaviour(from, PeerFault::Inconsistent, effects)
+                self.note_misbehaviour(from, window, PeerFault::Inconsistent, effects)
             }
         }
     }
 
-    /// A record that contradicts another is local knowledge (2.10): an alarm, not evidence.
+    /// A record that contradicts another is local knowledge (2.10): an alarm, not evidence. One a
+    /// window says all that there is to say, and a window has room for thousands of such records.
     fn note_misbehaviour(
         &mut self,
         from: ValidatorIndex,
+        window: Window,
         fault: PeerFault,
         effects: &mut Effects,
     ) -> Disposition {
         self.counters.conflicts = self.counters.conflicts.saturating_add(1);
-        self.alarm(Alarm::Equivocation(from), effects);
+        let peer = self.peers.get_mut(from.place());
+        if peer.is_some_and(|peer| peer.is_conflict_news(window)) {
+            self.alarm(Alarm::Equivocation(from), effects);
+        }
         Disposition::Fault(fault)
     }
 
@@ -116,9 +124,11 @@ impl Consensus {
         let set = self.config.set.clone();
         let (mut misbehaved, mut accused) = (Vec::new(), Vec::new());
         let mut changed = false;
-        for state in self.windows.values_mut() {
+        for (&window, state) in &mut self.windows {
             if state.is_dirty && state.tally.lacks_headers() {
-                let counted = state.tally.retry_pending(&set, &mut misbehaved);
+                let mut found = Vec::new();
+                let counted = state.tally.retry_pending(&set, &mut found);
+                misbehaved.extend(found.into_iter().map(|(validator, _)| (validator, window)));
                 state.is_signed_dirty |= counted;
                 changed |= counted;
                 while let Some((before, newest)) = state.tally.take_comparable(&set) {
@@ -126,8 +136,8 @@ impl Consensus {
                 }
             }
         }
-        for (validator, _) in misbehaved {
-            self.note_misbehaviour(validator, PeerFault::Conflict, effects);
+        for (validator, window) in misbehaved {
+            self.note_misbehaviour(validator, window, PeerFault::Conflict, effects);
         }
         for evidence in accused {
             self.tell_evidence(evidence, effects);
@@ -482,7 +492,8 @@ impl Consensus {
                 let record = state.durable.clone();
                 state.signing = Some(record.clone());
                 state.unsigned_since_ns = None;
-                state.sign_now = false;
+                // What is on its way to the log is what was to be signed at once.
+                state.sign_now &= is_behind;
                 state.signed_at_ns = Some(now.mono_ns);
                 effects.push(Effect::SignRecord {
                     window: *window,
@@ -530,16 +541,15 @@ impl Consensus {
     /// verification from now on (5.1 e). The record counted before stays.
     pub(crate) fn handle_refused(
         &mut self,
+        now: Now,
         from: ValidatorIndex,
         own_record: bool,
         effects: &mut Effects,
     ) -> Disposition {
         if own_record {
-            if let Some(peer) = self.peers.get_mut(from.place()) {
-                peer.verify_first = true;
-                peer.forget_good_signatures();
+            if self.is_bad_record_news(now, from) {
+                self.alarm(Alarm::BadSignature(from), effects);
             }
-            self.alarm(Alarm::BadSignature(from), effects);
             return Disposition::Fault(PeerFault::BadSignature);
         }
         Disposition::Fault(PeerFault::InvalidCertificate)

@@ -561,6 +561,11 @@ impl Consensus {
     }
 
     fn finalize_by_proof(&mut self, point: Point, header: Header) {
+        // What stands on it may be voted for now, by whoever lacks its header or its body (R3). A
+        // count needs both, and marks what it changes.
+        for (_, state) in self.windows.range_mut(point.window..) {
+            state.is_dirty = true;
+        }
         if let Some((window, place)) = self.locate(point.height, point.id) {
             self.finalize(window, place, FinalPath::Proof);
             return;

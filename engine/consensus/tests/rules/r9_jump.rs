@@ -1,7 +1,9 @@
 //! R9: a verified finality proof carries a validator over everything that is over.
 
 use crate::bench::{Bench, Setup};
-use crate::fixtures::{Block, certificate, chain, final_of, i, six, stop, stop_at, tip, v, w};
+use crate::fixtures::{
+    Block, certificate, certified, chain, final_of, i, six, stop, stop_at, tip, v, w,
+};
 use quorate_consensus::certificate::Target;
 use quorate_consensus::effect::{Destination, Effect};
 use quorate_consensus::input::Input;
@@ -447,4 +449,22 @@ fn r9_a_gap_too_wide_to_hold_is_cut_by_a_proof_in_the_middle_of_it() {
     let mut history = asked.iter().filter(|(_, get)| is_history(get)).peekable();
     assert!(history.peek().is_some(), "{asked:?}");
     assert!(history.all(|(_, get)| wanted(get)), "{asked:?}");
+}
+
+/// Its header is not here, and nothing else is to come: the proof alone frees the vote.
+#[test]
+fn r3_what_stands_on_a_block_is_voted_for_once_that_is_proven_final() {
+    let set = six(1);
+    let mut bench = Bench::new(&set, 5);
+    let parent = Block::first(&set, 1);
+    let block = parent.opening(&set, 1, 2);
+    bench.certificates(3, vec![certified(&set, &parent, &[0, 1, 2, 3])]);
+    assert_eq!(bench.consensus.window(), w(1));
+    bench.propose(&block);
+    assert!(
+        bench.own_record(1).is_empty(),
+        "its parent's body is missing"
+    );
+    bench.certificates(2, vec![final_of(&set, &parent, &[0, 1, 2, 3, 4])]);
+    assert_eq!(bench.own_record(1), tip(&block));
 }

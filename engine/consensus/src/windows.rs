@@ -476,6 +476,10 @@ impl Consensus {
             self.delivery.push(id, header, path, has_body);
         }
         let highest = chain.first().copied();
+        // Of what is counted the bodies are here, but for what comes late.
+        if chain.iter().any(|&(_, _, has_body)| !has_body) {
+            self.judge_again_from(window);
+        }
         chain.clear();
         chain.shrink_to(CHAIN_KEPT);
         self.chain = chain;
@@ -561,11 +565,7 @@ impl Consensus {
     }
 
     fn finalize_by_proof(&mut self, point: Point, header: Header) {
-        // What stands on it may be voted for now, by whoever lacks its header or its body (R3). A
-        // count needs both, and marks what it changes.
-        for (_, state) in self.windows.range_mut(point.window..) {
-            state.is_dirty = true;
-        }
+        self.judge_again_from(point.window);
         if let Some((window, place)) = self.locate(point.height, point.id) {
             self.finalize(window, place, FinalPath::Proof);
             return;
@@ -574,6 +574,14 @@ impl Consensus {
             .push(point.id, header, FinalPath::Proof, false);
         self.finalized = point;
         self.finalized_time_ns = header.time_ns;
+    }
+
+    /// What stands on a final block may be voted for also by whoever lacks its header or its body
+    /// (R3): nothing else may be to come that would have these windows looked at.
+    fn judge_again_from(&mut self, window: Window) {
+        for (_, state) in self.windows.range_mut(window..) {
+            state.is_dirty = true;
+        }
     }
 
     /// Drops what the proven block makes unnecessary. Never below a finality known by count only:

@@ -468,3 +468,22 @@ fn r3_what_stands_on_a_block_is_voted_for_once_that_is_proven_final() {
     bench.certificates(2, vec![final_of(&set, &parent, &[0, 1, 2, 3, 4])]);
     assert_eq!(bench.own_record(1), tip(&block));
 }
+
+/// Five first votes make it final here, whose header has come and whose body has not.
+#[test]
+fn r3_what_stands_on_a_block_is_voted_for_once_that_is_final_by_count() {
+    let set = six(1);
+    let mut bench = Bench::new(&set, 5);
+    let parent = Block::first(&set, 1);
+    let block = parent.opening(&set, 1, 2);
+    bench.headers(1, &[&parent]);
+    bench.certificates(3, vec![certified(&set, &parent, &[0, 1, 2, 3])]);
+    bench.propose(&block);
+    assert!(
+        bench.own_record(1).is_empty(),
+        "its parent's body is missing"
+    );
+    bench.votes(&[0, 1, 2, 3, 4], 0, &tip(&parent));
+    assert_eq!(bench.consensus.finalized(), parent.point());
+    assert_eq!(bench.own_record(1), tip(&block));
+}

@@ -1,9 +1,10 @@
 //! `cargo xtask mutants`: breaks the rules one at a time and sees which test notices.
 //!
 //! Works on a copy of the repository below the target folder, never on the checkout itself, so that
-//! what ships has no switch. A mutant is *caught* when a test that can be named fails with it, and
-//! *survives* when all pass; a survivor is a test that is missing. One that does not build, or that
-//! ends the tests in another way, is an error. Never: makes up mutants; each is a file of its own.
+//! what ships has no switch. A mutant is *caught* when a test that can be named fails with it, among
+//! others and alone, and *survives* when all pass; a survivor is a test that is missing. One that
+//! does not build, that ends the tests in another way, or with which a test fails among others
+//! only, is an error. Never: makes up mutants; each is a file of its own.
 
 pub(crate) mod catalog;
 mod copy;
@@ -40,11 +41,14 @@ pub(crate) fn run(root: &Path, parts: &[&str], as_json: bool) -> Result<bool> {
     let tree = place.join("tree");
     copy::make_same(root, &tree)?;
     let mut suite = Suite::new(tree.clone(), place.join("build"));
-    let limits = limits(&mut suite, &chosen)?;
+    let mut limits = Limits::default();
+    for tests in chosen.iter().flat_map(|mutant| &mutant.tests) {
+        limits.measure(&mut suite, tests)?;
+    }
     let mut verdicts = Vec::new();
     for mutant in &chosen {
         let start = Instant::now();
-        let outcome = try_mutant(&mut suite, &tree, mutant, &limits)?;
+        let outcome = try_mutant(&mut suite, &tree, mutant, &mut limits)?;
         let verdict = Verdict::new(mutant, outcome, start.elapsed());
         tell(as_json, &verdict.line());
         verdicts.push(verdict);
@@ -94,27 +98,36 @@ fn target_folder(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
 
-/// Runs the tests that mutants need without any mutant, and says how long each program may take
-/// with one.
-fn limits(suite: &mut Suite, mutants: &[Mutant]) -> Result<Vec<(String, Duration)>> {
-    let mut limits: Vec<(String, Duration)> = Vec::new();
-    for tests in mutants.iter().flat_map(|mutant| &mutant.tests) {
-        if limits.iter().any(|(held, _)| held == tests) {
-            continue;
+/// How long each program of some tests may take with a mutant.
+#[derive(Default)]
+struct Limits(Vec<(String, Duration)>);
+
+impl Limits {
+    fn of(&self, tests: &str) -> Option<Duration> {
+        let (_, limit) = self.0.iter().find(|(held, _)| held == tests)?;
+        Some(*limit)
+    }
+
+    /// Runs tests without any mutant, unless that has been done.
+    fn measure(&mut self, suite: &mut Suite, tests: &str) -> Result<()> {
+        if self.of(tests).is_some() {
+            return Ok(());
         }
         let start = Instant::now();
         match suite.measure(tests, TIME_LIMIT_UNCHANGED)? {
             Outcome::Passed => {}
-            Outcome::Failed(what) | Outcome::NotBuilt(what) | Outcome::Unnamed(what) => {
+            Outcome::Failed { test: what, .. }
+            | Outcome::NotBuilt(what)
+            | Outcome::Unnamed(what) => {
                 bail!("the tests of {tests} do not pass without any mutant: {what}")
             }
         }
         let limit = TIME_LIMIT_MIN.max(start.elapsed() * TIME_LIMIT_FACTOR);
         let seconds = start.elapsed().as_secs();
         eprintln!("mutants: {tests} passes without a mutant, built and run in {seconds} s");
-        limits.push((tests.clone(), limit));
+        self.0.push((tests.to_owned(), limit));
+        Ok(())
     }
-    Ok(limits)
 }
 
 /// Applies a mutant, runs its tests until one notices, and takes it back.
@@ -122,7 +135,7 @@ fn try_mutant(
     suite: &mut Suite,
     tree: &Path,
     mutant: &Mutant,
-    limits: &[(String, Duration)],
+    limits: &mut Limits,
 ) -> Result<Outcome> {
     let mut sound: Vec<(PathBuf, String)> = Vec::new();
     let mut changed: Vec<(PathBuf, String)> = Vec::new();
@@ -135,21 +148,26 @@ fn try_mutant(
         changed.push((path.clone(), applied));
         sound.push((path, text));
     }
-    let outcome = write_all(&changed).and_then(|()| run_tests(suite, mutant, limits));
+    let mut run = || {
+        write_all(&changed)?;
+        for tests in mutant.tests.iter().chain(&mutant.built_on_it) {
+            // Packages that are built on the changed ones are seldom asked, and run long.
+            if limits.of(tests).is_none() {
+                write_all(&sound)?;
+                limits.measure(suite, tests)?;
+                write_all(&changed)?;
+            }
+            let limit = limits.of(tests).unwrap_or(TIME_LIMIT_MIN);
+            let outcome = suite.run(tests, &mutant.name, limit)?;
+            if outcome != Outcome::Passed {
+                return Ok(outcome);
+            }
+        }
+        Ok(Outcome::Passed)
+    };
+    let outcome = run();
     write_all(&sound)?;
     outcome
-}
-
-fn run_tests(suite: &mut Suite, mutant: &Mutant, limits: &[(String, Duration)]) -> Result<Outcome> {
-    for tests in &mutant.tests {
-        let limit = limits.iter().find(|(held, _)| held == tests);
-        let limit = limit.map_or(TIME_LIMIT_MIN, |(_, limit)| *limit);
-        let outcome = suite.run(tests, &mutant.name, limit)?;
-        if outcome != Outcome::Passed {
-            return Ok(outcome);
-        }
-    }
-    Ok(Outcome::Passed)
 }
 
 fn write_all(files: &[(PathBuf, String)]) -> Result<()> {

@@ -42,7 +42,6 @@ const BENCH: &[&str] = &[
     "quorate-consensus",
     "quorate-log",
     "quorate-net",
-    "quorate-sim",
     "quorate-venue",
 ];
 
@@ -205,6 +204,19 @@ const NOWHERE: &[&str] = &[
     "tokio",
     "tokio-uring",
 ];
+
+/// The packages named and all that may be built on them, pure to outermost.
+pub(crate) fn built_on(names: &[&str]) -> Vec<&'static str> {
+    let mut reached: Vec<&'static str> = Vec::new();
+    // A row names rows above it alone, so that one pass reaches all.
+    for row in TABLE {
+        let mut own = row.own.iter().chain(row.own_in_tests);
+        if names.contains(&row.name) || own.any(|below| reached.contains(below)) {
+            reached.push(row.name);
+        }
+    }
+    reached
+}
 
 /// Every complaint about the dependencies of the workspace at `root`.
 ///
@@ -457,6 +469,25 @@ mod tests {
         ] {
             assert_eq!(edge_findings(from, to, false), 0, "{from} -> {to}");
         }
+    }
+
+    #[test]
+    fn a_row_names_rows_above_it_alone_and_all_that_is_built_on_one_is_found() {
+        for (place, row) in TABLE.iter().enumerate() {
+            for below in row.own.iter().chain(row.own_in_tests) {
+                let is_above = TABLE[..place].iter().any(|above| above.name == *below);
+                assert!(is_above, "{} names {below}", row.name);
+            }
+        }
+        let of_log = built_on(&["quorate-log"]);
+        assert_eq!(of_log[..2], ["quorate-log", "quorate"]);
+        assert_eq!(of_log.last(), Some(&"quorate-cli"));
+        // Its tests use the venue.
+        assert_eq!(
+            built_on(&["quorate-venue"])[..2],
+            ["quorate-venue", "quorate-sim"]
+        );
+        assert_eq!(built_on(&["quorate-cli"]), ["quorate-cli"]);
     }
 
     #[test]

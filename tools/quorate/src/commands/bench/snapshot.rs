@@ -13,7 +13,7 @@ use clap::Args;
 use quorate::config::SnapshotConfig;
 use quorate::trace::{Dump, STAMPS_MAX};
 use quorate_bench::load::{Flow, LoadPlan, Outcome, Routing, machine_ns};
-use quorate_bench::snapshots::{Pause, Span, Watch, between, is_in, pauses};
+use quorate_bench::snapshots::{Pause, Span, Watch, between, is_in, pauses, unstamped};
 use quorate_bench::testnet::{Workload, free_base_port};
 use serde::Serialize;
 
@@ -30,7 +30,7 @@ const COMMAND_BYTES: usize = 128;
 /// Sessions of the load.
 const CLIENTS: u32 = 8;
 /// Stamps that a command leaves at a validator, at most: those of its block, and of one that
-/// settles it.
+/// settles it. Most share a block with others, so that fewer will do for a long run.
 const STAMPS_PER_COMMAND: usize = 48;
 /// What the application may stand at most for a snapshot.
 const PAUSE_NS_MAX: u64 = 5_000_000;
@@ -119,6 +119,11 @@ struct Fields {
     /// Commands that came to no result, and those that were never handed over.
     missing: u64,
     unsent: u64,
+    /// Commands with a result that are in no figure, since no gateway told when they became final.
+    untold: u64,
+    /// Executed blocks that are in no figure, since their stamps went for newer ones, over all
+    /// validators.
+    unstamped: u64,
     /// The most memory that a validator had, mapped files included, and what of it is its own at
     /// the end; the largest of all validators.
     memory_peak_bytes: u64,
@@ -155,6 +160,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let (peak, own) = (bed.memory("VmHWM"), bed.memory("RssAnon"));
     let alarms = bed.counter("quorate_alarms_total")?;
     let (during, rest) = seen(&watch, &outcome, &dumps);
+    let unstamped = blind(&outcome, &dumps);
     let taken = watch
         .takings()
         .values()
@@ -172,7 +178,9 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     }
     let mut agreement = bed.conclude()?;
     agreement.differences.extend(start_failed);
-    agreement.differences.extend(failings(&outcome, snapshots));
+    agreement
+        .differences
+        .extend(failings(&outcome, snapshots, (alarms, unstamped)));
     let fields = Fields {
         snapshots,
         unended: watch.takings().len() as u64 - snapshots,
@@ -186,7 +194,9 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         during,
         between: rest,
         missing: outcome.missing,
-        unsent: outcome.offered.saturating_sub(outcome.counts.generated),
+        unsent: unsent(&outcome),
+        untold: outcome.untold,
+        unstamped,
         memory_peak_bytes: peak.into_iter().max().unwrap_or(0),
         memory_own_bytes: own.into_iter().max().unwrap_or(0),
         start_ms,
@@ -201,20 +211,50 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     Ok(Report::new(&fields, text)?.with_code(code))
 }
 
-/// What makes that the run counts for nothing.
-fn failings(outcome: &Outcome, snapshots: u64) -> Vec<String> {
+/// What makes that the run counts for nothing. Beside what clients saw stand the alarms of all
+/// validators, and the executed blocks whose stamps are gone.
+fn failings(outcome: &Outcome, snapshots: u64, (alarms, unstamped): (u64, u64)) -> Vec<String> {
+    let unsent = unsent(outcome);
+    let unsent = match verdict::are_sent(unsent, outcome.offered) {
+        true => 0,
+        false => unsent,
+    };
     let counts = [
-        (outcome.missing, "came to no result"),
-        (outcome.counts.rejected, "were refused for good"),
+        (outcome.missing, "commands came to no result"),
+        (outcome.counts.rejected, "commands were refused for good"),
+        (unsent, "commands were never handed over"),
+        (
+            outcome.untold,
+            "commands are in no figure, since no gateway told when they became final",
+        ),
+        (alarms, "alarms of validators"),
+        (
+            unstamped,
+            "executed blocks are in no figure, since their stamps went for newer ones: measure \
+             for a shorter time",
+        ),
     ];
     let counts = counts.into_iter().filter(|(count, _)| *count > 0);
     let mut found: Vec<String> = counts
-        .map(|(count, what)| format!("{count} commands {what}"))
+        .map(|(count, what)| format!("{count} {what}"))
         .collect();
     if snapshots == 0 {
         found.push("no snapshot was taken: nothing was measured".to_owned());
     }
     found
+}
+
+const fn unsent(outcome: &Outcome) -> u64 {
+    outcome.offered.saturating_sub(outcome.counts.generated)
+}
+
+/// Blocks with results that validators executed, and of which no pause is known.
+fn blind(outcome: &Outcome, dumps: &[Dump]) -> u64 {
+    let heights = || outcome.trips.iter().map(|trip| trip.height);
+    let (Some(first), Some(last)) = (heights().min(), heights().max()) else {
+        return 0;
+    };
+    dumps.iter().map(|dump| unstamped(dump, first..=last)).sum()
 }
 
 /// What was seen while snapshots were being taken, and between them.
@@ -374,5 +414,102 @@ impl Options {
             routing: Routing::Flow,
             keeps_trips: true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate::trace::{Moment, Stamp};
+    use quorate_bench::histogram::Latencies;
+    use quorate_bench::load::{Counts, Trip};
+
+    fn outcome() -> Outcome {
+        Outcome {
+            offered: 1_000,
+            counts: Counts {
+                generated: 1_000,
+                ..Counts::default()
+            },
+            elapsed_ns: 1,
+            finality: Latencies::new(),
+            client: Latencies::new(),
+            height: 9,
+            gateways_lost: 0,
+            missing: 0,
+            held: 0,
+            reasons: Vec::new(),
+            acknowledged: Vec::new(),
+            trips: Vec::new(),
+            untold: 0,
+            waits: Vec::new(),
+            start_ns: 0,
+            is_interrupted: false,
+        }
+    }
+
+    #[test]
+    fn each_thing_that_is_in_no_figure_and_each_alarm_makes_the_answer_no() {
+        let mut last_few = outcome();
+        last_few.counts.generated = 999;
+        for well in [outcome(), last_few] {
+            assert_eq!(failings(&well, 1, (0, 0)), Vec::<String>::new());
+        }
+        let spoiled: [fn(&mut Outcome); 4] = [
+            |outcome| outcome.missing = 7,
+            |outcome| outcome.counts.rejected = 7,
+            |outcome| outcome.untold = 7,
+            |outcome| outcome.counts.generated = 993,
+        ];
+        for spoil in spoiled {
+            let mut spoiled = outcome();
+            spoil(&mut spoiled);
+            let found = failings(&spoiled, 1, (0, 0));
+            assert!(
+                found.len() == 1 && found[0].starts_with("7 commands"),
+                "{found:?}"
+            );
+        }
+        assert_eq!(failings(&outcome(), 1, (2, 0)), ["2 alarms of validators"]);
+        let found = failings(&outcome(), 1, (0, 5));
+        assert!(found[0].starts_with("5 executed blocks are in no figure"));
+        assert_eq!(failings(&outcome(), 0, (0, 0)).len(), 1);
+    }
+
+    #[test]
+    fn blocks_of_the_load_whose_stamps_are_gone_are_counted_at_every_validator() {
+        let mut outcome = outcome();
+        assert_eq!(
+            blind(&outcome, &[Dump::default()]),
+            0,
+            "no block of the load"
+        );
+        outcome.trips = [4, 6]
+            .map(|height| Trip {
+                gateway: 0,
+                height,
+                intended_ns: 0,
+                result_ns: 1,
+                finality_ns: 1,
+                to_leader: true,
+            })
+            .to_vec();
+        let stamp = |moment, height| Stamp {
+            moment,
+            peer: 0,
+            window: 0,
+            index: 0,
+            height,
+            told_ns: 0,
+            at_ns: height,
+        };
+        let stamps = (5..=6).flat_map(|height| {
+            [Moment::Final, Moment::Executed].map(|moment| stamp(moment, height))
+        });
+        let dump = Dump {
+            base_ns: 0,
+            stamps: stamps.collect(),
+        };
+        assert_eq!(blind(&outcome, &[dump.clone(), dump]), 2);
     }
 }

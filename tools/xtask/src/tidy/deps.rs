@@ -370,7 +370,8 @@ fn check_graph(metadata: &Value, found: &mut Vec<Finding>) {
     }
 }
 
-/// Complains about a crate that does not take the lints of the workspace.
+/// Complains about a crate that does not take the lints of the workspace, or whose benches cannot
+/// be given options.
 fn manifests(root: &Path, metadata: &Value, found: &mut Vec<Finding>) -> Result<()> {
     for package in members(metadata) {
         let path = manifest_of(metadata, package);
@@ -393,6 +394,14 @@ fn check_manifest(path: &str, manifest: &str, found: &mut Vec<Finding>) {
     {
         let what = "the crate does not take the lints of the workspace";
         found.push(Finding::new(path, 0, what, "add [lints] workspace = true"));
+    }
+    let has_benches = lines.contains(&"[[bench]]");
+    let spares_library = lines
+        .windows(2)
+        .any(|pair| pair == ["[lib]", "bench = false"]);
+    if has_benches && !spares_library {
+        let what = "cargo bench -- OPTIONS runs the library too, which refuses them";
+        found.push(Finding::new(path, 0, what, "add [lib] bench = false"));
     }
 }
 
@@ -551,5 +560,19 @@ mod tests {
         assert!(found.is_empty());
         check_manifest("net/Cargo.toml", "[package]\nname = \"a\"\n", &mut found);
         assert_eq!(found.len(), 1);
+    }
+
+    #[test]
+    fn benches_beside_a_library_that_takes_no_options_are_found() {
+        let lints = "[lints]\nworkspace = true\n";
+        let with = |library: &str| {
+            let manifest = format!("{lints}\n{library}\n[[bench]]\nname = \"a\"\n");
+            let mut found = Vec::new();
+            check_manifest("bench/Cargo.toml", &manifest, &mut found);
+            found.len()
+        };
+        assert_eq!(with("[lib]\nbench = false"), 0);
+        assert_eq!(with(""), 1);
+        assert_eq!(with("[lib]\nname = \"b\""), 1);
     }
 }

@@ -215,7 +215,7 @@ pub fn unstamped(dump: &Dump, heights: RangeInclusive<u64>) -> u64 {
         stamps.map(|stamp| stamp.height).collect::<BTreeSet<u64>>()
     };
     let (finals, executed) = (of(Moment::Final), of(Moment::Executed));
-    let last = executed.last().unwrap_or(heights.end());
+    let last = executed.last().unwrap_or_else(|| heights.end());
     let heights = *heights.start()..=*heights.end().min(last);
     let known = executed.intersection(&finals);
     let known = known.filter(|height| heights.contains(height)).count() as u64;

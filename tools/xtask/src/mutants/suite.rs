@@ -483,7 +483,7 @@ mod tests {
     /// What comes of a test program that is this script, given how often it was run before.
     fn runs_of(name: &str, script: &str) -> Outcome {
         let folder = std::env::temp_dir().join(format!("quorate-{name}-{}", std::process::id()));
-        _ = std::fs::remove_dir_all(&folder);
+        drop(std::fs::remove_dir_all(&folder));
         std::fs::create_dir_all(&folder).expect("a folder");
         let counts = "#!/bin/sh\nbefore=$(cat runs 2>/dev/null || echo 0)\n\
             echo $((before + 1)) > runs\n";

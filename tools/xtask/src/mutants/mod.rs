@@ -1,10 +1,10 @@
 //! `cargo xtask mutants`: breaks the rules one at a time and sees which test notices.
 //!
 //! Works on a copy of the repository below the target folder, never on the checkout itself, so that
-//! what ships has no switch. A mutant is *caught* when a test that can be named fails with it, among
-//! others and alone, and *survives* when all pass; a survivor is a test that is missing. One that
-//! does not build, that ends the tests in another way, or with which a test fails among others
-//! only, is an error. Never: makes up mutants; each is a file of its own.
+//! what ships has no switch. A mutant is *caught* when a test that can be named fails with it,
+//! among others and alone, and *survives* when all pass; a survivor is a test that is missing. One
+//! that does not build, that ends the tests in another way, or with which a test fails among
+//! others only, is an error. Never: makes up mutants; each is a file of its own.
 
 pub(crate) mod catalog;
 mod copy;

@@ -118,7 +118,8 @@ impl Limits {
             Outcome::Passed => {}
             Outcome::Failed { test: what, .. }
             | Outcome::NotBuilt(what)
-            | Outcome::Unnamed(what) => {
+            | Outcome::Unnamed(what)
+            | Outcome::Undecided(what) => {
                 bail!("the tests of {tests} do not pass without any mutant: {what}")
             }
         }
@@ -149,6 +150,7 @@ fn try_mutant(
         sound.push((path, text));
     }
     let mut run = || {
+        let mut undecided = None;
         write_all(&changed)?;
         for tests in mutant.tests.iter().chain(&mutant.built_on_it) {
             // Packages that are built on the changed ones are seldom asked, and run long.
@@ -158,12 +160,13 @@ fn try_mutant(
                 write_all(&changed)?;
             }
             let limit = limits.of(tests).unwrap_or(TIME_LIMIT_MIN);
-            let outcome = suite.run(tests, &mutant.name, limit)?;
-            if outcome != Outcome::Passed {
-                return Ok(outcome);
+            match suite.run(tests, &mutant.name, limit)? {
+                Outcome::Passed => {}
+                Outcome::Undecided(why) => _ = undecided.get_or_insert(why),
+                outcome => return Ok(outcome),
             }
         }
-        Ok(Outcome::Passed)
+        Ok(undecided.map_or(Outcome::Passed, Outcome::Undecided))
     };
     let outcome = run();
     write_all(&sound)?;
@@ -175,3 +178,7 @@ fn write_all(files: &[(PathBuf, String)]) -> Result<()> {
         fs::write(path, text).with_context(|| format!("writing {}", path.display()))
     })
 }
+
+#[cfg(test)]
+#[path = "mod_tests.rs"]
+mod tests;

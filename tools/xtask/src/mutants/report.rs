@@ -38,7 +38,7 @@ impl Verdict {
             }
             Outcome::Passed => "SURVIVED".to_owned(),
             Outcome::NotBuilt(why) => format!("NOT BUILT: {why}"),
-            Outcome::Unnamed(why) => format!("ERROR: {why}"),
+            Outcome::Unnamed(why) | Outcome::Undecided(why) => format!("ERROR: {why}"),
         };
         format!(
             "mutants: {:<34} {:>6.1} s  {what}  ({})",
@@ -52,7 +52,9 @@ impl Verdict {
         let (caught_by, passes, error) = match &self.outcome {
             Outcome::Failed { test, passes } => (Some(test), Some(passes), None),
             Outcome::Passed => (None, None, None),
-            Outcome::NotBuilt(why) | Outcome::Unnamed(why) => (None, None, Some(why)),
+            Outcome::NotBuilt(why) | Outcome::Unnamed(why) | Outcome::Undecided(why) => {
+                (None, None, Some(why))
+            }
         };
         json!({
             "name": self.name,
@@ -90,7 +92,8 @@ impl Report {
 
     pub(crate) fn json(&self) -> Value {
         let not_built = self.names(|outcome| matches!(outcome, Outcome::NotBuilt(_)));
-        let errors = self.names(|outcome| matches!(outcome, Outcome::Unnamed(_)));
+        let errors =
+            self.names(|outcome| matches!(outcome, Outcome::Unnamed(_) | Outcome::Undecided(_)));
         json!({
             "schema": 1,
             "mutants": self.verdicts.len(),

@@ -16,7 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use catalog::Mutant;
 use report::{Report, Verdict};
@@ -43,7 +43,9 @@ pub(crate) fn run(root: &Path, parts: &[&str], as_json: bool) -> Result<bool> {
     let mut suite = Suite::new(tree.clone(), place.join("build"));
     let mut limits = Limits::default();
     for tests in chosen.iter().flat_map(|mutant| &mutant.tests) {
-        limits.measure(&mut suite, tests)?;
+        limits
+            .measure(&mut suite, tests)?
+            .map_err(|why| anyhow!(why))?;
     }
     let mut verdicts = Vec::new();
     for mutant in &chosen {
@@ -98,36 +100,42 @@ fn target_folder(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
 
-/// How long each program of some tests may take with a mutant.
+/// How long each program of some tests may take with a mutant, or why they say nothing of one.
 #[derive(Default)]
-struct Limits(Vec<(String, Duration)>);
+struct Limits(Vec<(String, Limit)>);
+
+type Limit = Result<Duration, String>;
 
 impl Limits {
-    fn of(&self, tests: &str) -> Option<Duration> {
+    fn of(&self, tests: &str) -> Option<Limit> {
         let (_, limit) = self.0.iter().find(|(held, _)| held == tests)?;
-        Some(*limit)
+        Some(limit.clone())
     }
 
     /// Runs tests without any mutant, unless that has been done.
-    fn measure(&mut self, suite: &mut Suite, tests: &str) -> Result<()> {
-        if self.of(tests).is_some() {
-            return Ok(());
+    ///
+    /// # Errors
+    /// When they cannot be run. That they do not pass is an answer.
+    fn measure(&mut self, suite: &mut Suite, tests: &str) -> Result<Limit> {
+        if let Some(limit) = self.of(tests) {
+            return Ok(limit);
         }
         let start = Instant::now();
-        match suite.measure(tests, TIME_LIMIT_UNCHANGED)? {
-            Outcome::Passed => {}
+        let limit = match suite.measure(tests, TIME_LIMIT_UNCHANGED)? {
+            Outcome::Passed => {
+                let seconds = start.elapsed().as_secs();
+                eprintln!("mutants: {tests} passes without a mutant, built and run in {seconds} s");
+                Ok(TIME_LIMIT_MIN.max(start.elapsed() * TIME_LIMIT_FACTOR))
+            }
             Outcome::Failed { test: what, .. }
             | Outcome::NotBuilt(what)
             | Outcome::Unnamed(what)
-            | Outcome::Undecided(what) => {
-                bail!("the tests of {tests} do not pass without any mutant: {what}")
-            }
-        }
-        let limit = TIME_LIMIT_MIN.max(start.elapsed() * TIME_LIMIT_FACTOR);
-        let seconds = start.elapsed().as_secs();
-        eprintln!("mutants: {tests} passes without a mutant, built and run in {seconds} s");
-        self.0.push((tests.to_owned(), limit));
-        Ok(())
+            | Outcome::Undecided(what) => Err(format!(
+                "the tests of {tests} do not pass without any mutant: {what}"
+            )),
+        };
+        self.0.push((tests.to_owned(), limit.clone()));
+        Ok(limit)
     }
 }
 
@@ -153,14 +161,22 @@ fn try_mutant(
         let mut undecided = None;
         write_all(&changed)?;
         for tests in mutant.tests.iter().chain(&mutant.built_on_it) {
-            // Packages that are built on the changed ones are seldom asked, and run long.
-            if limits.of(tests).is_none() {
-                write_all(&sound)?;
-                limits.measure(suite, tests)?;
-                write_all(&changed)?;
-            }
-            let limit = limits.of(tests).unwrap_or(TIME_LIMIT_MIN);
-            match suite.run(tests, &mutant.name, limit)? {
+            let limit = match limits.of(tests) {
+                Some(limit) => limit,
+                // Packages that are built on the changed ones are seldom asked, and run long.
+                None => {
+                    write_all(&sound)?;
+                    let limit = limits.measure(suite, tests)?;
+                    write_all(&changed)?;
+                    limit
+                }
+            };
+            let outcome = match limit {
+                Ok(limit) => suite.run(tests, &mutant.name, limit)?,
+                // Others have been judged already, and others are left to be asked.
+                Err(why) => Outcome::Undecided(why),
+            };
+            match outcome {
                 Outcome::Passed => {}
                 Outcome::Undecided(why) => _ = undecided.get_or_insert(why),
                 outcome => return Ok(outcome),

@@ -75,6 +75,7 @@ impl Workspace {
         };
         for tests in tests {
             let measured = self.limits.measure(&mut self.suite, tests);
+            let measured = measured.expect("cargo runs");
             measured.expect("they pass without it");
         }
         let tree = self.folder.join("tree");
@@ -116,4 +117,22 @@ fn a_test_that_others_disturb_keeps_no_other_program_and_no_other_package_from_b
             if what.starts_with("a disturbed disturbed failed among others")),
         "{outcome:?}"
     );
+}
+
+#[test]
+fn a_package_built_on_the_changed_one_that_never_passes_is_an_error_when_no_other_notices() {
+    let notices = ("c/tests/notices.rs", NOTICES);
+    let mut workspace = Workspace::new("unsound", &[notices]);
+    // Twice: that it never passes is found once and remembered.
+    for _ in 0..2 {
+        let outcome = workspace.outcome(&["a"], &["b"]);
+        assert!(
+            matches!(&outcome, Outcome::Undecided(what) if what.starts_with(
+                "the tests of b do not pass without any mutant: b b never_passes"
+            )),
+            "{outcome:?}"
+        );
+    }
+    let outcome = workspace.outcome(&["a"], &["b", "c"]);
+    assert_eq!(outcome, failed("c notices one_is_one"));
 }

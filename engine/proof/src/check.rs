@@ -53,8 +53,9 @@ pub struct ProvenBlock {
 
 /// A command that stands in a final block. Neither that the session sent it nor that it had an
 /// effect is shown: a block whose leader lies holds forged, repeated and misplaced commands, and
-/// becomes final all the same; execution passes them over. An [`OutputItem::Outcomes`] of the same
-/// height says what became of it.
+/// becomes final all the same. Execution passes over what is repeated or out of its turn; with
+/// signed commands also what is forged, which without signatures is executed like any other. An
+/// [`OutputItem::Outcomes`] of the same height says what became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProvenCommand {
     /// Its place among the block's commands.

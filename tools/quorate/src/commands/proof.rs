@@ -58,8 +58,8 @@ pub(crate) struct MakeOptions {
     /// Height of the block
     #[arg(long, value_name = "H")]
     height: u64,
-    /// Prove besides that this command stands in the block. What became of it, and so whether its
-    /// session sent it, is proven by --outcomes
+    /// Prove besides that this command stands in the block. What became of it is proven by
+    /// --outcomes; with auth = "signed", `applied` there shows that its session's key signed it
     #[arg(long, value_name = "I", conflicts_with = "state")]
     index: Option<u32>,
     /// Prove the state after the block instead, by the certificate of its snapshot

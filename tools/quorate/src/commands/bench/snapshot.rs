@@ -29,9 +29,15 @@ use crate::verdict;
 const COMMAND_BYTES: usize = 128;
 /// Sessions of the load.
 const CLIENTS: u32 = 8;
-/// Stamps that a command leaves at a validator, at most: those of its block, and of one that
-/// settles it. Most share a block with others, so that fewer will do for a long run.
-const STAMPS_PER_COMMAND: usize = 48;
+/// Stamps that a command with a block of its own leaves at a validator, at most, but for those by
+/// validators: of that block, and of one that settles it. At a low rate no two share a block.
+const STAMPS_PER_COMMAND: u64 = 40;
+/// What each validator adds to these: votes that come from it and go to it.
+const STAMPS_PER_VALIDATOR: u64 = 4;
+/// Stamps of blocks without commands: before the load, after it, and in gaps.
+const STAMPS_SPARE: u64 = 1 << 16;
+/// What to do where the stamps of the run are more than are kept.
+const SHORTER: &str = ": measure for a shorter time, or at a lower rate";
 /// What the application may stand at most for a snapshot.
 const PAUSE_NS_MAX: u64 = 5_000_000;
 /// Snapshots that a validator keeps.
@@ -52,10 +58,10 @@ pub(crate) struct Options {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
     /// How long, seconds
-    #[arg(long, default_value_t = 240, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
     /// At which heights a snapshot is taken: multiples of this, itself one of 64
-    #[arg(long, default_value_t = 32_768)]
+    #[arg(long, default_value_t = 16_384)]
     #[arg(value_parser = clap::value_parser!(u64).range(64..))]
     every_heights: u64,
     /// What a vote must be before it leaves
@@ -160,7 +166,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let (peak, own) = (bed.memory("VmHWM"), bed.memory("RssAnon"));
     let alarms = bed.counter("quorate_alarms_total")?;
     let (during, rest) = seen(&watch, &outcome, &dumps);
-    let unstamped = blind(&outcome, &dumps);
+    let unstamped = (blind(&outcome, &dumps), options.advice());
     let taken = watch
         .takings()
         .values()
@@ -180,7 +186,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     agreement.differences.extend(start_failed);
     agreement
         .differences
-        .extend(failings(&outcome, snapshots, (alarms, unstamped)));
+        .extend(failings(&outcome, snapshots, alarms, unstamped));
     let fields = Fields {
         snapshots,
         unended: watch.takings().len() as u64 - snapshots,
@@ -196,7 +202,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         missing: outcome.missing,
         unsent: unsent(&outcome),
         untold: outcome.untold,
-        unstamped,
+        unstamped: unstamped.0,
         memory_peak_bytes: peak.into_iter().max().unwrap_or(0),
         memory_own_bytes: own.into_iter().max().unwrap_or(0),
         start_ms,
@@ -212,8 +218,13 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
 }
 
 /// What makes that the run counts for nothing. Beside what clients saw stand the alarms of all
-/// validators, and the executed blocks whose stamps are gone.
-fn failings(outcome: &Outcome, snapshots: u64, (alarms, unstamped): (u64, u64)) -> Vec<String> {
+/// validators, and the executed blocks whose stamps are gone, with what to do about these.
+fn failings(
+    outcome: &Outcome,
+    snapshots: u64,
+    alarms: u64,
+    (unstamped, advice): (u64, &str),
+) -> Vec<String> {
     let unsent = unsent(outcome);
     let unsent = match verdict::are_sent(unsent, outcome.offered) {
         true => 0,
@@ -230,14 +241,18 @@ fn failings(outcome: &Outcome, snapshots: u64, (alarms, unstamped): (u64, u64)) 
         (alarms, "alarms of validators"),
         (
             unstamped,
-            "executed blocks are in no figure, since their stamps went for newer ones: measure \
-             for a shorter time",
+            "executed blocks are in no figure, since their stamps went for newer ones",
         ),
     ];
     let counts = counts.into_iter().filter(|(count, _)| *count > 0);
     let mut found: Vec<String> = counts
         .map(|(count, what)| format!("{count} {what}"))
         .collect();
+    if unstamped > 0
+        && let Some(last) = found.last_mut()
+    {
+        last.push_str(advice);
+    }
     if snapshots == 0 {
         found.push("no snapshot was taken: nothing was measured".to_owned());
     }
@@ -391,14 +406,32 @@ impl Options {
         plan.workload = Workload::Pages {
             state_mib: self.state_mib,
         };
-        let commands = u64::from(self.rate).saturating_mul(self.seconds);
-        let stamps = usize::try_from(commands).unwrap_or(STAMPS_MAX);
-        plan.trace_stamps = stamps.saturating_mul(STAMPS_PER_COMMAND).min(STAMPS_MAX);
+        plan.trace_stamps =
+            usize::try_from(self.stamps()).map_or(STAMPS_MAX, |stamps| stamps.min(STAMPS_MAX));
         let snapshots = SnapshotConfig {
             every_heights: self.every_heights,
             keep: KEPT,
         };
         Bed::start_with(&plan, Some(&snapshots), self.dir.as_deref(), interrupt)
+    }
+
+    /// Stamps that the run leaves at a validator, at most.
+    fn stamps(&self) -> u64 {
+        let per_command = STAMPS_PER_COMMAND + STAMPS_PER_VALIDATOR * u64::from(self.validators);
+        let commands = u64::from(self.rate).saturating_mul(self.seconds);
+        commands
+            .saturating_mul(per_command)
+            .saturating_add(STAMPS_SPARE)
+    }
+
+    /// Whether a validator keeps fewer than that.
+    fn is_clipped(&self) -> bool {
+        self.stamps() > STAMPS_MAX as u64
+    }
+
+    /// What to do where stamps are gone; nothing where a shorter run would keep no more of its own.
+    fn advice(&self) -> &'static str {
+        if self.is_clipped() { SHORTER } else { "" }
     }
 
     fn load_plan(&self) -> LoadPlan {
@@ -420,6 +453,7 @@ impl Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::FromArgMatches as _;
     use quorate::trace::{Moment, Stamp};
     use quorate_bench::histogram::Latencies;
     use quorate_bench::load::{Counts, Trip};
@@ -453,7 +487,7 @@ mod tests {
         let mut last_few = outcome();
         last_few.counts.generated = 999;
         for well in [outcome(), last_few] {
-            assert_eq!(failings(&well, 1, (0, 0)), Vec::<String>::new());
+            assert_eq!(failings(&well, 1, 0, (0, "")), Vec::<String>::new());
         }
         let spoiled: [fn(&mut Outcome); 4] = [
             |outcome| outcome.missing = 7,
@@ -464,16 +498,43 @@ mod tests {
         for spoil in spoiled {
             let mut spoiled = outcome();
             spoil(&mut spoiled);
-            let found = failings(&spoiled, 1, (0, 0));
+            let found = failings(&spoiled, 1, 0, (0, ""));
             assert!(
                 found.len() == 1 && found[0].starts_with("7 commands"),
                 "{found:?}"
             );
         }
-        assert_eq!(failings(&outcome(), 1, (2, 0)), ["2 alarms of validators"]);
-        let found = failings(&outcome(), 1, (0, 5));
-        assert!(found[0].starts_with("5 executed blocks are in no figure"));
-        assert_eq!(failings(&outcome(), 0, (0, 0)).len(), 1);
+        assert_eq!(
+            failings(&outcome(), 1, 2, (0, "")),
+            ["2 alarms of validators"]
+        );
+        let found = |advice| failings(&outcome(), 1, 0, (5, advice)).concat();
+        assert!(found("").starts_with("5 executed blocks are in no figure"));
+        assert_eq!(found(SHORTER), found("") + SHORTER);
+        assert_eq!(failings(&outcome(), 0, 0, (0, "")).len(), 1);
+    }
+
+    fn options(arguments: &[&str]) -> Options {
+        let command = Options::augment_args(clap::Command::new("snapshot"));
+        let arguments = ["snapshot"].iter().chain(arguments);
+        let matches = command.get_matches_from(arguments);
+        Options::from_arg_matches(&matches).unwrap()
+    }
+
+    #[test]
+    fn all_stamps_of_a_run_as_it_is_by_default_are_kept_though_each_command_has_its_block() {
+        let by_default = options(&[]);
+        assert!(!by_default.is_clipped());
+        assert_eq!(by_default.advice(), "");
+        let commands = u64::from(by_default.rate) * by_default.seconds;
+        // At four validators a block with one command took 39 at most, and at more two each.
+        for (validators, least) in [("4", 39), ("7", 45), ("64", 159)] {
+            let stamps = options(&["--validators", validators]).stamps();
+            assert!(stamps > commands * least, "{validators}: {stamps}");
+        }
+        assert_eq!(options(&["--seconds", "240"]).advice(), SHORTER);
+        assert!(options(&["--rate", "100000", "--seconds", "86400"]).is_clipped());
+        assert!(!options(&["--rate", "100", "--validators", "64"]).is_clipped());
     }
 
     #[test]

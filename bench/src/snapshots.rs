@@ -3,7 +3,8 @@
 //! Owns the watching of the folders of snapshots from outside, and the arithmetic on what clients
 //! and validators wrote down. Never: judges a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use quorate::trace::{Dump, Moment};
@@ -180,7 +181,7 @@ pub struct Pause {
 }
 
 /// Of every block that a validator executed, by its stamps. Those whose finality is not among them
-/// are left out.
+/// are left out; [`unstamped`] counts those.
 #[must_use]
 pub fn pauses(dump: &Dump) -> Vec<Pause> {
     let stamps = || dump.stamps.iter();
@@ -202,6 +203,25 @@ pub fn pauses(dump: &Dump) -> Vec<Pause> {
         last_ns = stamp.at_ns;
     }
     found
+}
+
+/// Blocks of these heights that a validator executed, and whose [`Pause`] is not known: its stamps
+/// went for newer ones. Those above the last one of which it tells it may not have executed yet;
+/// one that tells of none at all has executed all.
+#[must_use]
+pub fn unstamped(dump: &Dump, heights: RangeInclusive<u64>) -> u64 {
+    let of = |moment| {
+        let stamps = dump.stamps.iter().filter(move |one| one.moment == moment);
+        stamps.map(|stamp| stamp.height).collect::<BTreeSet<u64>>()
+    };
+    let (finals, executed) = (of(Moment::Final), of(Moment::Executed));
+    let last = executed.last().unwrap_or_else(|| heights.end());
+    let heights = *heights.start()..=*heights.end().min(last);
+    let known = executed.intersection(&finals);
+    let known = known.filter(|height| heights.contains(height)).count() as u64;
+    (heights.end() + 1)
+        .saturating_sub(*heights.start())
+        .saturating_sub(known)
 }
 
 #[cfg(test)]

@@ -70,9 +70,8 @@ fn spans_that_meet_are_one_and_the_rest_is_between_them() {
     assert_eq!(between(span(0, 5), &[]), [span(0, 5)]);
 }
 
-#[test]
-fn a_pause_counts_from_when_a_block_could_be_executed() {
-    let stamp = |moment, height, at_ns, told_ns| Stamp {
+fn stamp(moment: Moment, height: u64, at_ns: u64, told_ns: u64) -> Stamp {
+    Stamp {
         moment,
         peer: 0,
         window: 0,
@@ -80,7 +79,11 @@ fn a_pause_counts_from_when_a_block_could_be_executed() {
         height,
         told_ns,
         at_ns,
-    };
+    }
+}
+
+#[test]
+fn a_pause_counts_from_when_a_block_could_be_executed() {
     let dump = Dump {
         base_ns: 1_000,
         stamps: vec![
@@ -101,4 +104,22 @@ fn a_pause_counts_from_when_a_block_could_be_executed() {
         .collect();
     assert_eq!(told, [(20, 4), (5, 5), (2, 2)]);
     assert_eq!(found[2].at_ns, 1_092);
+}
+
+#[test]
+fn blocks_whose_stamps_went_for_newer_ones_are_counted_but_not_those_still_to_be_executed() {
+    let dump = Dump {
+        base_ns: 0,
+        stamps: vec![
+            stamp(Moment::Executed, 6, 1, 1),
+            stamp(Moment::Final, 7, 10, 0),
+            stamp(Moment::Executed, 7, 30, 4),
+            stamp(Moment::Final, 8, 31, 0),
+        ],
+    };
+    assert_eq!(unstamped(&dump, 7..=9), 0, "8 and 9 are still to come");
+    assert_eq!(unstamped(&dump, 6..=7), 1, "when 6 was final is not known");
+    assert_eq!(unstamped(&dump, 3..=9), 4);
+    assert_eq!(unstamped(&dump, 8..=9), 0);
+    assert_eq!(unstamped(&Dump::default(), 3..=9), 7);
 }

@@ -10,6 +10,7 @@ use quorate::keys::KeyPair;
 use quorate_consensus::payload::Lane;
 use quorate_net::{ClientLinks, CloseReason, Limits, LinkHandler, LinkId, NetError};
 
+use super::gate::Place;
 use super::key::Chain;
 use super::ledger::Counts;
 use super::open_loop::{self, LOOK, Progress, Target};
@@ -162,10 +163,37 @@ pub fn run(
     stop: &AtomicBool,
     tell: &mut dyn FnMut(&Progress),
 ) -> Result<Outcome, LoadError> {
+    run_from(None, plan, (chain, admin), stop, tell)
+}
+
+/// The same beside other loads: its clock begins when they have all logged in and signed what they
+/// sign ahead, which takes some of them seconds.
+///
+/// # Errors
+/// As [`run`]. The others begin without a load that fails before.
+pub fn run_beside(
+    place: Place<'_>,
+    plan: &LoadPlan,
+    chain: &Chain,
+    stop: &AtomicBool,
+) -> Result<Outcome, LoadError> {
+    run_from(Some(place), plan, (chain, None), stop, &mut |_| ())
+}
+
+fn run_from(
+    place: Option<Place<'_>>,
+    plan: &LoadPlan,
+    (chain, admin): (&Chain, Option<KeyPair>),
+    stop: &AtomicBool,
+    tell: &mut dyn FnMut(&Progress),
+) -> Result<Outcome, LoadError> {
     let source = Source::open(plan)?;
     let mut driver = Driver::new(plan, chain, admin)?;
     driver.log_in(stop)?;
     driver.sign_ahead();
+    if let Some(place) = place {
+        place.pass(&mut driver, stop)?;
+    }
     let offered = open_loop::run(plan, source, &mut driver, stop, tell)?;
     Ok(driver.outcome(offered, stop))
 }

@@ -6,11 +6,12 @@
 //!
 //! In the order of the data: `source` (what, when, by whom), `ledger` (a session's numbers and
 //! what must be sent again), `presigned` (what it has signed before), `session` (its frames and
-//! its gateway), `open_loop` (when a command is handed over), `driver` (Quorate as its target),
-//! `peer` (another system as its target), and beside them `key` (who a session is) and `pacer`
-//! (precise waking).
+//! its gateway), `open_loop` (when a command is handed over), `gate` (from when on, where loads run
+//! side by side), `driver` (Quorate as its target), `peer` (another system as its target), and
+//! beside them `key` (who a session is) and `pacer` (precise waking).
 
 mod driver;
+mod gate;
 mod key;
 mod ledger;
 mod open_loop;
@@ -28,7 +29,8 @@ use quorate_net::NetError;
 use crate::histogram::Latencies;
 use crate::orders::LobsterError;
 
-pub use driver::{Outcome, machine_ns, run};
+pub use driver::{Outcome, machine_ns, run, run_beside};
+pub use gate::{Gate, Place};
 pub use key::Chain;
 pub(crate) use key::SessionKey;
 pub use ledger::Counts;

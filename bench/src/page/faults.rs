@@ -4,10 +4,10 @@
 
 use serde_json::Value;
 
-use super::inputs::{Inputs, Kind, durabilities, stopped};
+use super::inputs::{Inputs, Kind, durabilities, leader_fate, signals, stopped};
 use super::sections::straggler_name;
 use super::table::{Table, card, missing, note, numbers, section, text};
-use super::text::{figure_or_dash, number, words};
+use super::text::{figure_or_dash, number};
 use super::verdict::wrong;
 
 /// The section.
@@ -30,31 +30,24 @@ fn leader(inputs: &Inputs) -> String {
     ]);
     let mut is_there = false;
     let mut troubles = String::new();
-    for failover in inputs.all(Kind::Failover) {
-        let nested = failover.get("stop").filter(|stop| stop.is_object());
-        for one in [Some(failover), nested].into_iter().flatten() {
-            is_there = true;
-            let what = match one.get("signal").and_then(Value::as_str) {
-                Some("kill") => "dies (SIGKILL)".to_owned(),
-                Some("stop") => "stands still (SIGSTOP)".to_owned(),
-                _ => words(one, "/signal"),
-            };
-            troubles.push_str(&wrong(&what, one));
-            let mut cells = vec![what];
-            for key in [
-                "/kills",
-                "/resume_ms/p50",
-                "/resume_ms/p99",
-                "/resume_ms/max",
-                "/wait_ms/p99",
-                "/wait_all_ms/p99",
-                "/open",
-                "/lost",
-            ] {
-                cells.push(figure_or_dash(number(one, key)));
-            }
-            table.row(&cells);
+    for one in inputs.all(Kind::Failover).flat_map(signals) {
+        is_there = true;
+        let what = leader_fate(one);
+        troubles.push_str(&wrong(&what, one));
+        let mut cells = vec![what];
+        for key in [
+            "/kills",
+            "/resume_ms/p50",
+            "/resume_ms/p99",
+            "/resume_ms/max",
+            "/wait_ms/p99",
+            "/wait_all_ms/p99",
+            "/open",
+            "/lost",
+        ] {
+            cells.push(figure_or_dash(number(one, key)));
         }
+        table.row(&cells);
     }
     if !is_there {
         return missing("The loss of the leader", Kind::Failover.command());

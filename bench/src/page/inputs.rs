@@ -4,6 +4,8 @@
 
 use serde_json::Value;
 
+use super::text::words;
+
 /// Most objects of one kind.
 const OBJECTS_MAX: usize = 64;
 
@@ -134,4 +136,20 @@ pub(super) fn durabilities(value: &Value) -> Vec<(String, &Value)> {
         .flatten()
         .map(|one| (name(one), one))
         .collect()
+}
+
+/// A measurement of a lost leader once for each signal in it: the object itself, and what stands
+/// under `stop`.
+pub(super) fn signals(failover: &Value) -> Vec<&Value> {
+    let nested = failover.get("stop").filter(|nested| nested.is_object());
+    [Some(failover), nested].into_iter().flatten().collect()
+}
+
+/// What befell the leader in one of these.
+pub(super) fn leader_fate(one: &Value) -> String {
+    match one.get("signal").and_then(Value::as_str) {
+        Some("kill") => "dies (SIGKILL)".to_owned(),
+        Some("stop") => "stands still (SIGSTOP)".to_owned(),
+        _ => words(one, "/signal"),
+    }
 }

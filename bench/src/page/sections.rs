@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::chart::{Axis, Bar, Line, Scale, bars, lines};
-use super::inputs::{Inputs, Kind, durabilities, stopped};
+use super::inputs::{Inputs, Kind, durabilities, leader_fate, signals, stopped};
 use super::table::{Table, card, missing, note, numbers, section, text};
 use super::text::{escape, figure, figure_or_dash, number, words};
 use super::verdict::wrong;
@@ -46,10 +46,10 @@ pub(super) fn tiles(inputs: &Inputs) -> String {
             tile(number(one, "/throughput_per_s"), "/s", &what);
         }
     }
-    for failover in inputs.all(Kind::Failover) {
-        let rounds = words(failover, "/kills");
-        let what = format!("without finality when the leader is lost, p99 of {rounds} losses");
-        tile(number(failover, "/resume_ms/p99"), " ms", &what);
+    for one in inputs.all(Kind::Failover).flat_map(signals) {
+        let (rounds, signal) = (words(one, "/kills"), leader_fate(one));
+        let what = format!("without finality when the leader {signal}, p99 of {rounds} losses");
+        tile(number(one, "/resume_ms/p99"), " ms", &what);
     }
     if tiles.is_empty() {
         return note("No measurement with a headline number was given.");
@@ -464,9 +464,26 @@ pub(super) fn peers(inputs: &Inputs) -> String {
     });
     let troubles: String = troubles.collect();
     let body = troubles
+        + &lacking(inputs)
         + &card("What clients saw", &systems_measured(&systems))
         + &card("What the systems do", &systems_described(&systems));
     section("peers", title, &body)
+}
+
+/// What was asked for of systems that do not have it.
+fn lacking(inputs: &Inputs) -> String {
+    let of = |one: &Value| one.get("lacking").and_then(Value::as_array).cloned();
+    let all = inputs.all(Kind::Peers).filter_map(of).flatten();
+    let all: Vec<String> = all
+        .map(|one| format!("{}, {}", words(&one, "/name"), words(&one, "/durability")))
+        .collect();
+    if all.is_empty() {
+        return String::new();
+    }
+    note(&format!(
+        "Not measured, since the system has no such durability: {}.",
+        all.join("; ")
+    ))
 }
 
 fn systems_measured(systems: &[Value]) -> String {

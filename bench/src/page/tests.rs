@@ -239,6 +239,21 @@ fn numbers_that_were_given_stand_in_the_page() {
 }
 
 #[test]
+fn both_ways_of_losing_the_leader_stand_at_the_top_each_with_its_name() {
+    let html = whole();
+    let (top, _) = html.split_once("<section ").unwrap();
+    for (figure, fate) in [
+        ("37.6", "dies (SIGKILL)"),
+        ("44.2", "stands still (SIGSTOP)"),
+    ] {
+        let tile = format!(
+            "<b>{figure} ms</b><span>without finality when the leader {fate}, p99 of 200 losses<"
+        );
+        assert!(top.contains(&tile), "{tile} is missing in\n{top}");
+    }
+}
+
+#[test]
 fn what_is_wrong_with_a_measurement_stands_in_its_section() {
     assert_eq!(
         page(&[latency()]).matches("<div class=\"wrong\">").count(),

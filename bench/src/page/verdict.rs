@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::text::{escape, figure, number};
 
 /// Counts that have to be zero, and what they count.
-const COUNTS: [(&str, &str); 10] = [
+const COUNTS: [(&str, &str); 11] = [
     ("missing", "commands that came to no result"),
     ("rejected", "commands that were refused for good"),
     (
@@ -21,6 +21,10 @@ const COUNTS: [(&str, &str); 10] = [
     (
         "lost",
         "results that were told and do not stand in every chain",
+    ),
+    (
+        "doubled",
+        "commands that clients were told to have had an effect twice",
     ),
     (
         "unfinished",

@@ -51,12 +51,16 @@ pub struct ProvenBlock {
     pub command: Option<ProvenCommand>,
 }
 
-/// A command of a final block.
+/// A command that stands in a final block. Neither that the session sent it nor that it had an
+/// effect is shown: a block whose leader lies holds forged, repeated and misplaced commands, and
+/// becomes final all the same. Execution passes over what is repeated or out of its turn; with
+/// signed commands also what is forged, which without signatures is executed like any other. An
+/// [`OutputItem::Outcomes`] of the same height says what became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProvenCommand {
     /// Its place among the block's commands.
     pub index: u32,
-    /// Whose it is: the first 16 bytes of BLAKE3 of the session's public key.
+    /// Whose it says it is: the first 16 bytes of BLAKE3 of the session's public key.
     pub session: [u8; 16],
     /// Its number in the session.
     pub seq: u64,

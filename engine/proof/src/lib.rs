@@ -64,7 +64,7 @@ pub struct BlockProof {
     pub command: Option<CommandProof>,
 }
 
-/// That a command stands in a block.
+/// That a command stands in a block; [`ProvenCommand`] says what that does not show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandProof {
     /// Its place among the block's commands.

@@ -2,13 +2,15 @@
 //! know, from a chain under way to the genesis that goes on after a loss.
 //!
 //! This program is both: the test, and, as the test starts it, the embedder's program with the
-//! `main` of the example. So there is no harness that would read the arguments.
+//! `main` of the example. So it has a small harness of its own, which leaves arguments to that one.
 
 #![expect(clippy::unwrap_used, reason = "a test may unwrap, also in its helpers")]
 
 #[expect(dead_code, reason = "most of it is for the other tests")]
 #[path = "cli/common.rs"]
 mod common;
+#[path = "own_program/harness.rs"]
+mod harness;
 #[path = "../examples/own_program.rs"]
 mod program;
 
@@ -33,13 +35,30 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Transfers from account to account; the last one is refused.
 const TRANSFERS: [[u8; 3]; 4] = [[1, 2, 60], [2, 3, 110], [3, 1, 5], [1, 2, 46]];
 
+/// What the usual harness ends with when a test has failed.
+const FAILED: u8 = 101;
+
+const TESTS: &[harness::Test] = &[
+    (
+        "the_operator_s_commands_execute_an_application_that_was_added",
+        the_operator_s_commands_execute_an_application_that_was_added,
+    ),
+    (
+        "a_test_that_fails_is_named_and_those_that_are_not_asked_for_do_not_run",
+        harness::a_test_that_fails_is_named_and_those_that_are_not_asked_for_do_not_run,
+    ),
+];
+
 fn main() -> ExitCode {
     if std::env::var_os(AS_PROGRAM).is_some() {
         return program::main();
     }
-    the_operator_s_commands_execute_an_application_that_was_added();
-    println!("test result: ok. 1 passed; 0 failed; 0 ignored");
-    ExitCode::SUCCESS
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match harness::run(TESTS, &arguments, &mut std::io::stdout()).unwrap() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(FAILED),
+    }
 }
 
 /// The embedder's program, ready for arguments.

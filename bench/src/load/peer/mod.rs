@@ -30,8 +30,8 @@ use frame::Told;
 /// other bounds one system's percentiles would have longer waits in them than another's.
 const FLIGHTS_MAX: usize = super::ledger::FLIGHTS_MAX;
 const FLIGHT_BYTES_MAX: usize = super::ledger::FLIGHT_BYTES_MAX;
-/// Where in a command's number the load's seed stands, so that loads on one cluster differ.
-const SEED_SHIFT: u32 = 40;
+/// Where in a command's number stands which of its cluster's loads it is of.
+const LOAD_SHIFT: u32 = 40;
 /// How long nodes may take until they listen.
 const CONNECT: Duration = Duration::from_secs(30);
 
@@ -52,6 +52,27 @@ pub struct Nodes {
     pub addresses: Vec<SocketAddr>,
     /// Which of them are handed a command.
     pub routing: Routing,
+    /// Loads that they have had.
+    loads: u64,
+}
+
+impl Nodes {
+    /// The nodes of a new cluster.
+    #[must_use]
+    pub const fn new(addresses: Vec<SocketAddr>, routing: Routing) -> Self {
+        Self {
+            addresses,
+            routing,
+            loads: 0,
+        }
+    }
+
+    /// The first number of the next load's commands: above all numbers of those before.
+    const fn begin_load(&mut self) -> u64 {
+        let first = self.loads << LOAD_SHIFT;
+        self.loads += 1;
+        first
+    }
 }
 
 struct Flight {
@@ -82,8 +103,9 @@ struct Peer<'a> {
 ///
 /// # Errors
 /// [`LoadError`]: no node listens, or one ends the connection.
-pub fn run(plan: &LoadPlan, nodes: &Nodes, stop: &AtomicBool) -> Result<Outcome, LoadError> {
+pub fn run(plan: &LoadPlan, nodes: &mut Nodes, stop: &AtomicBool) -> Result<Outcome, LoadError> {
     let _precise = Precise::begin();
+    let next_id = nodes.begin_load();
     let source = Source::open(plan)?;
     let deadline = Instant::now() + CONNECT;
     let links = nodes.addresses.iter().enumerate();
@@ -96,7 +118,7 @@ pub fn run(plan: &LoadPlan, nodes: &Nodes, stop: &AtomicBool) -> Result<Outcome,
         leader: None,
         flights: BTreeMap::new(),
         body_bytes: 0,
-        next_id: plan.seed << SEED_SHIFT,
+        next_id,
         again: Vec::new(),
         counts: Counts::default(),
         recorded: Recorded::default(),
@@ -267,7 +289,57 @@ impl Target for Peer<'_> {
 mod tests {
     use super::*;
     use crate::load::ledger::Ledger;
+    use crate::load::source::Flow;
     use quorate_consensus::payload::Lane;
+    use std::io::{Read as _, Write as _};
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::num::NonZeroU64;
+
+    /// A node that tells at once that each command is final, and the numbers that it was given.
+    fn node(listener: &TcpListener) -> Vec<u64> {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut numbers = Vec::new();
+        let mut length = [0; 4];
+        while stream.read_exact(&mut length).is_ok() {
+            let mut frame = vec![0; u32::from_le_bytes(length) as usize];
+            stream.read_exact(&mut frame).unwrap();
+            let number = frame[1..9].try_into().unwrap();
+            numbers.push(u64::from_le_bytes(number));
+            let told = [&9_u32.to_le_bytes()[..], &[3], &number].concat();
+            stream.write_all(&told).unwrap();
+        }
+        numbers
+    }
+
+    #[test]
+    fn the_commands_of_a_later_load_have_higher_numbers_whatever_its_seed() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let mut nodes = Nodes::new(vec![listener.local_addr().unwrap()], Routing::Everyone);
+        let mut numbers = Vec::new();
+        // As a cluster is warmed up, again, and measured.
+        for seed in [0, u64::MAX - 1, 1] {
+            let plan = LoadPlan {
+                flow: Flow::Opaque { size: 16 },
+                rate: NonZeroU64::new(20).unwrap(),
+                seconds: 1,
+                clients: 1,
+                seed,
+                keeps_acknowledged: false,
+                routing: crate::load::Routing::Flow,
+                keeps_trips: false,
+            };
+            let stop = AtomicBool::new(false);
+            let told = std::thread::scope(|scope| {
+                let node = scope.spawn(|| node(&listener));
+                let outcome = run(&plan, &mut nodes, &stop).unwrap();
+                assert_eq!((outcome.counts.finalized, outcome.missing), (20, 0));
+                node.join().unwrap()
+            });
+            assert_eq!(told.len(), 20);
+            numbers.extend(told);
+        }
+        assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
+    }
 
     #[test]
     fn a_system_has_as_much_room_as_a_session_of_quorate() {

@@ -35,6 +35,11 @@ use crate::inspect::{log_folder, records, unreadable};
 use crate::output::{Report, hex};
 use states::States;
 
+/// What is said beside a command, whatever its session.
+const STANDS: &str = "this shows that the command stands in the block, and neither that the session \
+                      sent it nor that it had an effect: a proof made with --outcomes for the same \
+                      height says what became of it";
+
 /// What to do with a proof.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -53,7 +58,8 @@ pub(crate) struct MakeOptions {
     /// Height of the block
     #[arg(long, value_name = "H")]
     height: u64,
-    /// Prove this command of the block besides
+    /// Prove besides that this command stands in the block. What became of it is proven by
+    /// --outcomes; with auth = "signed", `applied` there shows that its session's key signed it
     #[arg(long, value_name = "I", conflicts_with = "state")]
     index: Option<u32>,
     /// Prove the state after the block instead, by the certificate of its snapshot
@@ -356,7 +362,7 @@ fn report(fields: Fields) -> Result<Report, Failure> {
     }
     if let Some(command) = &fields.command {
         text.push_str(&format!(
-            "\ncommand {}: session {} seq {} lane {}\n{}",
+            "\ncommand {}: session {} seq {} lane {}\n{}\n{STANDS}",
             command.index, command.session, command.seq, command.lane, command.entry
         ));
     }
@@ -373,6 +379,28 @@ fn report(fields: Fields) -> Result<Report, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A block with a forged command becomes final like any other.
+    #[test]
+    fn a_command_of_a_final_block_is_told_to_stand_there_and_not_to_be_its_session_s() {
+        let command = CommandFields {
+            index: 3,
+            session: "aa".to_owned(),
+            seq: 7,
+            lane: "order".to_owned(),
+            entry: "bb".to_owned(),
+        };
+        let fields = Fields {
+            command: Some(command),
+            ..Fields::default()
+        };
+        let told = report(fields).unwrap().text;
+        assert!(told.contains("command 3: session aa seq 7 lane order\nbb\n"));
+        assert!(told.contains("neither that the session sent it nor that it had an effect"));
+        assert!(told.contains("--outcomes"), "{told}");
+        let alone = report(Fields::default()).unwrap().text;
+        assert!(!alone.contains("--outcomes"), "{alone}");
+    }
 
     #[test]
     fn sections_are_named_as_far_as_this_program_knows_them() {

@@ -189,6 +189,7 @@ fn recovery_tells_how_long_a_restart_and_a_blank_disk_take_and_what_clients_saw(
     assert!(report["log_bytes"].as_u64() >= Some(64 << 20), "{report}");
     for key in [
         "lost",
+        "doubled",
         "unfinished",
         "rejected",
         "conflicting_votes",
@@ -211,6 +212,8 @@ fn recovery_tells_how_long_a_restart_and_a_blank_disk_take_and_what_clients_saw(
             "wait_all_ms",
         ],
     );
+    assert_eq!(report["unmeasured"], 0);
+    assert!(report["quiet"]["is_open"].is_boolean(), "{report}");
     // Both times run from the start of the process.
     let voting_ms = ["restart", "join"].map(|phase| report[phase]["voting_ms"].as_f64().unwrap());
     let longest_ms = report["recovery_ms"]["max"].as_f64().unwrap();
@@ -370,6 +373,11 @@ fn overload_tells_what_becomes_final_of_many_times_the_peak_and_how_fast_cancels
     // One step shows no peak, so there is nothing that the overload could be a share of.
     assert_eq!(report["is_saturated"], false);
     assert_eq!(report["goodput_ratio"], Value::Null);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        report["overload"]["apart_ms"].as_f64().is_some(),
+        "{report}"
+    );
     assert_eq!(report["overload"]["missing"], 0);
     assert_eq!(report["overload"]["rejected"], 0);
     assert!(report["overload"]["cancels"].as_u64() > Some(0));

@@ -10,6 +10,7 @@ fn series(arguments: &[&str]) -> serde_json::Value {
     let report = run_json(&all, 0);
     for broken in [
         "lost",
+        "doubled",
         "unfinished",
         "rejected",
         "conflicting_votes",
@@ -50,7 +51,7 @@ fn old_backups_are_put_back_while_the_others_run_and_what_was_said_is_judged() {
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let count = |key: &str| report[key].as_u64().unwrap();
     assert_eq!((count("restores"), count("processes_killed")), (3, 3));
-    let broken = ["lost", "unfinished", "rejected", "rewritten"];
+    let broken = ["lost", "doubled", "unfinished", "rejected", "rewritten"];
     for broken in broken.into_iter().chain(["conflicting_votes"]) {
         assert_eq!(count(broken), 0, "{broken}: {report}");
     }

@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::patch::{self, FilePatch};
+use crate::tidy::deps;
 
 /// Where the patch files stand.
 pub(crate) const FOLDER: &str = "engine/sim/mutants/";
@@ -45,6 +46,8 @@ pub(crate) struct Mutant {
     /// (`package:program`), or those tests of a program whose names contain something
     /// (`package:program:part`).
     pub(crate) tests: Vec<String>,
+    /// Packages that are asked when none of these has noticed.
+    pub(crate) built_on_it: Vec<String>,
     pub(crate) files: Vec<FilePatch>,
 }
 
@@ -71,58 +74,85 @@ pub(crate) fn parse(path: &str, text: &str) -> Result<Mutant> {
             .context("its header does not say \"breaks\"")?,
         kind: fields.kind.context("its header does not say \"kind\"")?,
         tests: fields.tests.context("its header does not say \"tests\"")?,
+        built_on_it: Vec::new(),
         files: patch::parse(diff)?,
     })
 }
 
 /// A patch file from elsewhere, which may say nothing of itself: the packages are then those whose
-/// sources it changes, with those that are built on them.
+/// sources it changes, and after them those that are built on these.
 ///
 /// # Errors
-/// When its diff cannot be read.
+/// When its diff cannot be read, or changes a source of no package that is tested.
 pub(crate) fn parse_foreign(path: &str, text: &str) -> Result<Mutant> {
     if let Ok(mutant) = parse(path, text) {
         return Ok(mutant);
     }
     let files = patch::parse(patch::split(text).1)?;
-    let tests = packages_around(&files);
+    let mut own: Vec<&str> = Vec::new();
+    for file in &files {
+        match package_of(&file.path) {
+            Some(package) => own.push(package),
+            None => ensure!(
+                !is_source(&file.path),
+                "{} is in no package whose tests could notice",
+                file.path
+            ),
+        }
+    }
     ensure!(
-        !tests.is_empty(),
+        !own.is_empty(),
         "it changes no package whose tests could notice"
     );
+    let (tests, built_on_it): (Vec<&str>, Vec<&str>) = deps::built_on(&own)
+        .into_iter()
+        .partition(|package| own.contains(package));
+    let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
     Ok(Mutant {
         name: stem(path).unwrap_or(path).to_owned(),
         breaks: "not said".to_owned(),
         kind: Kind::Safety,
-        tests,
+        tests: owned(tests),
+        built_on_it: owned(built_on_it),
         files,
     })
 }
 
-/// Packages by folder, those first that know of the fewest others.
-const PACKAGES: &[(&str, &[&str])] = &[
-    (
-        "engine/consensus/",
-        &["quorate-consensus", "quorate", "quorate-sim"],
-    ),
-    ("log/", &["quorate-log", "quorate", "quorate-sim"]),
-    ("net/", &["quorate-net", "quorate"]),
-    ("engine/node/", &["quorate", "quorate-sim"]),
-    ("engine/venue/", &["quorate-venue"]),
+/// The packages of the workspace, by folder.
+const PACKAGES: &[(&str, &str)] = &[
+    ("bench/", "quorate-bench"),
+    ("engine/consensus/", "quorate-consensus"),
+    ("engine/node/", "quorate"),
+    ("engine/proof/", "quorate-proof"),
+    ("engine/sim/", "quorate-sim"),
+    ("engine/venue/", "quorate-venue"),
+    ("log/", "quorate-log"),
+    ("net/", "quorate-net"),
+    ("tools/decoders/", "quorate-decoders"),
+    ("tools/quorate/", "quorate-cli"),
+    ("tools/xtask/", "xtask"),
 ];
 
-fn packages_around(files: &[FilePatch]) -> Vec<String> {
-    let mut packages: Vec<String> = Vec::new();
-    for (folder, names) in PACKAGES {
-        if files.iter().any(|file| file.path.starts_with(folder)) {
-            for name in *names {
-                if !packages.iter().any(|held| held == name) {
-                    packages.push((*name).to_owned());
-                }
-            }
-        }
+/// Workspaces of their own inside these folders: no test here builds them.
+const ELSEWHERE: &[&str] = &[
+    "bench/instructions/",
+    "bench/peers/",
+    "tools/decoders/fuzz/",
+];
+
+fn package_of(path: &str) -> Option<&'static str> {
+    if ELSEWHERE.iter().any(|folder| path.starts_with(folder)) {
+        return None;
     }
-    packages
+    let mut packages = PACKAGES.iter();
+    let (_, package) = packages.find(|(folder, _)| path.starts_with(folder))?;
+    Some(*package)
+}
+
+fn is_source(path: &str) -> bool {
+    Path::new(path)
+        .extension()
+        .is_some_and(|ending| ending == "rs")
 }
 
 fn stem(path: &str) -> Option<&str> {
@@ -280,9 +310,65 @@ mod tests {
     fn a_patch_from_elsewhere_is_put_to_the_tests_around_what_it_changes() {
         let mutant = parse_foreign("/x/mine.patch", DIFF).expect("a diff is enough");
         assert_eq!(mutant.name, "mine");
-        assert_eq!(mutant.tests, ["quorate-log", "quorate", "quorate-sim"]);
-        let docs = DIFF.replace("log/x.rs", "docs/x.md");
-        assert!(parse_foreign("mine.patch", &docs).is_err());
+        let around = |paths: &[&str]| {
+            let diffs = paths.iter().map(|path| DIFF.replace("log/x.rs", path));
+            let mutant = parse_foreign("mine.patch", &diffs.collect::<String>())?;
+            Ok::<_, anyhow::Error>((mutant.tests.join(" "), mutant.built_on_it.join(" ")))
+        };
+        let (tests, built_on_it) = around(&["engine/proof/src/check.rs"]).expect("a package");
+        assert_eq!(tests, "quorate-proof");
+        assert_eq!(
+            built_on_it,
+            "quorate quorate-venue quorate-sim quorate-bench quorate-decoders quorate-cli"
+        );
+        let (tests, built_on_it) = around(&[
+            "engine/proof/src/check.rs",
+            "docs/x.md",
+            "engine/consensus/src/types.rs",
+        ])
+        .expect("packages");
+        assert_eq!(tests, "quorate-consensus quorate-proof");
+        assert!(built_on_it.starts_with("quorate quorate-venue"));
+        let (tests, built_on_it) = around(&["tools/xtask/src/main.rs"]).expect("a package");
+        assert_eq!((tests.as_str(), built_on_it.as_str()), ("xtask", ""));
+        assert!(around(&["docs/x.md"]).is_err());
+    }
+
+    #[test]
+    fn a_patch_of_a_source_that_no_test_builds_is_refused_whatever_else_it_changes() {
+        let both = |path: &str| DIFF.to_owned() + &DIFF.replace("log/x.rs", path);
+        for path in [
+            "bench/peers/raft/src/main.rs",
+            "bench/instructions/benches/rules.rs",
+            "tools/decoders/fuzz/fuzz_targets/wire.rs",
+            "elsewhere/src/lib.rs",
+        ] {
+            let refused = parse_foreign("mine.patch", &both(path)).expect_err("no package");
+            assert!(refused.to_string().starts_with(path), "{refused:#}");
+        }
+        assert!(parse_foreign("mine.patch", &both("README.md")).is_ok());
+    }
+
+    #[test]
+    fn every_package_of_the_workspace_is_known_by_its_folder() {
+        let root = crate::repository_root();
+        let manifest = fs::read_to_string(root.join("Cargo.toml")).expect("it is there");
+        let (_, members) = manifest.split_once("members = [").expect("a workspace");
+        let (members, rest) = members.split_once("\n]").expect("its end");
+        let folders: Vec<&str> = members.split('"').skip(1).step_by(2).collect();
+        assert_eq!(folders.len(), PACKAGES.len());
+        for folder in folders {
+            let name = package_of(&format!("{folder}/src/lib.rs")).expect(folder);
+            let text = fs::read_to_string(root.join(folder).join("Cargo.toml")).expect(folder);
+            assert!(text.contains(&format!("name = \"{name}\"")), "{folder}");
+        }
+        let (_, excluded) = rest
+            .split_once("exclude = [")
+            .expect("workspaces of their own");
+        let (excluded, _) = excluded.split_once(']').expect("its end");
+        for folder in excluded.split('"').skip(1).step_by(2) {
+            assert_eq!(package_of(&format!("{folder}/x.rs")), None, "{folder}");
+        }
     }
 
     #[test]

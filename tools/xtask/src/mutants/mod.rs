@@ -1,9 +1,10 @@
 //! `cargo xtask mutants`: breaks the rules one at a time and sees which test notices.
 //!
 //! Works on a copy of the repository below the target folder, never on the checkout itself, so that
-//! what ships has no switch. A mutant is *caught* when a test that can be named fails with it, and
-//! *survives* when all pass; a survivor is a test that is missing. One that does not build, or that
-//! ends the tests in another way, is an error. Never: makes up mutants; each is a file of its own.
+//! what ships has no switch. A mutant is *caught* when a test that can be named fails with it,
+//! among others and alone, and *survives* when all pass; a survivor is a test that is missing. One
+//! that does not build, that ends the tests in another way, or with which a test fails among
+//! others only, is an error. Never: makes up mutants; each is a file of its own.
 
 pub(crate) mod catalog;
 mod copy;
@@ -15,7 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use catalog::Mutant;
 use report::{Report, Verdict};
@@ -40,11 +41,16 @@ pub(crate) fn run(root: &Path, parts: &[&str], as_json: bool) -> Result<bool> {
     let tree = place.join("tree");
     copy::make_same(root, &tree)?;
     let mut suite = Suite::new(tree.clone(), place.join("build"));
-    let limits = limits(&mut suite, &chosen)?;
+    let mut limits = Limits::default();
+    for tests in chosen.iter().flat_map(|mutant| &mutant.tests) {
+        limits
+            .measure(&mut suite, tests)?
+            .map_err(|why| anyhow!(why))?;
+    }
     let mut verdicts = Vec::new();
     for mutant in &chosen {
         let start = Instant::now();
-        let outcome = try_mutant(&mut suite, &tree, mutant, &limits)?;
+        let outcome = try_mutant(&mut suite, &tree, mutant, &mut limits)?;
         let verdict = Verdict::new(mutant, outcome, start.elapsed());
         tell(as_json, &verdict.line());
         verdicts.push(verdict);
@@ -94,27 +100,43 @@ fn target_folder(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
 
-/// Runs the tests that mutants need without any mutant, and says how long each program may take
-/// with one.
-fn limits(suite: &mut Suite, mutants: &[Mutant]) -> Result<Vec<(String, Duration)>> {
-    let mut limits: Vec<(String, Duration)> = Vec::new();
-    for tests in mutants.iter().flat_map(|mutant| &mutant.tests) {
-        if limits.iter().any(|(held, _)| held == tests) {
-            continue;
+/// How long each program of some tests may take with a mutant, or why they say nothing of one.
+#[derive(Default)]
+struct Limits(Vec<(String, Limit)>);
+
+type Limit = Result<Duration, String>;
+
+impl Limits {
+    fn of(&self, tests: &str) -> Option<Limit> {
+        let (_, limit) = self.0.iter().find(|(held, _)| held == tests)?;
+        Some(limit.clone())
+    }
+
+    /// Runs tests without any mutant, unless that has been done.
+    ///
+    /// # Errors
+    /// When they cannot be run. That they do not pass is an answer.
+    fn measure(&mut self, suite: &mut Suite, tests: &str) -> Result<Limit> {
+        if let Some(limit) = self.of(tests) {
+            return Ok(limit);
         }
         let start = Instant::now();
-        match suite.measure(tests, TIME_LIMIT_UNCHANGED)? {
-            Outcome::Passed => {}
-            Outcome::Failed(what) | Outcome::NotBuilt(what) | Outcome::Unnamed(what) => {
-                bail!("the tests of {tests} do not pass without any mutant: {what}")
+        let limit = match suite.measure(tests, TIME_LIMIT_UNCHANGED)? {
+            Outcome::Passed => {
+                let seconds = start.elapsed().as_secs();
+                eprintln!("mutants: {tests} passes without a mutant, built and run in {seconds} s");
+                Ok(TIME_LIMIT_MIN.max(start.elapsed() * TIME_LIMIT_FACTOR))
             }
-        }
-        let limit = TIME_LIMIT_MIN.max(start.elapsed() * TIME_LIMIT_FACTOR);
-        let seconds = start.elapsed().as_secs();
-        eprintln!("mutants: {tests} passes without a mutant, built and run in {seconds} s");
-        limits.push((tests.clone(), limit));
+            Outcome::Failed { test: what, .. }
+            | Outcome::NotBuilt(what)
+            | Outcome::Unnamed(what)
+            | Outcome::Undecided(what) => Err(format!(
+                "the tests of {tests} do not pass without any mutant: {what}"
+            )),
+        };
+        self.0.push((tests.to_owned(), limit.clone()));
+        Ok(limit)
     }
-    Ok(limits)
 }
 
 /// Applies a mutant, runs its tests until one notices, and takes it back.
@@ -122,7 +144,7 @@ fn try_mutant(
     suite: &mut Suite,
     tree: &Path,
     mutant: &Mutant,
-    limits: &[(String, Duration)],
+    limits: &mut Limits,
 ) -> Result<Outcome> {
     let mut sound: Vec<(PathBuf, String)> = Vec::new();
     let mut changed: Vec<(PathBuf, String)> = Vec::new();
@@ -135,21 +157,36 @@ fn try_mutant(
         changed.push((path.clone(), applied));
         sound.push((path, text));
     }
-    let outcome = write_all(&changed).and_then(|()| run_tests(suite, mutant, limits));
+    let mut run = || {
+        let mut undecided = None;
+        write_all(&changed)?;
+        for tests in mutant.tests.iter().chain(&mutant.built_on_it) {
+            let limit = match limits.of(tests) {
+                Some(limit) => limit,
+                // Packages that are built on the changed ones are seldom asked, and run long.
+                None => {
+                    write_all(&sound)?;
+                    let limit = limits.measure(suite, tests)?;
+                    write_all(&changed)?;
+                    limit
+                }
+            };
+            let outcome = match limit {
+                Ok(limit) => suite.run(tests, &mutant.name, limit)?,
+                // Others have been judged already, and others are left to be asked.
+                Err(why) => Outcome::Undecided(why),
+            };
+            match outcome {
+                Outcome::Passed => {}
+                Outcome::Undecided(why) => _ = undecided.get_or_insert(why),
+                outcome => return Ok(outcome),
+            }
+        }
+        Ok(undecided.map_or(Outcome::Passed, Outcome::Undecided))
+    };
+    let outcome = run();
     write_all(&sound)?;
     outcome
-}
-
-fn run_tests(suite: &mut Suite, mutant: &Mutant, limits: &[(String, Duration)]) -> Result<Outcome> {
-    for tests in &mutant.tests {
-        let limit = limits.iter().find(|(held, _)| held == tests);
-        let limit = limit.map_or(TIME_LIMIT_MIN, |(_, limit)| *limit);
-        let outcome = suite.run(tests, &mutant.name, limit)?;
-        if outcome != Outcome::Passed {
-            return Ok(outcome);
-        }
-    }
-    Ok(Outcome::Passed)
 }
 
 fn write_all(files: &[(PathBuf, String)]) -> Result<()> {
@@ -157,3 +194,7 @@ fn write_all(files: &[(PathBuf, String)]) -> Result<()> {
         fs::write(path, text).with_context(|| format!("writing {}", path.display()))
     })
 }
+
+#[cfg(test)]
+#[path = "mod_tests.rs"]
+mod tests;

@@ -32,10 +32,13 @@ impl Verdict {
     /// One line.
     pub(crate) fn line(&self) -> String {
         let what = match &self.outcome {
-            Outcome::Failed(test) => format!("caught by {test}"),
+            Outcome::Failed { test, passes: 0 } => format!("caught by {test}"),
+            Outcome::Failed { test, passes } => {
+                format!("caught now and then by {test}, which passed alone {passes} times before")
+            }
             Outcome::Passed => "SURVIVED".to_owned(),
             Outcome::NotBuilt(why) => format!("NOT BUILT: {why}"),
-            Outcome::Unnamed(why) => format!("ERROR: {why}"),
+            Outcome::Unnamed(why) | Outcome::Undecided(why) => format!("ERROR: {why}"),
         };
         format!(
             "mutants: {:<34} {:>6.1} s  {what}  ({})",
@@ -46,16 +49,19 @@ impl Verdict {
     }
 
     fn json(&self) -> Value {
-        let (caught_by, error) = match &self.outcome {
-            Outcome::Failed(test) => (Some(test), None),
-            Outcome::Passed => (None, None),
-            Outcome::NotBuilt(why) | Outcome::Unnamed(why) => (None, Some(why)),
+        let (caught_by, passes, error) = match &self.outcome {
+            Outcome::Failed { test, passes } => (Some(test), Some(passes), None),
+            Outcome::Passed => (None, None, None),
+            Outcome::NotBuilt(why) | Outcome::Unnamed(why) | Outcome::Undecided(why) => {
+                (None, None, Some(why))
+            }
         };
         json!({
             "name": self.name,
             "breaks": self.breaks,
             "kind": self.kind,
             "caught_by": caught_by,
+            "passes_alone": passes,
             "error": error,
             "seconds": (self.taken.as_secs_f64() * 10.0).round() / 10.0,
         })
@@ -75,7 +81,7 @@ impl Report {
     }
 
     fn caught(&self) -> usize {
-        self.names(|outcome| matches!(outcome, Outcome::Failed(_)))
+        self.names(|outcome| matches!(outcome, Outcome::Failed { .. }))
             .len()
     }
 
@@ -86,7 +92,8 @@ impl Report {
 
     pub(crate) fn json(&self) -> Value {
         let not_built = self.names(|outcome| matches!(outcome, Outcome::NotBuilt(_)));
-        let errors = self.names(|outcome| matches!(outcome, Outcome::Unnamed(_)));
+        let errors =
+            self.names(|outcome| matches!(outcome, Outcome::Unnamed(_) | Outcome::Undecided(_)));
         json!({
             "schema": 1,
             "mutants": self.verdicts.len(),
@@ -124,10 +131,29 @@ mod tests {
         }
     }
 
+    fn failed(passes: u32) -> Outcome {
+        let test = "p t x".into();
+        Outcome::Failed { test, passes }
+    }
+
+    #[test]
+    fn a_catch_that_comes_now_and_then_is_told_as_such() {
+        let (always, seldom) = (verdict("a", failed(0)), verdict("a", failed(2)));
+        assert!(always.line().contains("caught by p t x  ("));
+        let told = "caught now and then by p t x, which passed alone 2 times before";
+        assert!(seldom.line().contains(told), "{}", seldom.line());
+        assert_eq!(always.json()["passes_alone"], 0);
+        assert_eq!(seldom.json()["passes_alone"], 2);
+        assert_eq!(
+            verdict("b", Outcome::Passed).json()["passes_alone"],
+            Value::Null
+        );
+    }
+
     #[test]
     fn only_a_named_test_is_a_catch() {
         let verdicts = vec![
-            verdict("a", Outcome::Failed("p t x".into())),
+            verdict("a", failed(0)),
             verdict("b", Outcome::Passed),
             verdict("c", Outcome::NotBuilt("no type".into())),
             verdict("d", Outcome::Unnamed("hangs".into())),

@@ -3,8 +3,9 @@
 //! Owns the processes and what their output means. A run ends at the first test that fails, since
 //! one is enough to know: it begins with the program that noticed last, builds no other before that
 //! one has passed, begins in it with the tests that are named alike, and leaves those that take
-//! long for the end. A program that fails without naming a test, or takes too long, is told apart
-//! from that. Never: what is tested.
+//! long for the end. What has failed among others is run again alone, since a test that others
+//! disturb says nothing of what was changed: the rest is asked without it. A program that fails
+//! without naming a test, or takes too long, is told apart from that. Never: what is tested.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt as _;
@@ -21,12 +22,19 @@ use serde_json::Value;
 pub(crate) enum Outcome {
     /// Every test passed.
     Passed,
-    /// This test failed: its program and its name.
-    Failed(String),
+    /// This test failed, after it had passed so often alone.
+    Failed {
+        /// Its program and its name.
+        test: String,
+        passes: u32,
+    },
     /// The compiler refuses the sources: its first complaint.
     NotBuilt(String),
     /// A program failed or had to be ended, and named no test.
     Unnamed(String),
+    /// Nothing that could be asked has failed, and this could not be: no pass, and other tests may
+    /// still notice.
+    Undecided(String),
 }
 
 /// A test that takes longer than this runs after all those of its program that do not.
@@ -34,6 +42,14 @@ const SLOW: Duration = Duration::from_secs(1);
 
 /// A word of a mutant's name that is shorter says nothing of what it is about, but for a rule's.
 const WORD_BYTES_MIN: usize = 4;
+
+/// So often a test that has failed among others runs alone until it fails there too: what a mutant
+/// breaks may show now and then only.
+const RUNS_ALONE: u32 = 3;
+
+/// So many tests of a part that others disturb are left out of it, one after the other, to hear
+/// what the rest says: where there are more, the machine is too busy to be asked.
+const LEFT_OUT_MAX: usize = 3;
 
 /// Memory that a test program may map, in KiB.
 const MEMORY_KIB_MAX: &str = "8388608";
@@ -121,7 +137,8 @@ impl Suite {
     }
 
     /// Builds and runs what was [measured](Self::measure) under the same name, every program within
-    /// `limit`, until a test fails. Tests whose names share a word with `mutant` come first.
+    /// `limit`, until a test fails that fails alone too. Tests whose names share a word with
+    /// `mutant` come first.
     ///
     /// # Errors
     /// When cargo or a program cannot be run.
@@ -134,6 +151,7 @@ impl Suite {
             .collect();
         ensure!(!targets.is_empty(), "{tests} was not measured");
         let mut built: Vec<Program> = Vec::new();
+        let (mut left_out, mut undecided) = (Vec::new(), None);
         for target in &targets {
             let mut programs = match self.build(tests, &target.selection)? {
                 Ok(programs) => programs,
@@ -143,22 +161,26 @@ impl Suite {
             programs.retain(|program| program.target == *target);
             for program in &programs {
                 for part in [Part::Alike(&alike), Part::Fast] {
-                    let outcome = self.run_program(program, part, limit)?;
-                    if outcome != Outcome::Passed {
-                        self.put_first(target);
-                        return Ok(outcome);
+                    match self.run_part(program, part, &mut left_out, limit)? {
+                        Outcome::Passed => {}
+                        Outcome::Undecided(why) => _ = undecided.get_or_insert(why),
+                        outcome => {
+                            self.put_first(target);
+                            return Ok(outcome);
+                        }
                     }
                 }
             }
             built.append(&mut programs);
         }
         for program in &built {
-            let outcome = self.run_program(program, Part::Slow, limit)?;
-            if outcome != Outcome::Passed {
-                return Ok(outcome);
+            match self.run_part(program, Part::Slow, &mut left_out, limit)? {
+                Outcome::Passed => {}
+                Outcome::Undecided(why) => _ = undecided.get_or_insert(why),
+                outcome => return Ok(outcome),
             }
         }
-        Ok(Outcome::Passed)
+        Ok(undecided.map_or(Outcome::Passed, Outcome::Undecided))
     }
 
     fn put_first(&mut self, target: &Target) {
@@ -207,10 +229,82 @@ impl Suite {
         Ok(Ok(programs))
     }
 
-    /// Runs a part of the tests of a program. Of one whose tests are named, all are the fast part.
-    fn run_program(&self, program: &Program, part: Part<'_>, limit: Duration) -> Result<Outcome> {
-        let slow = self.slow.iter().filter(|(name, _)| *name == program.name);
-        let slow: Vec<&str> = slow.map(|(_, test)| test.as_str()).collect();
+    /// Runs a part of the tests of a program, and the one that fails alone. One that passes there
+    /// joins those that are `left_out`, program and test, and the rest is asked again.
+    fn run_part(
+        &self,
+        program: &Program,
+        part: Part<'_>,
+        left_out: &mut Vec<(String, String)>,
+        limit: Duration,
+    ) -> Result<Outcome> {
+        let mut undecided = None;
+        for _ in 0..=LEFT_OUT_MAX {
+            let test = match self.run_together(program, part, left_out, limit)? {
+                Outcome::Failed { test, .. } => test,
+                Outcome::Passed => break,
+                other => return Ok(other),
+            };
+            match self.run_alone(program, &test, limit)? {
+                Outcome::Undecided(why) => _ = undecided.get_or_insert(why),
+                outcome => return Ok(outcome),
+            }
+            let test = name_within(program, &test).to_owned();
+            left_out.push((program.name.clone(), test));
+        }
+        Ok(undecided.map_or(Outcome::Passed, Outcome::Undecided))
+    }
+
+    /// Runs a test that has failed among others until it fails without them, a few times at most.
+    fn run_alone(&self, program: &Program, what: &str, limit: Duration) -> Result<Outcome> {
+        let test = name_within(program, what);
+        for passes in 0..RUNS_ALONE {
+            let mut command = self.command(program);
+            command.args(["--exact", test, "--test-threads=1"]);
+            let (mut is_run, mut has_failed) = (false, false);
+            let outcome = watch(command, &program.name, limit, |line| {
+                is_run |= line == "running 1 test";
+                // What a test writes may stand between its name and the word that it failed.
+                has_failed |= line.starts_with("test result: FAILED");
+            })?;
+            let failed = Outcome::Failed {
+                test: what.to_owned(),
+                passes,
+            };
+            match outcome {
+                Outcome::Failed { .. } => return Ok(failed),
+                Outcome::Unnamed(_) if has_failed => return Ok(failed),
+                Outcome::Unnamed(why) => {
+                    let what = format!("{what} failed among others; alone: {why}");
+                    return Ok(Outcome::Undecided(what));
+                }
+                Outcome::Passed if is_run => {}
+                Outcome::Passed | Outcome::NotBuilt(_) | Outcome::Undecided(_) => {
+                    let what = format!("{what} failed among others and cannot be run alone");
+                    return Ok(Outcome::Undecided(what));
+                }
+            }
+        }
+        Ok(Outcome::Undecided(format!(
+            "{what} failed among others, and passed {RUNS_ALONE} times alone"
+        )))
+    }
+
+    /// Runs a part of the tests of a program, without those left out. Of one whose tests are named,
+    /// all are the fast part.
+    fn run_together(
+        &self,
+        program: &Program,
+        part: Part<'_>,
+        left_out: &[(String, String)],
+        limit: Duration,
+    ) -> Result<Outcome> {
+        let of_program = |tests: &'_ [(String, String)]| -> Vec<String> {
+            let own = tests.iter().filter(|(name, _)| *name == program.name);
+            own.map(|(_, test)| test.clone()).collect()
+        };
+        let slow = of_program(&self.slow);
+        let mut skipped = of_program(left_out);
         let mut command = self.command(program);
         match (part_of(&program.target.tests), part) {
             // Few enough to run in any order.
@@ -218,16 +312,17 @@ impl Suite {
             (Some(_), _) | (None, Part::Alike([])) => return Ok(Outcome::Passed),
             (None, Part::Alike(words)) => {
                 command.args(words);
-                slow.iter()
-                    .for_each(|test| _ = command.args(["--skip", test]));
+                skipped.extend(slow);
             }
             (None, Part::Fast) => {
                 command.arg("--exact");
-                slow.iter()
-                    .for_each(|test| _ = command.args(["--skip", test]));
+                skipped.extend(slow);
             }
             (None, Part::Slow) if slow.is_empty() => return Ok(Outcome::Passed),
             (None, Part::Slow) => _ = command.arg("--exact").args(slow),
+        }
+        for test in &skipped {
+            command.args(["--skip", test]);
         }
         watch(command, &program.name, limit, |_| {})
     }
@@ -244,6 +339,11 @@ impl Suite {
             .env("PROPTEST_FAILURE_PERSISTENCE", "off");
         command
     }
+}
+
+/// A test's name as its program knows it.
+fn name_within<'a>(program: &Program, test: &'a str) -> &'a str {
+    test.strip_prefix(&program.name).unwrap_or(test).trim()
 }
 
 /// The words of a mutant's name by which a test about the same may be known.
@@ -347,7 +447,8 @@ fn watch(
             Ok(line) => {
                 seen(&line);
                 if let Some(test) = failed_test(&line) {
-                    break Some(Outcome::Failed(format!("{name} {test}")));
+                    let test = format!("{name} {test}");
+                    break Some(Outcome::Failed { test, passes: 0 });
                 }
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => break None,
@@ -390,12 +491,18 @@ fn end_group(child: &Child) -> Result<()> {
 
 /// The test that a line of a test program says has failed.
 fn failed_test(line: &str) -> Option<&str> {
-    line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
+    test_of(line, " ... FAILED")
 }
 
 /// The test that a line of a test program says has passed.
 fn passed_test(line: &str) -> Option<&str> {
-    line.strip_prefix("test ")?.strip_suffix(" ... ok")
+    test_of(line, " ... ok")
+}
+
+/// The name by which a test can be asked for again.
+fn test_of<'a>(line: &'a str, ending: &str) -> Option<&'a str> {
+    let told = line.strip_prefix("test ")?.strip_suffix(ending)?;
+    Some(told.strip_suffix(" - should panic").unwrap_or(told))
 }
 
 #[cfg(test)]
@@ -413,7 +520,114 @@ mod tests {
     #[test]
     fn the_first_test_that_fails_is_named_and_ends_the_run() {
         let script = "echo 'test a ... ok'; echo 'test b::c ... FAILED'; sleep 600";
-        assert_eq!(shell(script, LONG), Outcome::Failed("p t b::c".into()));
+        assert_eq!(shell(script, LONG), failed(0));
+    }
+
+    fn failed(passes: u32) -> Outcome {
+        let test = "p t b::c".into();
+        Outcome::Failed { test, passes }
+    }
+
+    /// What comes of a test program that is this script, given how often it was run before.
+    fn runs_of(name: &str, script: &str) -> Outcome {
+        let folder = std::env::temp_dir().join(format!("quorate-{name}-{}", std::process::id()));
+        drop(std::fs::remove_dir_all(&folder));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let counts = "#!/bin/sh\nbefore=$(cat runs 2>/dev/null || echo 0)\n\
+            echo $((before + 1)) > runs\n";
+        // By a shell: a file that this process still wrote could not be started by another.
+        let written = Command::new("sh")
+            .args(["-c", "printf %s \"$0\" > program && chmod +x program"])
+            .arg(format!("{counts}{script}\n"))
+            .current_dir(&folder)
+            .status();
+        assert!(written.expect("a shell runs").success());
+        let program = Program {
+            name: "p t".into(),
+            target: Target {
+                tests: "p".into(),
+                selection: Vec::new(),
+            },
+            executable: folder.join("program"),
+            folder: folder.clone(),
+        };
+        let suite = Suite::new(folder.clone(), folder.join("build"));
+        let outcome = suite.run_part(&program, Part::Fast, &mut Vec::new(), LONG);
+        std::fs::remove_dir_all(&folder).expect("it can be removed");
+        outcome.expect("a shell runs")
+    }
+
+    #[test]
+    fn a_test_that_fails_among_others_and_never_alone_is_no_catch() {
+        let fails = "echo 'test b::c ... FAILED'; exit 101";
+        let passes = "echo 'running 1 test'; echo 'test b::c ... ok'";
+        assert_eq!(runs_of("always", fails), failed(0));
+        let once = format!("[ $before = 0 ] && {{ {fails}; }}; {passes}");
+        let outcome = runs_of("once", &once);
+        assert!(
+            matches!(&outcome, Outcome::Undecided(what)
+                if what == "p t b::c failed among others, and passed 3 times alone"),
+            "{outcome:?}"
+        );
+        // The last of the runs alone counts as well as the first.
+        for (place, passed) in [(2, 1), (3, 2)] {
+            let script =
+                format!("[ $before = 0 ] || [ $before = {place} ] && {{ {fails}; }}; {passes}");
+            assert_eq!(runs_of("seldom", &script), failed(passed));
+        }
+        assert_eq!(runs_of("never", passes), Outcome::Passed);
+    }
+
+    #[test]
+    fn a_test_is_run_alone_by_its_name_and_fails_there_whatever_it_writes() {
+        let among = "[ $before = 0 ] && { echo 'test b::c - should panic ... FAILED'; exit 101; }";
+        // It finds its own name and nothing else, and writes before the word that it failed.
+        let alone = format!(
+            "{among}; [ \"$*\" = '--exact b::c --test-threads=1' ] || exit 0\n\
+             echo 'test b::c ... some words'; echo FAILED\n\
+             echo 'test result: FAILED. 0 passed; 1 failed'; exit 101"
+        );
+        assert_eq!(runs_of("writes", &alone), failed(0));
+        let dies = format!("{among}; [ \"$2\" = --skip ] || kill -ABRT $$");
+        let outcome = runs_of("dies", &dies);
+        assert!(
+            matches!(&outcome, Outcome::Undecided(what) if what.contains("alone: p t ended")),
+            "{outcome:?}"
+        );
+        // Nothing has that name.
+        let outcome = runs_of("gone", &format!("{among}; echo 'running 0 tests'"));
+        assert!(
+            matches!(&outcome, Outcome::Undecided(what) if what.contains("cannot be run alone")),
+            "{outcome:?}"
+        );
+    }
+
+    #[test]
+    fn what_others_disturb_is_left_out_and_the_rest_is_asked() {
+        // `d` and `e` fail among others only; what comes after them counts.
+        let script = |rest: &str| {
+            format!(
+                "case \"$*\" in\n\
+                 '--exact --skip d --skip e') {rest};;\n\
+                 '--exact --skip d') echo 'test e ... FAILED'; exit 101;;\n\
+                 '--exact') echo 'test d ... FAILED'; exit 101;;\n\
+                 '--exact b::c --test-threads=1') echo 'test b::c ... FAILED'; exit 101;;\n\
+                 *) echo 'running 1 test';;\nesac"
+            )
+        };
+        let catches = script("echo 'test b::c ... FAILED'; exit 101");
+        assert_eq!(runs_of("caught", &catches), failed(0));
+        let outcome = runs_of("undecided", &script("exit 0"));
+        assert!(
+            matches!(&outcome, Outcome::Undecided(what) if what.starts_with("p t d failed")),
+            "{outcome:?}"
+        );
+        let outcome = runs_of("dead", &script("exit 1"));
+        assert!(matches!(outcome, Outcome::Unnamed(_)), "{outcome:?}");
+        // One that would be disturbed for ever ends the questions.
+        let runs = "[ \"$2\" = d ] || echo 'test d ... FAILED'; echo 'running 1 test'";
+        let outcome = runs_of("all", runs);
+        assert!(matches!(outcome, Outcome::Undecided(_)), "{outcome:?}");
     }
 
     #[test]

@@ -42,7 +42,6 @@ const BENCH: &[&str] = &[
     "quorate-consensus",
     "quorate-log",
     "quorate-net",
-    "quorate-sim",
     "quorate-venue",
 ];
 
@@ -206,6 +205,19 @@ const NOWHERE: &[&str] = &[
     "tokio-uring",
 ];
 
+/// The packages named and all that may be built on them, pure to outermost.
+pub(crate) fn built_on(names: &[&str]) -> Vec<&'static str> {
+    let mut reached: Vec<&'static str> = Vec::new();
+    // A row names rows above it alone, so that one pass reaches all.
+    for row in TABLE {
+        let mut own = row.own.iter().chain(row.own_in_tests);
+        if names.contains(&row.name) || own.any(|below| reached.contains(below)) {
+            reached.push(row.name);
+        }
+    }
+    reached
+}
+
 /// Every complaint about the dependencies of the workspace at `root`.
 ///
 /// # Errors
@@ -358,7 +370,8 @@ fn check_graph(metadata: &Value, found: &mut Vec<Finding>) {
     }
 }
 
-/// Complains about a crate that does not take the lints of the workspace.
+/// Complains about a crate that does not take the lints of the workspace, or whose benches cannot
+/// be given options.
 fn manifests(root: &Path, metadata: &Value, found: &mut Vec<Finding>) -> Result<()> {
     for package in members(metadata) {
         let path = manifest_of(metadata, package);
@@ -381,6 +394,14 @@ fn check_manifest(path: &str, manifest: &str, found: &mut Vec<Finding>) {
     {
         let what = "the crate does not take the lints of the workspace";
         found.push(Finding::new(path, 0, what, "add [lints] workspace = true"));
+    }
+    let has_benches = lines.contains(&"[[bench]]");
+    let spares_library = lines
+        .windows(2)
+        .any(|pair| pair == ["[lib]", "bench = false"]);
+    if has_benches && !spares_library {
+        let what = "cargo bench -- OPTIONS runs the library too, which refuses them";
+        found.push(Finding::new(path, 0, what, "add [lib] bench = false"));
     }
 }
 
@@ -460,6 +481,25 @@ mod tests {
     }
 
     #[test]
+    fn a_row_names_rows_above_it_alone_and_all_that_is_built_on_one_is_found() {
+        for (place, row) in TABLE.iter().enumerate() {
+            for below in row.own.iter().chain(row.own_in_tests) {
+                let is_above = TABLE[..place].iter().any(|above| above.name == *below);
+                assert!(is_above, "{} names {below}", row.name);
+            }
+        }
+        let of_log = built_on(&["quorate-log"]);
+        assert_eq!(of_log[..2], ["quorate-log", "quorate"]);
+        assert_eq!(of_log.last(), Some(&"quorate-cli"));
+        // Its tests use the venue.
+        assert_eq!(
+            built_on(&["quorate-venue"])[..2],
+            ["quorate-venue", "quorate-sim"]
+        );
+        assert_eq!(built_on(&["quorate-cli"]), ["quorate-cli"]);
+    }
+
+    #[test]
     fn tests_may_use_more_but_not_what_has_a_place() {
         assert_eq!(edge_findings("quorate-consensus", "proptest", true), 0);
         assert_eq!(edge_findings("quorate-sim", "quorate-venue", true), 0);
@@ -520,5 +560,19 @@ mod tests {
         assert!(found.is_empty());
         check_manifest("net/Cargo.toml", "[package]\nname = \"a\"\n", &mut found);
         assert_eq!(found.len(), 1);
+    }
+
+    #[test]
+    fn benches_beside_a_library_that_takes_no_options_are_found() {
+        let lints = "[lints]\nworkspace = true\n";
+        let with = |library: &str| {
+            let manifest = format!("{lints}\n{library}\n[[bench]]\nname = \"a\"\n");
+            let mut found = Vec::new();
+            check_manifest("bench/Cargo.toml", &manifest, &mut found);
+            found.len()
+        };
+        assert_eq!(with("[lib]\nbench = false"), 0);
+        assert_eq!(with(""), 1);
+        assert_eq!(with("[lib]\nname = \"b\""), 1);
     }
 }

@@ -4,7 +4,7 @@
 //! with a test that it fails on a bad sample. Never: changes a file.
 
 mod citations;
-mod deps;
+pub(crate) mod deps;
 mod finding;
 mod markdown;
 mod purity;

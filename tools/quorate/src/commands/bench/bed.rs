@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use quorate::config::{RateConfig, SnapshotConfig};
 use quorate::trace::Dump;
 use quorate_bench::cluster::Cluster;
-use quorate_bench::load::{Chain, LoadPlan, Outcome, run as drive};
+use quorate_bench::load::{Chain, Gate, LoadPlan, Outcome, run as drive, run_beside};
 use quorate_bench::report::Agreement;
 use quorate_bench::testnet::{Plan, Testnet};
 use quorate_bench::traces::{TraceError, counter, fetch};
@@ -109,7 +109,8 @@ impl Bed {
         Ok(outcome)
     }
 
-    /// Drives two loads side by side, each from its own thread.
+    /// Drives two loads side by side, each from its own thread. Their clocks begin together, when
+    /// both have signed what they sign ahead.
     ///
     /// # Errors
     /// As [`drive`](Self::drive).
@@ -120,9 +121,11 @@ impl Bed {
         interrupt: &Interrupt,
     ) -> Result<(Outcome, Outcome), Failure> {
         let (chain, flag) = (&self.chain, interrupt.flag());
+        let gate = Gate::of(2);
+        let (here, there) = (gate.place(), gate.place());
         let beside = std::thread::scope(|scope| {
-            let beside = scope.spawn(|| drive(other, chain, None, &flag, &mut |_| ()));
-            let outcome = drive(one, chain, None, &flag, &mut |_| ());
+            let beside = scope.spawn(|| run_beside(there, other, chain, &flag));
+            let outcome = run_beside(here, one, chain, &flag);
             (outcome, beside.join())
         });
         let (outcome, beside) = beside;

@@ -183,6 +183,21 @@ impl Heard {
         self.rejected += outcome.counts.rejected;
         self.unsent += outcome.offered.saturating_sub(outcome.counts.generated);
     }
+
+    /// Commands of which clients were told two heights, so that they had an effect twice: a repeat
+    /// that has none is told without a height.
+    pub(super) fn doubled(&mut self) -> u64 {
+        self.acknowledged.sort_unstable();
+        let is_same = |one: &Acknowledged, other: &Acknowledged| {
+            (one.session, one.seq) == (other.session, other.seq)
+        };
+        let doubled = self.acknowledged.chunk_by(is_same).filter(|told| {
+            let mut heights = told.iter().filter_map(|one| one.height);
+            let first = heights.next();
+            heights.any(|height| Some(height) != first)
+        });
+        doubled.count() as u64
+    }
 }
 
 /// Starts validators and a load, lets `act` do to them what it will, and holds the logs against
@@ -241,8 +256,8 @@ pub(super) fn over_validators(
     let mut series = Series::new(&testnet, &chain, cluster, setting);
     let all: Vec<usize> = (0..testnet.validators()).collect();
     series.wait_until_voting(&all)?;
-    let (rounds, heard) = act(&mut series)?;
-    let toll = series.conclude(rounds, &heard)?;
+    let (rounds, mut heard) = act(&mut series)?;
+    let toll = series.conclude(rounds, &mut heard)?;
     drop(scratch);
     Ok(toll)
 }
@@ -505,7 +520,7 @@ impl<'a> Series<'a> {
     }
 
     /// Stops all, and holds every log against what was written down outside.
-    fn conclude(mut self, kills: u64, heard: &Heard) -> Result<Toll, Failure> {
+    fn conclude(mut self, kills: u64, heard: &mut Heard) -> Result<Toll, Failure> {
         progress("comparing states, stopping the validators, reading the logs");
         let settled = Instant::now() + SETTLE;
         let mut agreement: Agreement =
@@ -524,6 +539,7 @@ impl<'a> Series<'a> {
             kills,
             processes_killed: self.processes_killed,
             acknowledged: heard.acknowledged.len() as u64,
+            doubled: heard.doubled(),
             unfinished: heard.missing,
             rejected: heard.rejected,
             unsent: heard.unsent,
@@ -573,4 +589,36 @@ fn note_conflicts(mut audits: Vec<Audit>, toll: &mut Toll) {
 fn unreadable(index: usize, error: &std::io::Error) -> Failure {
     let what = format!("the log of validator {index} cannot be read: {error}");
     Failure::new(Code::TryAgain, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_was_told_at_two_heights_was_applied_twice() {
+        let told = |seq, height| Acknowledged {
+            session: [7; 16],
+            seq,
+            height,
+        };
+        let mut heard = Heard {
+            // The same told twice, and repeats without a height before and behind.
+            acknowledged: vec![
+                told(1, Some(4)),
+                told(2, None),
+                told(1, None),
+                told(2, Some(5)),
+                told(1, Some(4)),
+            ],
+            ..Heard::default()
+        };
+        assert_eq!(heard.doubled(), 0);
+        heard.acknowledged.push(told(2, Some(6)));
+        heard.acknowledged.push(told(2, Some(7)));
+        let mut of_another = told(1, Some(9));
+        of_another.session = [8; 16];
+        heard.acknowledged.push(of_another);
+        assert_eq!(heard.doubled(), 1, "one command, however often");
+    }
 }

@@ -9,6 +9,7 @@
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use quorate::genesis::Auth;
@@ -28,6 +29,8 @@ use crate::verdict::{self, Losses};
 
 /// Sessions that cancel.
 const CANCEL_CLIENTS: u32 = 4;
+/// The clocks of the two loads may begin so much of their length apart, one in so many.
+const APART_SHARE: u64 = 10;
 /// Loads that may be needed until offering more brings no more.
 const STEPS_MAX: u32 = 8;
 
@@ -89,6 +92,11 @@ struct Run {
     cancel_p50_us: Option<f64>,
     cancel_p99_us: Option<f64>,
     order_p99_us: Option<f64>,
+    /// How long after one another the clocks of orders and cancels began.
+    apart_ms: f64,
+    /// Whether that was little, so that the cancels ran beside the orders.
+    #[serde(skip)]
+    are_beside: bool,
 }
 
 #[derive(Serialize)]
@@ -165,15 +173,23 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         overload,
         steps,
     };
-    let all = || fields.steps.iter().chain([&fields.overload]);
-    let is_whole = all().all(Run::is_whole);
-    let is_well = is_whole && fields.differences.is_empty() && fields.peak.goodput_per_s > 0.0;
-    let code = verdict::code(is_well);
+    let code = verdict::code(fields.is_well());
     let text = fields.text();
     Ok(Report::new(&fields, text)?.with_code(code))
 }
 
 impl Fields {
+    /// Every load of the search, and the one at many times the peak.
+    fn loads(&self) -> impl Iterator<Item = &Run> {
+        self.steps.iter().chain([&self.overload])
+    }
+
+    /// Whether a peak was found, and nothing that had to come through did not.
+    fn is_well(&self) -> bool {
+        let is_measured = self.is_saturated && self.peak.goodput_per_s > 0.0;
+        is_measured && self.differences.is_empty() && self.loads().all(Run::is_whole)
+    }
+
     fn text(&self) -> String {
         let mut facts = table(&["", "peak", "overload"]);
         let names = [
@@ -204,21 +220,29 @@ impl Fields {
         }
         let found = match self.goodput_ratio {
             Some(ratio) => format!("{ratio:.2} of the peak at {} times the load", self.times),
-            None => format!(
-                "NO PEAK: all that was offered was carried, so {} times the load may be none; begin \
-                 with a higher --rate",
-                self.times
-            ),
+            None => "no peak".to_owned(),
         };
         let mut text = format!("{found}, {} busy answers\n{facts}", self.busy_answers);
-        let all = || self.steps.iter().chain([&self.overload]);
         let lost = Losses {
             // It is no finding here: more is offered than anybody could take.
             unsent: 0,
-            missing: all().map(|run| run.missing).sum(),
-            rejected: all().map(|run| run.rejected).sum(),
+            missing: self.loads().map(|run| run.missing).sum(),
+            rejected: self.loads().map(|run| run.rejected).sum(),
         };
         text.push_str(&lost.text());
+        if !self.is_saturated {
+            text.push_str(&verdict::failed(format_args!(
+                "NO PEAK: all that was offered was carried, so {} times the load may be none; \
+                 begin with a higher --rate",
+                self.times
+            )));
+        }
+        let apart = self.loads().filter(|run| !run.are_beside).count();
+        if apart > 0 {
+            text.push_str(&verdict::failed(format_args!(
+                "in {apart} loads the cancels did not run beside the orders"
+            )));
+        }
         text.push_str(&verdict::all_failed(&self.differences));
         text
     }
@@ -340,14 +364,16 @@ impl Options {
 }
 
 impl Run {
-    /// Whether all that a validator was handed came to a result, and every cancel.
-    fn is_whole(&self) -> bool {
-        self.missing == 0 && self.rejected == 0
+    /// Whether all that a validator was handed came to a result, and every cancel, and these were
+    /// measured beside the orders.
+    const fn is_whole(&self) -> bool {
+        self.missing == 0 && self.rejected == 0 && self.are_beside
     }
 
     fn of(seconds: u64, orders: &Outcome, cancels: &Outcome) -> Self {
         let (client, of_cancels) = (orders.client.percentiles(), cancels.client.percentiles());
         let span_ns = seconds.saturating_mul(1_000_000_000);
+        let apart_ns = orders.start_ns.abs_diff(cancels.start_ns);
         Self {
             offered_per_s: per_second(orders.offered, span_ns),
             // From the first send to the last result: what is left over is carried too.
@@ -365,6 +391,8 @@ impl Run {
             cancel_p50_us: of_cancels.p50,
             cancel_p99_us: of_cancels.p99,
             order_p99_us: client.p99,
+            apart_ms: Duration::from_nanos(apart_ns).as_secs_f64() * 1e3,
+            are_beside: apart_ns.saturating_mul(APART_SHARE) <= span_ns,
         }
     }
 }
@@ -452,5 +480,66 @@ mod tests {
         let run = Run::of(1, &orders, &roomless);
         assert_eq!((run.missing, run.cancels_offered), (2, 11));
         assert!(!run.is_whole());
+    }
+
+    fn fields(is_saturated: bool, overload: Run) -> Fields {
+        let well = || {
+            let carried = Counts {
+                generated: 100,
+                finalized: 100,
+                ..Counts::default()
+            };
+            let (orders, cancels) = (outcome(carried, 0, 0), outcome(carried, 0, 0));
+            Run::of(1, &orders, &cancels)
+        };
+        Fields {
+            auth: Auth::Session,
+            validators: 4,
+            crash_only: false,
+            size: 64,
+            clients: 1,
+            seconds: 1,
+            times: 10,
+            cores: 2,
+            peak_per_s: 100.0,
+            offered_per_s: 100.0,
+            goodput_per_s: 100.0,
+            is_saturated,
+            goodput_ratio: is_saturated.then_some(1.0),
+            cancel_p99_us_peak: None,
+            cancel_p99_us_overload: None,
+            busy_answers: 0,
+            state_roots_equal: Some(true),
+            logs_equal: Some(true),
+            differences: Vec::new(),
+            peak: well(),
+            overload,
+            steps: vec![well()],
+        }
+    }
+
+    #[test]
+    fn without_a_peak_or_with_cancels_that_ran_at_another_time_the_answer_is_no() {
+        let run = |apart_ns| {
+            let (orders, mut cancels) = (
+                outcome(Counts::default(), 0, 0),
+                outcome(Counts::default(), 0, 0),
+            );
+            cancels.start_ns = apart_ns;
+            Run::of(1, &orders, &cancels)
+        };
+        let well = fields(true, run(100_000_000));
+        assert!(well.is_well() && !well.text().contains("FAILED"));
+        let apart = fields(true, run(100_000_001));
+        assert!(!apart.is_well());
+        let told = apart.text();
+        assert!(
+            told.contains("FAILED: in 1 loads the cancels did not run"),
+            "{told}"
+        );
+        let unsaturated = fields(false, run(0));
+        assert!(!unsaturated.is_well());
+        let told = unsaturated.text();
+        assert!(told.contains("FAILED: NO PEAK"), "{told}");
     }
 }

@@ -24,7 +24,7 @@ use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::output::{Report, progress};
 use crate::verdict::{self, Losses};
-use contestant::{Contestant, Running};
+use contestant::{Contestant, Lacking, Running};
 use workspace::About;
 
 /// Name of Quorate among the contestants.
@@ -127,7 +127,8 @@ struct Figures {
     runs: Vec<Run>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     steps: Vec<Step>,
-    /// What is wrong with loads that stand in no figure, since they warmed a cluster up.
+    /// What is wrong with loads that stand in no figure, since they warmed a cluster up, and with a
+    /// search that bore nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     differences: Vec<String>,
     /// Why it was not measured any further.
@@ -149,6 +150,9 @@ struct Fields {
     seconds: u64,
     cores: usize,
     systems: Vec<Figures>,
+    /// What was asked for and no system could be measured with.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lacking: Vec<Lacking>,
 }
 
 /// Builds the adapters, measures and reports.
@@ -159,9 +163,13 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let mut all = contestant::quorate(options.durability.all());
     let others = options.only.iter().filter(|name| *name != QUORATE);
     let others: Vec<&str> = others.map(String::as_str).collect();
+    let mut lacking = Vec::new();
     if options.only.is_empty() || !others.is_empty() {
         let adapters = workspace::build(&options.workspace, &others)?;
-        all.extend(contestant::peers(adapters, options.durability.all()));
+        let found = contestant::peers(adapters, options.durability.all());
+        contestant::expect_some_of_each(&options.only, &found.0, &found.1)?;
+        all.extend(found.0);
+        lacking = found.1;
     }
     all.retain(|one| options.only.is_empty() || options.only.contains(&one.name));
     let interrupt = Interrupt::install()?;
@@ -183,6 +191,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         seconds: options.seconds,
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         systems: bouts.into_iter().map(Bout::conclude).collect(),
+        lacking,
     };
     let is_well = fields.systems.iter().all(Figures::is_well);
     let text = table::text(&fields);
@@ -347,6 +356,10 @@ impl Bout {
 
     fn conclude(self) -> Figures {
         let runs = self.runs;
+        let mut differences = self.of_warm_ups;
+        if self.rate_borne == Some(0) {
+            differences.push("the search found no rate that was borne".to_owned());
+        }
         let range = |part: fn(&Run) -> Option<f64>| {
             let values = || runs.iter().filter_map(part);
             Some(Range {
@@ -366,7 +379,7 @@ impl Bout {
             rate_borne: self.rate_borne,
             runs,
             steps: self.steps,
-            differences: self.of_warm_ups,
+            differences,
             failures: self.failures,
         }
     }
@@ -475,5 +488,19 @@ mod tests {
         let mut bout = Bout::new(contestants.remove(0));
         bout.of_warm_ups.push("lost".to_owned());
         assert!(!bout.conclude().is_well(), "what was lost is told");
+    }
+
+    #[test]
+    fn a_search_that_bore_nothing_makes_the_answer_no_and_one_that_was_not_made_does_not() {
+        let searched = |rate_borne| {
+            let mut contestants = contestant::quorate(&[Durability::Async]);
+            let mut bout = Bout::new(contestants.remove(0));
+            bout.rate_borne = rate_borne;
+            bout.conclude()
+        };
+        assert!(searched(None).is_well() && searched(Some(500)).is_well());
+        let figures = searched(Some(0));
+        assert!(!figures.is_well());
+        assert!(figures.differences[0].contains("no rate that was borne"));
     }
 }

@@ -24,6 +24,7 @@ use crate::failure::{Code, Failure};
 use crate::interrupt::Interrupt;
 use crate::output::{Report, progress, table};
 use crate::plan::{ClusterOptions, DurabilityArg};
+use crate::verdict;
 
 /// Bytes of a command that makes the log long.
 const FILL_COMMAND_BYTES: usize = 16 * 1024;
@@ -73,8 +74,11 @@ struct Seen {
     seconds: f64,
     /// Commands that became final a second.
     goodput_per_s: f64,
-    /// The longest time in which nothing became final; none when nothing was sent.
+    /// The longest time in which nothing became final; none when no client of the others had a
+    /// command.
     gap_ms: Option<f64>,
+    /// Whether that had not ended when the phase did; it is in the figure with the time until then.
+    is_open: bool,
     /// The longest time from a command's intended time to its result, of commands that the
     /// gateways of the others told.
     wait_ms: Option<f64>,
@@ -107,6 +111,8 @@ struct Fields {
     restart: Return,
     /// Killed, and started again without its folder: it fetches everything from the others.
     join: Return,
+    /// Phases in which no client of the others had a command: what these saw is not known.
+    unmeasured: u64,
     #[serde(flatten)]
     toll: Toll,
 }
@@ -173,9 +179,10 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         quiet: figures.quiet,
         restart: figures.restart,
         join: figures.join,
+        unmeasured: figures.unmeasured(),
         toll,
     };
-    let (code, text) = (fields.toll.code(), fields.text());
+    let (code, text) = (fields.code(), fields.text());
     Ok(Report::new(&fields, text)?.with_code(code))
 }
 
@@ -306,6 +313,12 @@ impl Figures {
             join: back(&course.join),
         }
     }
+
+    fn unmeasured(&self) -> u64 {
+        let phases = [self.quiet, self.restart.clients, self.join.clients];
+        let unmeasured = phases.iter().filter(|seen| seen.gap_ms.is_none());
+        unmeasured.count() as u64
+    }
 }
 
 impl Seen {
@@ -326,6 +339,7 @@ impl Seen {
             seconds,
             goodput_per_s: count as f64 / seconds,
             gap_ms: found.map(|found| ms(found.gap_ns)),
+            is_open: found.is_some_and(|found| found.is_open),
             wait_ms: found.map(|found| ms(found.wait_ns)),
             wait_all_ms: longest_wait(&outcome.waits, phase).map(ms),
         }
@@ -333,13 +347,14 @@ impl Seen {
 
     fn row(&self, name: &str, back: Option<&Return>) -> Vec<String> {
         let ms = |ms: Option<f64>| ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1}"));
+        let open = if self.is_open { ", open" } else { "" };
         vec![
             name.to_owned(),
             ms(back.map(|back| back.level_ms)),
             ms(back.map(|back| back.voting_ms)),
             format!("{:.1}", self.seconds),
             format!("{:.0}", self.goodput_per_s),
-            ms(self.gap_ms),
+            ms(self.gap_ms) + open,
             ms(self.wait_ms),
             ms(self.wait_all_ms),
         ]
@@ -347,6 +362,11 @@ impl Seen {
 }
 
 impl Fields {
+    /// Whether every promise was kept, and every phase measured.
+    fn code(&self) -> Code {
+        verdict::code(self.toll.code() == Code::Done && self.unmeasured == 0)
+    }
+
     fn text(&self) -> String {
         let mut phases = table(&[
             "phase",
@@ -363,7 +383,18 @@ impl Fields {
         phases.add_row(restart.clients.row("restart", Some(restart)));
         phases.add_row(join.clients.row("blank disk", Some(join)));
         let log_mib = self.log_bytes / 1_048_576;
-        format!("a log of {log_mib} MiB\n{phases}\n{}", self.toll.text())
+        let mut text = format!(
+            "a log of {log_mib} MiB, {} commands that made it came to no result\n{phases}\n{}",
+            self.fill_unfinished,
+            self.toll.text()
+        );
+        if self.unmeasured > 0 {
+            text.push_str(&verdict::failed(format_args!(
+                "in {} phases no client of the others had a command: what they saw is not known",
+                self.unmeasured
+            )));
+        }
+        text
     }
 }
 
@@ -412,6 +443,65 @@ mod tests {
     struct Line {
         #[command(flatten)]
         options: Options,
+    }
+
+    fn seen(gap_ms: Option<f64>, is_open: bool) -> Seen {
+        Seen {
+            seconds: 1.0,
+            goodput_per_s: 1.0,
+            gap_ms,
+            is_open,
+            wait_ms: gap_ms,
+            wait_all_ms: gap_ms,
+        }
+    }
+
+    #[test]
+    fn a_phase_that_was_not_measured_makes_the_answer_no_and_an_open_one_is_told() {
+        let of = |quiet: Seen, joined: Seen| {
+            let back = |clients| Return {
+                level_ms: 1.0,
+                voting_ms: 2.0,
+                clients,
+            };
+            let figures = Figures {
+                log_bytes: 1,
+                quiet,
+                restart: back(seen(Some(1.0), false)),
+                join: back(joined),
+            };
+            Fields {
+                validators: 4,
+                rate: 1,
+                log_bytes: 1,
+                fill_unfinished: 12_345,
+                unmeasured: figures.unmeasured(),
+                quiet: figures.quiet,
+                restart: figures.restart,
+                join: figures.join,
+                toll: Toll::default(),
+            }
+        };
+        // No time is judged, that of an open phase neither.
+        let well = of(seen(Some(5.0), false), seen(Some(70.0), true));
+        assert_eq!((well.code(), well.unmeasured), (Code::Done, 0));
+        let told = well.text();
+        assert!(
+            told.contains("| 70.0, open ") && told.contains("| 5.0 "),
+            "{told}"
+        );
+        assert!(told.contains("12345 commands that made it"), "{told}");
+        assert!(!told.contains("FAILED"), "{told}");
+        let blind = of(seen(None, false), seen(None, false));
+        assert_eq!((blind.code(), blind.unmeasured), (Code::No, 2));
+        let told = blind.text();
+        assert!(
+            told.contains("FAILED: in 2 phases no client of the others"),
+            "{told}"
+        );
+        let mut broken = of(seen(Some(5.0), false), seen(Some(7.0), false));
+        broken.toll.lost = 1;
+        assert_eq!(broken.code(), Code::No);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use clap::Args;
 use quorate::config::SnapshotConfig;
 use quorate::trace::{Dump, STAMPS_MAX};
 use quorate_bench::load::{Flow, LoadPlan, Outcome, Routing, machine_ns};
-use quorate_bench::snapshots::{Pause, Span, Watch, between, is_in, pauses};
+use quorate_bench::snapshots::{Pause, Span, Watch, between, is_in, pauses, unstamped};
 use quorate_bench::testnet::{Workload, free_base_port};
 use serde::Serialize;
 
@@ -29,9 +29,15 @@ use crate::verdict;
 const COMMAND_BYTES: usize = 128;
 /// Sessions of the load.
 const CLIENTS: u32 = 8;
-/// Stamps that a command leaves at a validator, at most: those of its block, and of one that
-/// settles it.
-const STAMPS_PER_COMMAND: usize = 48;
+/// Stamps that a command with a block of its own leaves at a validator, at most, but for those by
+/// validators: of that block, and of one that settles it. At a low rate no two share a block.
+const STAMPS_PER_COMMAND: u64 = 40;
+/// What each validator adds to these: votes that come from it and go to it.
+const STAMPS_PER_VALIDATOR: u64 = 4;
+/// Stamps of blocks without commands: before the load, after it, and in gaps.
+const STAMPS_SPARE: u64 = 1 << 16;
+/// What to do where the stamps of the run are more than are kept.
+const SHORTER: &str = ": measure for a shorter time, or at a lower rate";
 /// What the application may stand at most for a snapshot.
 const PAUSE_NS_MAX: u64 = 5_000_000;
 /// Snapshots that a validator keeps.
@@ -52,10 +58,10 @@ pub(crate) struct Options {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
     /// How long, seconds
-    #[arg(long, default_value_t = 240, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
     /// At which heights a snapshot is taken: multiples of this, itself one of 64
-    #[arg(long, default_value_t = 32_768)]
+    #[arg(long, default_value_t = 16_384)]
     #[arg(value_parser = clap::value_parser!(u64).range(64..))]
     every_heights: u64,
     /// What a vote must be before it leaves
@@ -119,6 +125,11 @@ struct Fields {
     /// Commands that came to no result, and those that were never handed over.
     missing: u64,
     unsent: u64,
+    /// Commands with a result that are in no figure, since no gateway told when they became final.
+    untold: u64,
+    /// Executed blocks that are in no figure, since their stamps went for newer ones, over all
+    /// validators.
+    unstamped: u64,
     /// The most memory that a validator had, mapped files included, and what of it is its own at
     /// the end; the largest of all validators.
     memory_peak_bytes: u64,
@@ -155,6 +166,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let (peak, own) = (bed.memory("VmHWM"), bed.memory("RssAnon"));
     let alarms = bed.counter("quorate_alarms_total")?;
     let (during, rest) = seen(&watch, &outcome, &dumps);
+    let unstamped = (blind(&outcome, &dumps), options.advice());
     let taken = watch
         .takings()
         .values()
@@ -172,7 +184,9 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     }
     let mut agreement = bed.conclude()?;
     agreement.differences.extend(start_failed);
-    agreement.differences.extend(failings(&outcome, snapshots));
+    agreement
+        .differences
+        .extend(failings(&outcome, snapshots, alarms, unstamped));
     let fields = Fields {
         snapshots,
         unended: watch.takings().len() as u64 - snapshots,
@@ -186,7 +200,9 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         during,
         between: rest,
         missing: outcome.missing,
-        unsent: outcome.offered.saturating_sub(outcome.counts.generated),
+        unsent: unsent(&outcome),
+        untold: outcome.untold,
+        unstamped: unstamped.0,
         memory_peak_bytes: peak.into_iter().max().unwrap_or(0),
         memory_own_bytes: own.into_iter().max().unwrap_or(0),
         start_ms,
@@ -201,20 +217,59 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     Ok(Report::new(&fields, text)?.with_code(code))
 }
 
-/// What makes that the run counts for nothing.
-fn failings(outcome: &Outcome, snapshots: u64) -> Vec<String> {
+/// What makes that the run counts for nothing. Beside what clients saw stand the alarms of all
+/// validators, and the executed blocks whose stamps are gone, with what to do about these.
+fn failings(
+    outcome: &Outcome,
+    snapshots: u64,
+    alarms: u64,
+    (unstamped, advice): (u64, &str),
+) -> Vec<String> {
+    let unsent = unsent(outcome);
+    let unsent = match verdict::are_sent(unsent, outcome.offered) {
+        true => 0,
+        false => unsent,
+    };
     let counts = [
-        (outcome.missing, "came to no result"),
-        (outcome.counts.rejected, "were refused for good"),
+        (outcome.missing, "commands came to no result"),
+        (outcome.counts.rejected, "commands were refused for good"),
+        (unsent, "commands were never handed over"),
+        (
+            outcome.untold,
+            "commands are in no figure, since no gateway told when they became final",
+        ),
+        (alarms, "alarms of validators"),
+        (
+            unstamped,
+            "executed blocks are in no figure, since their stamps went for newer ones",
+        ),
     ];
     let counts = counts.into_iter().filter(|(count, _)| *count > 0);
     let mut found: Vec<String> = counts
-        .map(|(count, what)| format!("{count} commands {what}"))
+        .map(|(count, what)| format!("{count} {what}"))
         .collect();
+    if unstamped > 0
+        && let Some(last) = found.last_mut()
+    {
+        last.push_str(advice);
+    }
     if snapshots == 0 {
         found.push("no snapshot was taken: nothing was measured".to_owned());
     }
     found
+}
+
+const fn unsent(outcome: &Outcome) -> u64 {
+    outcome.offered.saturating_sub(outcome.counts.generated)
+}
+
+/// Blocks with results that validators executed, and of which no pause is known.
+fn blind(outcome: &Outcome, dumps: &[Dump]) -> u64 {
+    let heights = || outcome.trips.iter().map(|trip| trip.height);
+    let (Some(first), Some(last)) = (heights().min(), heights().max()) else {
+        return 0;
+    };
+    dumps.iter().map(|dump| unstamped(dump, first..=last)).sum()
 }
 
 /// What was seen while snapshots were being taken, and between them.
@@ -351,14 +406,32 @@ impl Options {
         plan.workload = Workload::Pages {
             state_mib: self.state_mib,
         };
-        let commands = u64::from(self.rate).saturating_mul(self.seconds);
-        let stamps = usize::try_from(commands).unwrap_or(STAMPS_MAX);
-        plan.trace_stamps = stamps.saturating_mul(STAMPS_PER_COMMAND).min(STAMPS_MAX);
+        plan.trace_stamps =
+            usize::try_from(self.stamps()).map_or(STAMPS_MAX, |stamps| stamps.min(STAMPS_MAX));
         let snapshots = SnapshotConfig {
             every_heights: self.every_heights,
             keep: KEPT,
         };
         Bed::start_with(&plan, Some(&snapshots), self.dir.as_deref(), interrupt)
+    }
+
+    /// Stamps that the run leaves at a validator, at most.
+    fn stamps(&self) -> u64 {
+        let per_command = STAMPS_PER_COMMAND + STAMPS_PER_VALIDATOR * u64::from(self.validators);
+        let commands = u64::from(self.rate).saturating_mul(self.seconds);
+        commands
+            .saturating_mul(per_command)
+            .saturating_add(STAMPS_SPARE)
+    }
+
+    /// Whether a validator keeps fewer than that.
+    fn is_clipped(&self) -> bool {
+        self.stamps() > STAMPS_MAX as u64
+    }
+
+    /// What to do where stamps are gone; nothing where a shorter run would keep no more of its own.
+    fn advice(&self) -> &'static str {
+        if self.is_clipped() { SHORTER } else { "" }
     }
 
     fn load_plan(&self) -> LoadPlan {
@@ -374,5 +447,130 @@ impl Options {
             routing: Routing::Flow,
             keeps_trips: true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::FromArgMatches as _;
+    use quorate::trace::{Moment, Stamp};
+    use quorate_bench::histogram::Latencies;
+    use quorate_bench::load::{Counts, Trip};
+
+    fn outcome() -> Outcome {
+        Outcome {
+            offered: 1_000,
+            counts: Counts {
+                generated: 1_000,
+                ..Counts::default()
+            },
+            elapsed_ns: 1,
+            finality: Latencies::new(),
+            client: Latencies::new(),
+            height: 9,
+            gateways_lost: 0,
+            missing: 0,
+            held: 0,
+            reasons: Vec::new(),
+            acknowledged: Vec::new(),
+            trips: Vec::new(),
+            untold: 0,
+            waits: Vec::new(),
+            start_ns: 0,
+            is_interrupted: false,
+        }
+    }
+
+    #[test]
+    fn each_thing_that_is_in_no_figure_and_each_alarm_makes_the_answer_no() {
+        let mut last_few = outcome();
+        last_few.counts.generated = 999;
+        for well in [outcome(), last_few] {
+            assert_eq!(failings(&well, 1, 0, (0, "")), Vec::<String>::new());
+        }
+        let spoiled: [fn(&mut Outcome); 4] = [
+            |outcome| outcome.missing = 7,
+            |outcome| outcome.counts.rejected = 7,
+            |outcome| outcome.untold = 7,
+            |outcome| outcome.counts.generated = 993,
+        ];
+        for spoil in spoiled {
+            let mut spoiled = outcome();
+            spoil(&mut spoiled);
+            let found = failings(&spoiled, 1, 0, (0, ""));
+            assert!(
+                found.len() == 1 && found[0].starts_with("7 commands"),
+                "{found:?}"
+            );
+        }
+        assert_eq!(
+            failings(&outcome(), 1, 2, (0, "")),
+            ["2 alarms of validators"]
+        );
+        let found = |advice| failings(&outcome(), 1, 0, (5, advice)).concat();
+        assert!(found("").starts_with("5 executed blocks are in no figure"));
+        assert_eq!(found(SHORTER), found("") + SHORTER);
+        assert_eq!(failings(&outcome(), 0, 0, (0, "")).len(), 1);
+    }
+
+    fn options(arguments: &[&str]) -> Options {
+        let command = Options::augment_args(clap::Command::new("snapshot"));
+        let arguments = ["snapshot"].iter().chain(arguments);
+        let matches = command.get_matches_from(arguments);
+        Options::from_arg_matches(&matches).unwrap()
+    }
+
+    #[test]
+    fn all_stamps_of_a_run_as_it_is_by_default_are_kept_though_each_command_has_its_block() {
+        let by_default = options(&[]);
+        assert!(!by_default.is_clipped());
+        assert_eq!(by_default.advice(), "");
+        let commands = u64::from(by_default.rate) * by_default.seconds;
+        // At four validators a block with one command took 39 at most, and at more two each.
+        for (validators, least) in [("4", 39), ("7", 45), ("64", 159)] {
+            let stamps = options(&["--validators", validators]).stamps();
+            assert!(stamps > commands * least, "{validators}: {stamps}");
+        }
+        assert_eq!(options(&["--seconds", "240"]).advice(), SHORTER);
+        assert!(options(&["--rate", "100000", "--seconds", "86400"]).is_clipped());
+        assert!(!options(&["--rate", "100", "--validators", "64"]).is_clipped());
+    }
+
+    #[test]
+    fn blocks_of_the_load_whose_stamps_are_gone_are_counted_at_every_validator() {
+        let mut outcome = outcome();
+        assert_eq!(
+            blind(&outcome, &[Dump::default()]),
+            0,
+            "no block of the load"
+        );
+        outcome.trips = [4, 6]
+            .map(|height| Trip {
+                gateway: 0,
+                height,
+                intended_ns: 0,
+                result_ns: 1,
+                finality_ns: 1,
+                to_leader: true,
+            })
+            .to_vec();
+        let stamp = |moment, height| Stamp {
+            moment,
+            peer: 0,
+            window: 0,
+            index: 0,
+            height,
+            told_ns: 0,
+            at_ns: height,
+        };
+        let stamps = (5..=6).flat_map(|height| {
+            [Moment::Final, Moment::Executed].map(|moment| stamp(moment, height))
+        });
+        let dump = Dump {
+            base_ns: 0,
+            stamps: stamps.collect(),
+        };
+        assert_eq!(blind(&outcome, &[dump.clone(), dump]), 2);
     }
 }

@@ -52,6 +52,8 @@ pub(super) struct Toll {
     pub(super) acknowledged: u64,
     /// Of those, the ones that some validator's finalized chain does not hold where it was told.
     pub(super) lost: u64,
+    /// Commands that clients were told to have had an effect at two heights.
+    pub(super) doubled: u64,
     /// Commands that came to no result after the series, whether or not a validator took them.
     pub(super) unfinished: u64,
     /// Commands that were refused for good: nothing that a load of a series sends may be.
@@ -81,7 +83,7 @@ pub(super) struct Toll {
 impl Toll {
     /// Whether every promise was kept.
     pub(super) fn code(&self) -> Code {
-        let of_clients = self.lost + self.unfinished + self.rejected;
+        let of_clients = self.lost + self.doubled + self.unfinished + self.rejected;
         let broken = of_clients + self.conflicting_votes + self.rewritten;
         verdict::code(broken == 0 && self.differences.is_empty())
     }
@@ -128,6 +130,7 @@ impl Toll {
             ("processes killed", self.processes_killed.to_string()),
             ("results told to clients", self.acknowledged.to_string()),
             ("of them lost", self.lost.to_string()),
+            ("commands applied twice", self.doubled.to_string()),
             ("commands without a result", self.unfinished.to_string()),
             ("commands refused for good", self.rejected.to_string()),
             ("commands never handed over", self.unsent.to_string()),
@@ -194,8 +197,9 @@ mod tests {
     #[test]
     fn each_broken_promise_alone_makes_the_answer_no() {
         assert_eq!(Toll::default().code(), Code::Done);
-        let broken: [fn(&mut Toll); 6] = [
+        let broken: [fn(&mut Toll); 7] = [
             |toll| toll.lost = 1,
+            |toll| toll.doubled = 1,
             |toll| toll.unfinished = 1,
             |toll| toll.rejected = 1,
             |toll| toll.conflicting_votes = 1,

@@ -16,6 +16,7 @@ use quorate_bench::load::peer::{self, Nodes, Routing};
 use quorate_bench::load::{LoadPlan, Outcome};
 use quorate_bench::machine::Folder;
 use quorate_bench::testnet::{Plan, Workload, free_base_port};
+use serde::Serialize;
 use serde_json::json;
 
 use super::super::bed::Bed;
@@ -40,6 +41,13 @@ pub(super) struct Contestant {
     pub(super) about: About,
     /// The adapter; none for Quorate.
     program: Option<PathBuf>,
+}
+
+/// A system that has not one of the durabilities that were asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Lacking {
+    pub(super) name: String,
+    pub(super) durability: &'static str,
 }
 
 /// Quorate with each of these durabilities.
@@ -73,25 +81,50 @@ pub(super) fn quorate(durabilities: &[Durability]) -> Vec<Contestant> {
         .collect()
 }
 
-/// The other systems, each with those of these durabilities that it has.
-pub(super) fn peers(adapters: Vec<Adapter>, durabilities: &[Durability]) -> Vec<Contestant> {
-    let with = |adapter: Adapter| {
-        let has = move |durability: &&Durability, about: &About| {
-            let name = durability_name(**durability);
-            about.durabilities.iter().any(|one| one == name)
-        };
-        durabilities
-            .iter()
-            .filter(|durability| has(durability, &adapter.about))
-            .map(|durability| Contestant {
-                name: adapter.name.clone(),
-                durability: *durability,
-                about: adapter.about.clone(),
-                program: Some(adapter.program.clone()),
-            })
-            .collect::<Vec<_>>()
+/// The other systems, each with those of these durabilities that it has; and those that it lacks.
+pub(super) fn peers(
+    adapters: Vec<Adapter>,
+    durabilities: &[Durability],
+) -> (Vec<Contestant>, Vec<Lacking>) {
+    let (mut contestants, mut lacking) = (Vec::new(), Vec::new());
+    for adapter in adapters {
+        for durability in durabilities {
+            let (name, wanted) = (adapter.name.clone(), durability_name(*durability));
+            if adapter.about.durabilities.iter().any(|one| one == wanted) {
+                contestants.push(Contestant {
+                    name,
+                    durability: *durability,
+                    about: adapter.about.clone(),
+                    program: Some(adapter.program.clone()),
+                });
+            } else {
+                let durability = wanted;
+                lacking.push(Lacking { name, durability });
+            }
+        }
+    }
+    (contestants, lacking)
+}
+
+/// Refuses systems that were asked for by name and have none of the durabilities asked for.
+///
+/// # Errors
+/// There is one: nothing of it would be measured.
+pub(super) fn expect_some_of_each(
+    names: &[String],
+    contestants: &[Contestant],
+    lacking: &[Lacking],
+) -> Result<(), Failure> {
+    let is_there = |name: &String| contestants.iter().any(|one| one.name == *name);
+    let mut without = lacking.iter().filter(|one| !is_there(&one.name));
+    let Some(one) = without.find(|one| names.contains(&one.name)) else {
+        return Ok(());
     };
-    adapters.into_iter().flat_map(with).collect()
+    let what = format!(
+        "--only {}: this system has no durability {}",
+        one.name, one.durability
+    );
+    Err(Failure::usage(what).remedy("ask for another one with --durability, or for both"))
 }
 
 impl Contestant {
@@ -149,10 +182,7 @@ impl Contestant {
         let routing = self.about.routing;
         Ok(Running::Peer {
             cluster,
-            nodes: Nodes {
-                addresses: clients,
-                routing,
-            },
+            nodes: Nodes::new(clients, routing),
             _scratch: scratch,
         })
     }
@@ -272,6 +302,50 @@ impl Running {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn adapter(name: &str, durabilities: &[&str]) -> Adapter {
+        let mut about = quorate(&[Durability::Async]).remove(0).about;
+        about.durabilities = durabilities.iter().map(|one| (*one).to_owned()).collect();
+        Adapter {
+            name: name.to_owned(),
+            program: PathBuf::from("/nowhere"),
+            about,
+        }
+    }
+
+    #[test]
+    fn a_system_without_a_durability_is_told_and_refused_where_it_was_asked_for_and_has_none() {
+        let adapters = || {
+            vec![
+                adapter("both", &["async", "sync"]),
+                adapter("one", &["async"]),
+            ]
+        };
+        let wanted = [Durability::Async, Durability::Sync];
+        let (contestants, lacking) = peers(adapters(), &wanted);
+        let names = |all: &[Contestant]| -> Vec<String> {
+            let of = |one: &Contestant| format!("{} {}", one.name, durability_name(one.durability));
+            all.iter().map(of).collect()
+        };
+        assert_eq!(
+            names(&contestants),
+            ["both async", "both sync", "one async"]
+        );
+        let lacks = Lacking {
+            name: "one".to_owned(),
+            durability: "sync",
+        };
+        assert_eq!(lacking, [lacks]);
+        let one = ["one".to_owned()];
+        assert!(expect_some_of_each(&one, &contestants, &lacking).is_ok());
+        let (contestants, lacking) = peers(adapters(), &[Durability::Sync]);
+        assert_eq!(names(&contestants), ["both sync"]);
+        // Nobody asked for it.
+        assert!(expect_some_of_each(&[], &contestants, &lacking).is_ok());
+        let refused = expect_some_of_each(&one, &contestants, &lacking).unwrap_err();
+        assert_eq!(refused.code, Code::Usage);
+        assert!(refused.to_string().contains("--only one: "), "{refused}");
+    }
 
     #[test]
     fn a_peer_that_is_not_to_sync_has_its_folders_in_memory_or_is_not_measured() {

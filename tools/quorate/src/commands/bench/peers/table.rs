@@ -38,6 +38,11 @@ pub(super) fn text(fields: &Fields) -> String {
             rate.map_or_else(|| "not tried".to_owned(), |rate| rate.to_string()),
         ]);
     }
+    for one in &fields.lacking {
+        let mut row = vec![one.name.clone(), one.durability.to_owned()];
+        row.push("it has none such".to_owned());
+        figures.add_row(row);
+    }
     let mut text = format!(
         "microseconds at the client from the intended time, {} commands/s of {} bytes, {} cores, \
          medians of the runs by turns\n{figures}",
@@ -90,6 +95,7 @@ fn abouts(systems: &[Figures]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::contestant::Lacking;
     use super::super::workspace::About;
     use super::*;
     use quorate_bench::histogram::Percentiles;
@@ -152,6 +158,10 @@ mod tests {
             seconds: 3,
             cores: 2,
             systems: vec![figures("one", 0), figures("two", 3), full],
+            lacking: vec![Lacking {
+                name: "three".to_owned(),
+                durability: "sync",
+            }],
         };
         let text = text(&fields);
         for part in [
@@ -163,6 +173,7 @@ mod tests {
             "fsync: never",
             "cannot: fly",
             "| full   | async      | 2 ",
+            "| three  | sync       | it has none such ",
             "FAILED: two, async: 3 commands came to no result",
             "\nfull, async: 10 commands were never handed over",
             "FAILED: full, async: 12 commands were refused for good",
@@ -188,6 +199,10 @@ mod tests {
             seconds: 3,
             cores: 2,
             systems: vec![one, other],
+            lacking: vec![Lacking {
+                name: "three".to_owned(),
+                durability: "sync",
+            }],
         };
         let printed = serde_json::to_value(&fields).unwrap();
         let mut inputs = Inputs::default();
@@ -205,6 +220,7 @@ mod tests {
             ">fly<",
             ">1 of 4 may lie<",
             ">two 1.0<",
+            "Not measured, since the system has no such durability: three, sync.",
             "never handed over, and stand in no percentile: 4,242",
         ] {
             assert!(html.contains(part), "{part} is missing in\n{html}");

@@ -10,6 +10,7 @@ use crate::byzantine::ActorName;
 use crate::checks::Violation;
 use crate::disk::Ending;
 use crate::member::Life;
+use crate::overheard::{Ear, Overheard};
 use crate::queue::Due;
 use crate::schedule::{Again, Fault};
 use crate::site::Site;
@@ -28,7 +29,7 @@ impl<S: StateMachine> World<S> {
         let was_promised = self.is_progress_promised();
         let now = self.now(at);
         let own = self.validator(at);
-        let apps = self.apps();
+        let apps = self.apps(at);
         let again = self.members[at].crash_again.take();
         if let Some(Again::Power { steps }) = again {
             self.members[at].disk.power_off_after(steps);
@@ -100,10 +101,16 @@ impl<S: StateMachine> World<S> {
         self.begin_snapshots(at);
     }
 
-    /// The instance of a new life, and the second one that it takes snapshots of, if it does.
-    fn apps(&self) -> (S, Option<S>) {
-        let second = self.plan.has_snapshots.then(|| self.app.make());
-        (self.app.make(), second)
+    /// The instance of a new life, and the second one that it takes snapshots of, if it does. What
+    /// a Byzantine validator makes of commands is its own affair.
+    fn apps(&self, at: usize) -> (Overheard<S>, Option<Overheard<S>>) {
+        let one = || {
+            let is_judged = !self.is_byzantine(at);
+            let ear = is_judged.then(Ear::open).unwrap_or_default();
+            Overheard::new(self.app.make(), ear)
+        };
+        let second = self.plan.has_snapshots.then(one);
+        (one(), second)
     }
 
     /// What a process finds out about clients' signatures begins with nothing. One that forges them

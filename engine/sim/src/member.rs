@@ -20,6 +20,7 @@ use quorate_log::{Preparer, Reader};
 
 use crate::disk::Disk;
 use crate::joining::{EVERY_HEIGHTS, Keeping};
+use crate::overheard::{Ear, Overheard};
 use crate::past::Past;
 use crate::plan::Plan;
 use crate::rot::{Rot, SCRUB_BYTES_PER_S};
@@ -34,12 +35,14 @@ const FAN_NS: u64 = 20 * MS;
 
 /// A running process.
 pub(crate) struct Life<S> {
-    pub(crate) replica: Replica<S>,
+    pub(crate) replica: Replica<Overheard<S>>,
     pub(crate) companions: Helpers,
     /// Looks at the disk, in runs that have rot.
     pub(crate) scrub: Option<Scrub>,
     /// Takes, serves and fetches snapshots, in runs that have them.
-    pub(crate) snapshots: Option<Keeping<S>>,
+    pub(crate) snapshots: Option<Keeping<Overheard<S>>>,
+    /// What its application is handed, and what the second instance is.
+    pub(crate) ears: [Ear; 2],
     outbox: Outbox,
     /// A turn is on its way.
     pub(crate) is_turn_due: bool,
@@ -236,10 +239,14 @@ impl<S: StateMachine> Member<S> {
         plan: &Plan,
         past: &Past,
         auth: CommandAuth,
-        (app, second): (S, Option<S>),
+        (app, second): (Overheard<S>, Option<Overheard<S>>),
         now: Now,
     ) -> Result<(), RecoveryError> {
         self.lives += 1;
+        let ears = [
+            app.ear(),
+            second.as_ref().map(Overheard::ear).unwrap_or_default(),
+        ];
         let snapshots = second.as_ref().map(|_| self.disk.snapshots());
         let auth = Arc::new(auth);
         let config = self.replica_config(own, plan, past, (&auth, &snapshots));
@@ -271,6 +278,7 @@ impl<S: StateMachine> Member<S> {
             },
             scrub: plan.has_rot.then(scrub),
             snapshots,
+            ears,
             outbox: Outbox::new(),
             is_turn_due: false,
             wake_at_ns: u64::MAX,

@@ -57,7 +57,7 @@ impl<S: StateMachine> World<S> {
             // The power that was to go in this start goes in none: nobody would turn it on again.
             self.members[at].disk.keep_power();
             let is_damaged = self.members[at].may_be_damaged && !self.members[at].disk.is_full();
-            let is_failing = self.members[at].take_disk_failure();
+            let is_failing = self.members[at].take_disk_failure() || self.members[at].lacks_room();
             if is_damaged {
                 self.give_up_disk(at);
             }
@@ -502,7 +502,8 @@ impl<S: StateMachine> World<S> {
         } = life;
         let outcome = replica.stop(companions.sync);
         let is_off = self.members[at].disk.is_off();
-        let is_expected = self.members[at].take_disk_failure() || is_off;
+        let is_full = self.members[at].lacks_room();
+        let is_expected = self.members[at].take_disk_failure() || is_full || is_off;
         if let Err(error) = outcome
             && !is_expected
             && !self.is_byzantine(at)

@@ -311,3 +311,20 @@ fn who_is_paused_does_nothing_meanwhile_and_catches_up_after() {
     assert_eq!(world.members[VICTIM].lives, 1);
     assert_eq!(world.checks.finish(), []);
 }
+
+#[test]
+fn whose_disk_is_full_does_not_end_for_it_and_catches_up() {
+    let mut world = running();
+    let fault = Fault::FullDisk {
+        victim: VICTIM,
+        full_ns: 400 * MS,
+    };
+    harm(&mut world, fault);
+    // It has felt it, and there is room again.
+    wait_for(&mut world, |world| world.faults.full_disks > 0);
+    assert!(!world.members[VICTIM].disk.is_full());
+    let others = height(&world, 0);
+    wait_for(&mut world, |world| height(world, VICTIM) >= others);
+    assert_eq!(world.members[VICTIM].lives, 1);
+    assert_eq!(world.checks.finish(), []);
+}

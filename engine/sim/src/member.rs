@@ -192,8 +192,13 @@ impl<S: StateMachine> Member<S> {
     /// Whether the failure of its disk that ends this life, or forbids one, was injected.
     pub(crate) fn take_disk_failure(&mut self) -> bool {
         let is_sync_failing = std::mem::take(&mut self.is_sync_failing);
-        let is_failing = is_sync_failing || self.may_be_damaged;
-        is_failing || self.disk.is_full() || self.full_life == self.lives
+        is_sync_failing || self.may_be_damaged
+    }
+
+    /// Whether its disk is full, or was in this life, so that it may start or stop in good order
+    /// later only. One that runs waits for room, and ends for no want of it.
+    pub(crate) const fn lacks_room(&self) -> bool {
+        self.disk.is_full() || self.full_life == self.lives
     }
 
     fn replica_config(

@@ -5,6 +5,7 @@
 use quorate::auth::{BatchSeed, CommandAuth};
 use quorate::replica::{OrderError, ReplicaError};
 use quorate::state_machine::StateMachine;
+use quorate_consensus::machine::Durability;
 
 use crate::byzantine::ActorName;
 use crate::checks::Violation;
@@ -92,8 +93,9 @@ impl<S: StateMachine> World<S> {
         self.poke(at);
     }
 
-    /// What goes on beside a replica begins.
+    /// A start has come to its end, and what goes on beside a replica begins.
     fn begin_beside(&mut self, at: usize) {
+        self.members[at].note_begun();
         if self.plan.has_rot {
             let life = self.members[at].lives;
             self.schedule(MS, Due::Scrub { at, life });
@@ -149,6 +151,9 @@ impl<S: StateMachine> World<S> {
         }
         self.members[at].dies_again = false;
         self.count_full(at);
+        if ending == Ending::Power && self.plan.durability == Durability::Async {
+            self.members[at].silence();
+        }
         let was_up = self.members[at].life.take().is_some();
         self.members[at].paused_until_ns = 0;
         self.members[at].disk.end_life(ending);
@@ -357,6 +362,8 @@ impl<S: StateMachine> World<S> {
     fn give_up_disk(&mut self, victim: usize) {
         let owner = self.keyring.keys()[self.validator(victim).place()].public();
         let outcome = self.members[victim].lose_disk(owner, &self.past.genesis);
+        // The lease went with the disk; what was said is known here.
+        self.members[victim].silent_until = self.checks.records.last(victim);
         self.checks
             .take(outcome.map_err(|what| Violation::new("recovery", what)));
     }

@@ -15,7 +15,7 @@ use quorate::scrub::Scrub;
 use quorate::snapshot::SnapshotFolder;
 use quorate::state_machine::{Audience, StateMachine};
 use quorate_consensus::effect::{Destination, FinalPath};
-use quorate_consensus::types::{BlockId, Now, ValidatorIndex};
+use quorate_consensus::types::{BlockId, Now, ValidatorIndex, Window};
 use quorate_log::{Preparer, Reader};
 
 use crate::disk::Disk;
@@ -51,6 +51,8 @@ pub(crate) struct Life<S> {
     /// The disk thread is busy until then.
     pub(crate) disk_free_ns: u64,
     pub(crate) is_stopping: bool,
+    /// Its start came to its end, so that it may speak.
+    pub(crate) has_begun: bool,
 }
 
 /// What stands beside a replica and is used here.
@@ -86,6 +88,9 @@ pub(crate) struct Member<S> {
     pub(crate) crash_again: Option<Again>,
     /// The power is to go in this life, which a crash came before.
     pub(crate) dies_again: bool,
+    /// It may have said something up to this window that its disk does not hold, by what the world
+    /// knows of it: nothing of its own may be said there any more (R12, R13).
+    pub(crate) silent_until: Option<Window>,
 }
 
 /// A block that became final in a turn.
@@ -158,6 +163,7 @@ impl<S: StateMachine> Member<S> {
             joins_broken: 0,
             crash_again: None,
             dies_again: false,
+            silent_until: None,
         })
     }
 
@@ -172,6 +178,22 @@ impl<S: StateMachine> Member<S> {
         let (folder, boot_id) = (self.disk.folder(), self.disk.boot_id());
         recovery::declare_lost(&folder, &Disk::log_config(), genesis, boot_id, owner)
             .map_err(|error| format!("a lost disk is not taken for one: {error}"))
+    }
+
+    /// Its start came to its end.
+    pub(crate) const fn note_begun(&mut self) {
+        if let Some(life) = &mut self.life {
+            life.has_begun = true;
+        }
+    }
+
+    /// The power goes in `async` durability while it runs: what it said under the lease that is on
+    /// its disk may be lost.
+    pub(crate) fn silence(&mut self) {
+        if self.life.as_ref().is_some_and(|life| life.has_begun) {
+            let lease = self.disk.durable_lease().and_then(|lease| lease.lease);
+            self.silent_until = self.silent_until.max(lease);
+        }
     }
 
     /// How many times longer it takes now for whatever it computes.
@@ -289,6 +311,7 @@ impl<S: StateMachine> Member<S> {
             wake_at_ns: u64::MAX,
             disk_free_ns: 0,
             is_stopping: false,
+            has_begun: false,
         });
         Ok(())
     }

@@ -288,7 +288,7 @@ impl<S: StateMachine> World<S> {
         if member.life.is_none() || !leases::is_judged(message) {
             return;
         }
-        let lease = member.disk.durable_lease();
+        let lease = (member.disk.durable_lease(), member.silent_until);
         let leads = |window| self.set.leader(window) == index(at);
         let outcome = leases::judge(at, lease, message, leads);
         self.checks.take(outcome);

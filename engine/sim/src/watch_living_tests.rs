@@ -140,7 +140,17 @@ fn a_block_of_which_an_application_is_handed_nothing_is_judged() {
 
 /// What is found when validator 0 says this with a lease so changed on its disk.
 fn says(changes: fn(&mut LeaseFile), message: &Message) -> Vec<&'static str> {
+    says_where_it_may(None, changes, message)
+}
+
+/// The same when it is known of it that it may have lost what it said up to this window.
+fn says_where_it_may(
+    silent_until: Option<Window>,
+    changes: fn(&mut LeaseFile),
+    message: &Message,
+) -> Vec<&'static str> {
     let mut world = running(Byzantine::default());
+    world.members[0].silent_until = silent_until;
     let disk = &world.members[0].disk;
     let mut file = LeaseFile {
         lease: disk.durable_lease().unwrap(),
@@ -181,6 +191,24 @@ fn what_a_validator_says_where_its_lease_does_not_let_it_is_found() {
     assert_eq!(stops(60, abstains), ["leases"]);
     assert_eq!(stops(61, abstains), [""; 0]);
     assert_eq!(stops(71, abstains), ["leases"], "above the lease");
+}
+
+#[test]
+fn a_lease_that_lets_a_validator_say_again_what_it_may_have_lost_is_found() {
+    for (window, expected) in [(60, &["leases"][..]), (61, &[])] {
+        let vote = Message::Vote(Vote {
+            epoch: Epoch::ZERO,
+            window: Window::new(window),
+            record: Record {
+                stop: true,
+                ..Record::default()
+            },
+            signature: None,
+        });
+        let too_low: fn(&mut LeaseFile) = |file| file.lease.abstain_until = Some(Window::new(59));
+        let found = says_where_it_may(Some(Window::new(60)), too_low, &vote);
+        assert_eq!(found, expected, "{window}");
+    }
 }
 
 #[test]

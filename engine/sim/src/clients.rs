@@ -61,6 +61,8 @@ pub(crate) struct Clients {
     made: HashSet<[u8; 32]>,
     /// Whether sessions are closed and opened anew.
     has_visits: bool,
+    /// Who waits for longer tries another validator.
+    patience_ns: u64,
 }
 
 /// What a client wants done.
@@ -129,7 +131,13 @@ impl Clients {
             messages: CommandMessages::session(),
             made: HashSet::new(),
             has_visits,
+            patience_ns: PATIENCE_NS,
         }
+    }
+
+    /// From here on nobody leaves a validator that is up.
+    pub(crate) const fn be_patient(&mut self) {
+        self.patience_ns = u64::MAX;
     }
 
     /// What half of the clients had done in a chain that this one goes on from, if it does: entries
@@ -192,7 +200,7 @@ impl Clients {
     pub(crate) fn tick(&mut self, client: usize, now_ns: u64, up: &[usize]) -> Option<Submission> {
         let dice = &mut self.dice;
         let client = &mut self.clients[client];
-        let is_silent = now_ns.saturating_sub(client.heard_ns) > PATIENCE_NS;
+        let is_silent = now_ns.saturating_sub(client.heard_ns) > self.patience_ns;
         let is_lost = !up.contains(&client.gateway);
         if is_lost || (is_silent && !client.open.is_empty()) {
             client.gateway = dice.one_of(up)?;
@@ -453,5 +461,17 @@ mod tests {
         assert_eq!(clients.tick(0, PATIENCE_NS, &[0, 1, 2, 3]), None);
         assert!(clients.tick(0, PATIENCE_NS + 1, &[0, 1, 2, 3]).is_some());
         assert_eq!(clients.resubmissions, 1);
+    }
+
+    #[test]
+    fn who_is_patient_leaves_a_validator_that_is_down_alone() {
+        let habits = (false, false);
+        let mut clients = Clients::new(1, PACE, habits, App::<Tape>::default().commands(), 5);
+        clients.be_patient();
+        let first = clients.tick(0, 0, &[2, 3]).unwrap();
+        clients.end_after(0);
+        assert_eq!(clients.tick(0, 1_000 * PATIENCE_NS, &[2, 3]), None);
+        let other = 5 - first.gateway;
+        assert!(clients.tick(0, 1_000 * PATIENCE_NS, &[other]).is_some());
     }
 }

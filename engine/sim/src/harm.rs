@@ -5,11 +5,13 @@
 use quorate::auth::{BatchSeed, CommandAuth};
 use quorate::replica::{OrderError, ReplicaError};
 use quorate::state_machine::StateMachine;
+use quorate_consensus::machine::Durability;
 
 use crate::byzantine::ActorName;
 use crate::checks::Violation;
 use crate::disk::Ending;
 use crate::member::Life;
+use crate::overheard::{Ear, Overheard};
 use crate::queue::Due;
 use crate::schedule::{Again, Fault};
 use crate::site::Site;
@@ -28,7 +30,7 @@ impl<S: StateMachine> World<S> {
         let was_promised = self.is_progress_promised();
         let now = self.now(at);
         let own = self.validator(at);
-        let apps = self.apps();
+        let apps = self.apps(at);
         let again = self.members[at].crash_again.take();
         if let Some(Again::Power { steps }) = again {
             self.members[at].disk.power_off_after(steps);
@@ -56,7 +58,7 @@ impl<S: StateMachine> World<S> {
             // The power that was to go in this start goes in none: nobody would turn it on again.
             self.members[at].disk.keep_power();
             let is_damaged = self.members[at].may_be_damaged && !self.members[at].disk.is_full();
-            let is_failing = self.members[at].take_disk_failure();
+            let is_failing = self.members[at].take_disk_failure() || self.members[at].lacks_room();
             if is_damaged {
                 self.give_up_disk(at);
             }
@@ -91,8 +93,9 @@ impl<S: StateMachine> World<S> {
         self.poke(at);
     }
 
-    /// What goes on beside a replica begins.
+    /// A start has come to its end, and what goes on beside a replica begins.
     fn begin_beside(&mut self, at: usize) {
+        self.members[at].note_begun();
         if self.plan.has_rot {
             let life = self.members[at].lives;
             self.schedule(MS, Due::Scrub { at, life });
@@ -100,10 +103,16 @@ impl<S: StateMachine> World<S> {
         self.begin_snapshots(at);
     }
 
-    /// The instance of a new life, and the second one that it takes snapshots of, if it does.
-    fn apps(&self) -> (S, Option<S>) {
-        let second = self.plan.has_snapshots.then(|| self.app.make());
-        (self.app.make(), second)
+    /// The instance of a new life, and the second one that it takes snapshots of, if it does. What
+    /// a Byzantine validator makes of commands is its own affair.
+    fn apps(&self, at: usize) -> (Overheard<S>, Option<Overheard<S>>) {
+        let one = || {
+            let is_judged = !self.is_byzantine(at);
+            let ear = is_judged.then(Ear::open).unwrap_or_default();
+            Overheard::new(self.app.make(), ear)
+        };
+        let second = self.plan.has_snapshots.then(one);
+        (one(), second)
     }
 
     /// What a process finds out about clients' signatures begins with nothing. One that forges them
@@ -142,6 +151,9 @@ impl<S: StateMachine> World<S> {
         }
         self.members[at].dies_again = false;
         self.count_full(at);
+        if ending == Ending::Power && self.plan.durability == Durability::Async {
+            self.members[at].silence();
+        }
         let was_up = self.members[at].life.take().is_some();
         self.members[at].paused_until_ns = 0;
         self.members[at].disk.end_life(ending);
@@ -350,6 +362,8 @@ impl<S: StateMachine> World<S> {
     fn give_up_disk(&mut self, victim: usize) {
         let owner = self.keyring.keys()[self.validator(victim).place()].public();
         let outcome = self.members[victim].lose_disk(owner, &self.past.genesis);
+        // The lease went with the disk; what was said is known here.
+        self.members[victim].silent_until = self.checks.records.last(victim);
         self.checks
             .take(outcome.map_err(|what| Violation::new("recovery", what)));
     }
@@ -495,7 +509,8 @@ impl<S: StateMachine> World<S> {
         } = life;
         let outcome = replica.stop(companions.sync);
         let is_off = self.members[at].disk.is_off();
-        let is_expected = self.members[at].take_disk_failure() || is_off;
+        let is_full = self.members[at].lacks_room();
+        let is_expected = self.members[at].take_disk_failure() || is_full || is_off;
         if let Err(error) = outcome
             && !is_expected
             && !self.is_byzantine(at)

@@ -16,13 +16,21 @@ const NAMES_OF_LINKS: [&str; 4] = ["connection_resets", "cuts", "one_way_cuts", 
 /// A world without faults of its own, in which nobody has started yet. Of four with equal stakes
 /// three go on without the fourth.
 fn world() -> World<Tape> {
+    world_of(|_| true)
+}
+
+/// The same of such a plan.
+fn world_of(is_fit: fn(&Plan) -> bool) -> World<Tape> {
     let options = |seed| RunOptions {
         seed,
         scenario: Scenario::Calm,
         ..RunOptions::default()
     };
-    let is_even = |seed: &u64| Plan::draw(&options(*seed)).stakes == [1; 4];
-    let seed = (0..).find(is_even).unwrap();
+    let is_one = |seed: &u64| {
+        let plan = Plan::draw(&options(*seed));
+        plan.stakes == [1; 4] && is_fit(&plan)
+    };
+    let seed = (0..).find(is_one).unwrap();
     World::new(&options(seed), &App::default(), false).unwrap()
 }
 
@@ -310,4 +318,59 @@ fn who_is_paused_does_nothing_meanwhile_and_catches_up_after() {
     assert!(world.now_ns >= begun_ns + 400 * MS);
     assert_eq!(world.members[VICTIM].lives, 1);
     assert_eq!(world.checks.finish(), []);
+}
+
+#[test]
+fn whose_disk_is_full_does_not_end_for_it_and_catches_up() {
+    let mut world = running();
+    let fault = Fault::FullDisk {
+        victim: VICTIM,
+        full_ns: 400 * MS,
+    };
+    harm(&mut world, fault);
+    // It has felt it, and there is room again.
+    wait_for(&mut world, |world| world.faults.full_disks > 0);
+    assert!(!world.members[VICTIM].disk.is_full());
+    let others = height(&world, 0);
+    wait_for(&mut world, |world| height(world, VICTIM) >= others);
+    assert_eq!(world.members[VICTIM].lives, 1);
+    assert_eq!(world.checks.finish(), []);
+}
+
+#[test]
+fn whoever_may_have_lost_what_it_said_is_to_be_silent_up_to_there() {
+    let (victim, down_ns, steps) = (VICTIM, 10 * MS, 0);
+    let power = Fault::Power {
+        victim,
+        steps,
+        down_ns,
+    };
+    let kill = Fault::Kill { victim, down_ns };
+    let lost = Fault::LostDisk { victim, down_ns };
+    let syncs: fn(&Plan) -> bool = |plan| plan.durability == Durability::Sync;
+    let flushes: fn(&Plan) -> bool = |plan| plan.durability == Durability::Async;
+    for (is_async, is_fit) in [(false, syncs), (true, flushes)] {
+        let silent = |fault: &Fault| {
+            let mut world = started(world_of(is_fit));
+            wait_for(&mut world, |world| height(world, VICTIM) > 5);
+            let lease = world.members[VICTIM].disk.durable_lease().unwrap().lease;
+            assert!(world.members[VICTIM].silent_until.is_none() && lease.is_some());
+            harm(&mut world, fault.clone());
+            let until = world.members[VICTIM].silent_until;
+            wait_for(&mut world, |world| world.members[VICTIM].life.is_some());
+            let others = height(&world, 0) + 5;
+            wait_for(&mut world, |world| height(world, VICTIM) >= others);
+            let last = world.checks.records.last(VICTIM);
+            assert_eq!(world.checks.finish(), [], "{fault:?}");
+            (until, lease, last)
+        };
+        assert_eq!(silent(&kill).0, None);
+        let (until, lease, _) = silent(&power);
+        assert_eq!(until, lease.filter(|_| is_async));
+        let (until, lease, last) = silent(&lost);
+        assert!(
+            until.is_some() && until <= lease && until <= last,
+            "{until:?} {lease:?}"
+        );
+    }
 }

@@ -27,6 +27,7 @@ mod joining;
 mod keyring;
 mod member;
 mod network;
+mod overheard;
 mod panics;
 mod past;
 mod plan;

@@ -15,11 +15,12 @@ use quorate::scrub::Scrub;
 use quorate::snapshot::SnapshotFolder;
 use quorate::state_machine::{Audience, StateMachine};
 use quorate_consensus::effect::{Destination, FinalPath};
-use quorate_consensus::types::{BlockId, Now, ValidatorIndex};
+use quorate_consensus::types::{BlockId, Now, ValidatorIndex, Window};
 use quorate_log::{Preparer, Reader};
 
 use crate::disk::Disk;
 use crate::joining::{EVERY_HEIGHTS, Keeping};
+use crate::overheard::{Ear, Overheard};
 use crate::past::Past;
 use crate::plan::Plan;
 use crate::rot::{Rot, SCRUB_BYTES_PER_S};
@@ -34,12 +35,14 @@ const FAN_NS: u64 = 20 * MS;
 
 /// A running process.
 pub(crate) struct Life<S> {
-    pub(crate) replica: Replica<S>,
+    pub(crate) replica: Replica<Overheard<S>>,
     pub(crate) companions: Helpers,
     /// Looks at the disk, in runs that have rot.
     pub(crate) scrub: Option<Scrub>,
     /// Takes, serves and fetches snapshots, in runs that have them.
-    pub(crate) snapshots: Option<Keeping<S>>,
+    pub(crate) snapshots: Option<Keeping<Overheard<S>>>,
+    /// What its application is handed, and what the second instance is.
+    pub(crate) ears: [Ear; 2],
     outbox: Outbox,
     /// A turn is on its way.
     pub(crate) is_turn_due: bool,
@@ -48,6 +51,8 @@ pub(crate) struct Life<S> {
     /// The disk thread is busy until then.
     pub(crate) disk_free_ns: u64,
     pub(crate) is_stopping: bool,
+    /// Its start came to its end, so that it may speak.
+    pub(crate) has_begun: bool,
 }
 
 /// What stands beside a replica and is used here.
@@ -83,6 +88,9 @@ pub(crate) struct Member<S> {
     pub(crate) crash_again: Option<Again>,
     /// The power is to go in this life, which a crash came before.
     pub(crate) dies_again: bool,
+    /// It may have said something up to this window that its disk does not hold, by what the world
+    /// knows of it: nothing of its own may be said there any more (R12, R13).
+    pub(crate) silent_until: Option<Window>,
 }
 
 /// A block that became final in a turn.
@@ -155,6 +163,7 @@ impl<S: StateMachine> Member<S> {
             joins_broken: 0,
             crash_again: None,
             dies_again: false,
+            silent_until: None,
         })
     }
 
@@ -169,6 +178,22 @@ impl<S: StateMachine> Member<S> {
         let (folder, boot_id) = (self.disk.folder(), self.disk.boot_id());
         recovery::declare_lost(&folder, &Disk::log_config(), genesis, boot_id, owner)
             .map_err(|error| format!("a lost disk is not taken for one: {error}"))
+    }
+
+    /// Its start came to its end.
+    pub(crate) const fn note_begun(&mut self) {
+        if let Some(life) = &mut self.life {
+            life.has_begun = true;
+        }
+    }
+
+    /// The power goes in `async` durability while it runs: what it said under the lease that is on
+    /// its disk may be lost.
+    pub(crate) fn silence(&mut self) {
+        if self.life.as_ref().is_some_and(|life| life.has_begun) {
+            let lease = self.disk.durable_lease().and_then(|lease| lease.lease);
+            self.silent_until = self.silent_until.max(lease);
+        }
     }
 
     /// How many times longer it takes now for whatever it computes.
@@ -189,8 +214,13 @@ impl<S: StateMachine> Member<S> {
     /// Whether the failure of its disk that ends this life, or forbids one, was injected.
     pub(crate) fn take_disk_failure(&mut self) -> bool {
         let is_sync_failing = std::mem::take(&mut self.is_sync_failing);
-        let is_failing = is_sync_failing || self.may_be_damaged;
-        is_failing || self.disk.is_full() || self.full_life == self.lives
+        is_sync_failing || self.may_be_damaged
+    }
+
+    /// Whether its disk is full, or was in this life, so that it may start or stop in good order
+    /// later only. One that runs waits for room, and ends for no want of it.
+    pub(crate) const fn lacks_room(&self) -> bool {
+        self.disk.is_full() || self.full_life == self.lives
     }
 
     fn replica_config(
@@ -236,10 +266,14 @@ impl<S: StateMachine> Member<S> {
         plan: &Plan,
         past: &Past,
         auth: CommandAuth,
-        (app, second): (S, Option<S>),
+        (app, second): (Overheard<S>, Option<Overheard<S>>),
         now: Now,
     ) -> Result<(), RecoveryError> {
         self.lives += 1;
+        let ears = [
+            app.ear(),
+            second.as_ref().map(Overheard::ear).unwrap_or_default(),
+        ];
         let snapshots = second.as_ref().map(|_| self.disk.snapshots());
         let auth = Arc::new(auth);
         let config = self.replica_config(own, plan, past, (&auth, &snapshots));
@@ -271,11 +305,13 @@ impl<S: StateMachine> Member<S> {
             },
             scrub: plan.has_rot.then(scrub),
             snapshots,
+            ears,
             outbox: Outbox::new(),
             is_turn_due: false,
             wake_at_ns: u64::MAX,
             disk_free_ns: 0,
             is_stopping: false,
+            has_begun: false,
         });
         Ok(())
     }

@@ -46,6 +46,8 @@ const VISITS_PERCENT: u64 = 25;
 /// In so many of a hundred runs with everything some of the slow validators are behind with
 /// execution while they are slow.
 const LATE_PERCENT: u64 = 50;
+/// In so many of a hundred calm runs some validators never lead.
+const FOLLOWERS_PERCENT: u64 = 50;
 /// Seeds that tests have for a fault that they once found: they go on drawing what they drew then,
 /// without what runs came to have since.
 pub(crate) const PINNED_SEEDS: [u64; 17] = [
@@ -172,6 +174,9 @@ pub(crate) struct Plan {
     pub(crate) is_signed: bool,
     /// Whether clients close their sessions now and then and open them anew.
     pub(crate) has_visits: bool,
+    /// Those who never lead. Where there are any, clients leave a validator only when it is down:
+    /// what those of a follower want becomes final when it hands that on, and not otherwise.
+    pub(crate) followers: Vec<usize>,
     /// Whether a validator that computes slowly is behind with execution at times.
     pub(crate) executes_late: bool,
     /// The height of another chain's block that this one goes on from.
@@ -226,6 +231,7 @@ impl Plan {
             loser: None,
             is_signed: draws(options, "signed", SIGNED_PERCENT),
             has_visits: draws(options, "visits", VISITS_PERCENT),
+            followers: Vec::new(),
             executes_late: draws(options, "late", LATE_PERCENT),
             begins: draw_begins(options),
             stakes,
@@ -236,6 +242,9 @@ impl Plan {
         }
         if options.scenario == Scenario::Rush {
             plan.hurry();
+        }
+        if options.scenario == Scenario::Calm && !plan.cast.is_any() {
+            plan.draw_followers(&mut Dice::new(options.seed, "followers"));
         }
         if plan.has_snapshots {
             plan.last_for_joining(options.seed);
@@ -270,6 +279,21 @@ impl Plan {
         if self.joiners.is_empty() {
             self.joiners = (0..self.stakes.len()).filter(honest).collect();
         }
+    }
+
+    /// As many as a set admits that never lead, where nobody ever is away.
+    fn draw_followers(&mut self, dice: &mut Dice) {
+        let Some(thresholds) = self.thresholds() else {
+            return;
+        };
+        if !dice.percent(FOLLOWERS_PERCENT) {
+            return;
+        }
+        let faulty = thresholds.fault.plus(thresholds.crash).amount();
+        let total: u64 = self.stakes.iter().sum();
+        let order = shuffled(self.stakes.len(), dice);
+        // Those who lead weigh more than may be faulty and away together.
+        self.followers = self.within(total.saturating_sub(faulty + 1), &order);
     }
 
     fn draw_victims(&mut self, options: &RunOptions, dice: &mut Dice) {
@@ -382,11 +406,16 @@ impl Plan {
     /// # Errors
     /// The plan is not one that a set admits: an error of this program.
     pub(crate) fn set(&self, keys: &[WorldKey]) -> Result<Arc<ValidatorSet>, String> {
-        let members = keys
-            .iter()
-            .zip(&self.stakes)
-            .map(|(key, &stake)| Validator::new(key.public(), Stake::new(stake)))
-            .collect();
+        let member = |(place, (key, &stake)): (usize, (&WorldKey, &u64))| {
+            let leads = !self.followers.contains(&place);
+            let validator = Validator::new(key.public(), Stake::new(stake));
+            Validator {
+                leader_weight: if leads { validator.leader_weight } else { 0 },
+                ..validator
+            }
+        };
+        let members = keys.iter().zip(&self.stakes).enumerate();
+        let members = members.map(member).collect();
         let parameters = SetParameters {
             chain_id: [1; 32],
             genesis_hash: *blake3::hash(GENESIS).as_bytes(),
@@ -407,7 +436,7 @@ impl Plan {
     pub(crate) fn describe(&self) -> String {
         format!(
             "stakes {:?} F {} P {} W {} R {} {:?} {:?} wire {} us disk {} us trouble {} ms \
-             abstainers {:?} byzantine [{}] signed {} visits {} begins after {}",
+             abstainers {:?} byzantine [{}] signed {} visits {} followers {:?} begins after {}",
             self.stakes,
             self.fault,
             self.slack,
@@ -422,6 +451,7 @@ impl Plan {
             self.cast.describe(),
             self.is_signed,
             self.has_visits,
+            self.followers,
             self.begins.unwrap_or(0),
         )
     }
@@ -561,10 +591,33 @@ mod tests {
 
     #[test]
     fn every_plan_is_one_that_a_set_admits() {
-        for plan in plans() {
+        for plan in plans().chain(calm_plans()) {
             let ring = Keyring::new(u16::try_from(plan.stakes.len()).unwrap(), plan.scheme);
-            plan.set(ring.keys()).unwrap();
+            let set = plan.set(ring.keys()).unwrap();
+            for place in 0..plan.stakes.len() {
+                let mut seats = set.schedule().seats().iter();
+                let leads = seats.any(|seat| seat.place() == place);
+                assert_eq!(leads, !plan.followers.contains(&place));
+            }
         }
+    }
+
+    fn calm_plans() -> impl Iterator<Item = Plan> {
+        (0..100).map(|seed| {
+            Plan::draw(&RunOptions {
+                seed,
+                validators: [4, 7][usize::try_from(seed % 2).unwrap()],
+                scenario: Scenario::Calm,
+                byzantine: Byzantine::default(),
+            })
+        })
+    }
+
+    #[test]
+    fn in_a_share_of_the_calm_runs_some_never_lead_and_in_no_others() {
+        let count = calm_plans().filter(|plan| !plan.followers.is_empty());
+        assert!((25..75).contains(&count.count()));
+        assert!(plans().all(|plan| plan.followers.is_empty()));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::counts::FaultCounts;
 use crate::script::Scenario;
 
 /// Every name besides those of faults.
-const NAMES: [&str; 68] = [
+const NAMES: [&str; 69] = [
     "r1_entered",
     "r2_proposed",
     "r3_voted",
@@ -59,6 +59,7 @@ const NAMES: [&str; 68] = [
     "suspended",
     "execution_behind",
     "turn_marked",
+    "forwarded",
     "chain_goes_on",
     "chain_signed",
     "forged_refused",
@@ -239,6 +240,7 @@ impl Reached {
             Message::FenceAnswer { .. } => "r12_fence_answered",
             Message::Recover { .. } => "r13_asked",
             Message::RecoverAnswer(_) => "r13_answered",
+            Message::Forward(_) => "forwarded",
             _ => return,
         };
         self.note(name, 1);
@@ -284,6 +286,20 @@ mod tests {
         assert!(of_lies(&missing(Some(ActorName::Overstater))));
         assert!(!of_lies(&missing(None)));
         assert!(!of_lies(&missing(Some(ActorName::Liar))));
+    }
+
+    #[test]
+    fn a_batch_in_which_no_command_was_handed_on_lacks_that() {
+        let missing = |reached: &Reached| {
+            let (faults, nobody) = (FaultCounts::default(), Byzantine::default());
+            let missing = reached.missing(&faults, Scenario::Calm, &nobody);
+            missing.contains(&"forwarded")
+        };
+        let mut reached = Reached::default();
+        reached.note_message(&Message::History(Vec::new()));
+        assert!(missing(&reached));
+        reached.note_message(&Message::Forward([0; 4].into()));
+        assert!(!missing(&reached));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! up when it happens. Never: what a fault does to the world (world), or rates (script).
 
 use crate::dice::Dice;
-use crate::plan::Plan;
+use crate::plan::{PINNED_SEEDS, Plan};
 use crate::script::{Scenario, Weights};
 
 const MS: u64 = 1_000_000;
@@ -18,6 +18,10 @@ const LOST_PERCENT: u64 = 25;
 /// The same of one that loses its disk beside a false witness.
 const LOSER: &str = "loser";
 const ROT: &str = "rotten bytes";
+/// Name of the stream of disks that are full for a while, whosever they are.
+const FULL: &str = "full disks";
+/// In so many of a hundred of the runs that have full disks.
+const FULL_PERCENT: u64 = 30;
 const JOINERS: &str = "joiners";
 /// In so many of a hundred runs somebody loses its disk late, where anybody may.
 const LATE_LOSS_PERCENT: u64 = 70;
@@ -188,6 +192,10 @@ pub(crate) fn draw(plan: &Plan, scenario: Scenario, seed: u64) -> Vec<Event> {
         let fault = Fault::LostDisk { victim, down_ns };
         events.push(Event { at_ns, fault });
     }
+    let fills_disks = scenario.weights().full_disk + scenario.more_weights().full_disk > 0;
+    if fills_disks && !PINNED_SEEDS.contains(&seed) {
+        draw_full(plan, &mut Dice::new(seed, FULL), &mut events);
+    }
     if plan.has_snapshots {
         draw_joiners(plan, &mut Dice::new(seed, JOINERS), &mut events);
     }
@@ -215,6 +223,31 @@ fn draw_joiners(plan: &Plan, dice: &mut Dice, events: &mut Vec<Event>) {
         let at_ns = dice.below(plan.trouble_ns - down_ns);
         let fault = Fault::Kill { victim, down_ns };
         events.push(Event { at_ns, fault });
+    }
+}
+
+/// Disks are full, also of those who may not abstain: a full one loses nothing. With a failed sync
+/// it may leave no room for the note of that, so those whose syncs fail are left out.
+fn draw_full(plan: &Plan, dice: &mut Dice, events: &mut Vec<Event>) {
+    if !dice.percent(FULL_PERCENT) {
+        return;
+    }
+    let fails = |place: usize| {
+        let mut faults = events.iter().map(|event| &event.fault);
+        faults.any(|fault| matches!(fault, Fault::SyncFailure { victim, .. } if *victim == place))
+    };
+    let sound: Vec<usize> = (0..plan.stakes.len()).filter(|&at| !fails(at)).collect();
+    for _ in 0..dice.between(1, 3) {
+        let Some(victim) = dice.one_of(&sound) else {
+            return;
+        };
+        events.push(Event {
+            at_ns: dice.below(plan.trouble_ns),
+            fault: Fault::FullDisk {
+                victim,
+                full_ns: dice.between(5, 400) * MS,
+            },
+        });
     }
 }
 
@@ -474,6 +507,7 @@ mod tests {
 
     #[test]
     fn only_those_within_the_budget_are_made_to_abstain() {
+        let mut others_full = 0;
         let scenarios = [
             Scenario::Power,
             Scenario::Mixed,
@@ -490,11 +524,21 @@ mod tests {
                 byzantine: Byzantine::default(),
             });
             let is_async = plan.durability == quorate_consensus::machine::Durability::Async;
-            for event in draw(&plan, scenario, seed) {
+            let events = draw(&plan, scenario, seed);
+            let fails = |place: usize| {
+                let mut faults = events.iter().map(|event| &event.fault);
+                faults
+                    .any(|one| matches!(one, Fault::SyncFailure { victim, .. } if *victim == place))
+            };
+            for event in &events {
                 match event.fault {
-                    Fault::SyncFailure { victim, .. } => assert!(plan.abstainers.contains(&victim)),
-                    Fault::FullDisk { victim, .. } | Fault::LostDisk { victim, .. } => {
+                    Fault::SyncFailure { victim, .. } | Fault::LostDisk { victim, .. } => {
                         assert!(plan.abstainers.contains(&victim));
+                    }
+                    Fault::FullDisk { victim, .. } => {
+                        let may_abstain = plan.abstainers.contains(&victim);
+                        assert!(may_abstain || !fails(victim));
+                        others_full += u64::from(!may_abstain);
                     }
                     Fault::CrashTwice {
                         victim,
@@ -508,6 +552,7 @@ mod tests {
                 }
             }
         }
+        assert!(others_full > 100, "{others_full} of those who may not");
     }
 
     #[test]

@@ -11,8 +11,10 @@ use quorate_consensus::effect::{Alarm, Destination};
 use quorate_consensus::header::Header;
 use quorate_consensus::input::Input;
 use quorate_consensus::message::Message;
+use quorate_consensus::types::BlockId;
 use quorate_consensus::wire;
 
+use crate::checks::handed::Calls;
 use crate::checks::{Checks, Violation, conduct, leases, records};
 use crate::clients::{Heard, Submission};
 use crate::member::{Delivered, Life, Turned};
@@ -39,6 +41,8 @@ impl<S: StateMachine> World<S> {
         self.checks.certificates.start(at, height);
         let outcome = self.checks.roots.see(at, height, root);
         self.checks.take(outcome);
+        // What the log has was executed again.
+        self.see_handed(at, &[]);
     }
 
     /// Looks at what a turn brought and hands it on.
@@ -94,6 +98,7 @@ impl<S: StateMachine> World<S> {
             self.checks.take(outcome);
         }
         if let Some((height, root)) = turned.root {
+            self.see_handed(at, &turned.delivered);
             let outcome = self.checks.roots.see(at, height, root);
             self.checks.take(outcome);
         }
@@ -124,17 +129,24 @@ impl<S: StateMachine> World<S> {
     /// What came of a block, and of whom its commands were.
     fn see_results(&mut self, at: usize, block: &Delivered) -> Result<(), Violation> {
         let Checks {
-            results, authors, ..
+            results,
+            authors,
+            handed,
+            ..
         } = &mut self.checks;
-        let made = match block.id {
-            Some(id) if self.plan.is_signed => authors.made(block.height, id)?,
-            _ => &[],
-        };
         let commands = &block.commands;
+        let asked = match block.id {
+            Some(id) => authors.told((block.height, id), commands)?,
+            None => None,
+        };
+        if let Some(asked) = &asked {
+            handed.expect(block.height, asked.calls)?;
+        }
+        let made = asked.map_or_else(Vec::new, |asked| asked.made);
         let is_refused = |result: &&CommandResult| result.outcome == Outcome::BadSignature;
         let refused = commands.iter().filter(is_refused).count() as u64;
         self.reached.note("forged_refused", refused);
-        let outcome = results.see(at, block.height, commands, made);
+        let outcome = results.see(at, block.height, commands, &made);
         let (reopened, refused) = results.take_openings();
         self.reached.note("sessions_reopened", reopened);
         self.reached.note("openings_refused", refused);
@@ -142,11 +154,32 @@ impl<S: StateMachine> World<S> {
     }
 
     /// A payload was on the wire.
-    pub(crate) fn see_payload(&mut self, header: &Header, payload: &[u8]) {
-        if self.plan.is_signed {
-            let clients = &self.clients;
-            let is_made = |entry: &[u8]| clients.has_made(entry);
-            self.checks.authors.see(header, payload, is_made);
+    pub(crate) fn see_payload(&mut self, id: BlockId, header: &Header, payload: &[u8]) {
+        let (clients, is_signed) = (&self.clients, self.plan.is_signed);
+        // Elsewhere nobody makes one in another's name.
+        let is_made = |entry: &[u8]| !is_signed || clients.has_made(entry);
+        self.checks.authors.see((id, header), payload, is_made);
+    }
+
+    /// What a validator has handed to its instances since this was last seen; in a turn of this
+    /// world it executes blocks whole, or not at all.
+    pub(crate) fn see_handed(&mut self, at: usize, delivered: &[Delivered]) {
+        let Some(life) = &self.members[at].life else {
+            return;
+        };
+        let [first, second] = &life.ears;
+        let mut calls = first.take();
+        let is_silent =
+            |block: &&Delivered| calls.iter().all(|(height, _)| *height != block.height);
+        let silent = delivered.iter().filter(is_silent);
+        let silent: Vec<_> = silent
+            .map(|block| (block.height, Calls::default()))
+            .collect();
+        calls.extend(silent);
+        calls.extend(second.take());
+        for (height, calls) in calls {
+            let outcome = self.checks.handed.see(at, height, calls);
+            self.checks.take(outcome);
         }
     }
 
@@ -203,8 +236,8 @@ impl<S: StateMachine> World<S> {
         }
         match message {
             Message::Propose(propose) => {
-                self.watch_proposal(from, &propose.header);
-                self.see_payload(&propose.header, &propose.payload);
+                let id = self.watch_proposal(from, &propose.header);
+                self.see_payload(id, &propose.header, &propose.payload);
                 propose
                     .justification
                     .iter()
@@ -220,13 +253,17 @@ impl<S: StateMachine> World<S> {
                     .for_each(|proof| self.watch_certificate(from, proof));
             }
             Message::Headers { headers, .. } | Message::History(headers) => {
-                headers.iter().for_each(|header| self.watch_header(header));
+                for header in headers {
+                    self.watch_header(header);
+                }
             }
             Message::Block { header, payload } => {
-                self.watch_header(header);
-                self.see_payload(header, payload);
+                let id = self.watch_header(header);
+                self.see_payload(id, header, payload);
             }
-            Message::HeaderSignature { header, .. } => self.watch_proposal(from, header),
+            Message::HeaderSignature { header, .. } => {
+                self.watch_proposal(from, header);
+            }
             Message::RecoverAnswer(answer) => {
                 answer
                     .certificates
@@ -251,7 +288,7 @@ impl<S: StateMachine> World<S> {
         if member.life.is_none() || !leases::is_judged(message) {
             return;
         }
-        let lease = member.disk.durable_lease();
+        let lease = (member.disk.durable_lease(), member.silent_until);
         let leads = |window| self.set.leader(window) == index(at);
         let outcome = leases::judge(at, lease, message, leads);
         self.checks.take(outcome);
@@ -272,21 +309,23 @@ impl<S: StateMachine> World<S> {
 
     /// A header that an honest validator shows: of a window that an honest one leads, unless a
     /// Byzantine voter has brought up a block that its leader never made.
-    fn watch_header(&mut self, header: &Header) {
-        self.checks.see_header(header);
+    fn watch_header(&mut self, header: &Header) -> BlockId {
+        let id = self.checks.see_header(header);
         if !self.troupe.cast.is_any() {
-            let outcome = self.checks.proposals.see(header);
+            let outcome = self.checks.proposals.see(id, header);
             self.checks.take(outcome);
         }
+        id
     }
 
     /// A header that an honest validator shows as its own.
-    fn watch_proposal(&mut self, from: usize, header: &Header) {
-        self.checks.see_header(header);
+    fn watch_proposal(&mut self, from: usize, header: &Header) -> BlockId {
+        let id = self.checks.see_header(header);
         if self.set.leader(header.window) == index(from) {
-            let outcome = self.checks.proposals.see(header);
+            let outcome = self.checks.proposals.see(id, header);
             self.checks.take(outcome);
         }
+        id
     }
 
     /// A certificate that an honest validator shows, or has in its log. What was signed was said,
@@ -299,10 +338,9 @@ impl<S: StateMachine> World<S> {
             Ok(None) => return,
             Err(violation) => self.checks.take(Err(violation)),
         }
-        proof
-            .headers
-            .iter()
-            .for_each(|header| self.watch_header(header));
+        for header in &proof.headers {
+            self.watch_header(header);
+        }
         for signed in &proof.records {
             let signer = signed.validator.place();
             if !self.is_byzantine(signer) {

@@ -4,6 +4,7 @@ use super::*;
 use crate::app::App;
 use crate::byzantine::{ActorName, Byzantine};
 use crate::checks::SAMPLE;
+use crate::overheard::Ear;
 use crate::plan::RunOptions;
 use crate::script::Scenario;
 use crate::tape::Tape;
@@ -88,9 +89,68 @@ fn an_honest_peer_that_is_dropped_for_what_it_sent_is_found_and_a_byzantine_one_
     assert_eq!(drops(one, other), ["conduct"]);
 }
 
+/// A block of this height without commands is final.
+fn delivers(height: u64) -> Turned {
+    let block = Delivered {
+        height,
+        id: None,
+        path: None,
+        commands: Vec::new(),
+        outputs: [0; 32],
+    };
+    Turned {
+        delivered: vec![block],
+        root: Some((height, [0; 32])),
+        ..Turned::default()
+    }
+}
+
+#[test]
+fn what_an_application_is_handed_is_judged_in_turns_and_starts_and_of_both_instances() {
+    let write = |bytes: &mut Vec<u8>| bytes.extend_from_slice(b"a call");
+    let see = |at: usize, instance: usize, looks: fn(&mut World<Tape>, usize)| {
+        let mut world = running(Byzantine::default());
+        let calls = Calls::of(b"other calls");
+        world.checks.handed.expect(9_999, calls).unwrap();
+        let life = world.members[at].life.as_mut().unwrap();
+        life.ears[instance] = Ear::open();
+        life.ears[instance].hear(9_999, write);
+        looks(&mut world, at);
+        found(&mut world)
+    };
+    let turns: fn(&mut World<Tape>, usize) = |world, at| {
+        world.watch_turn(at, delivers(9_998));
+    };
+    assert_eq!(see(0, 0, turns), ["handed"]);
+    assert_eq!(see(1, 0, |world, at| world.watch_start(at)), ["handed"]);
+    assert_eq!(see(1, 1, turns), ["handed"]);
+}
+
+#[test]
+fn a_block_of_which_an_application_is_handed_nothing_is_judged() {
+    let see = |calls: Calls| {
+        let mut world = running(Byzantine::default());
+        world.checks.handed.expect(9_999, calls).unwrap();
+        world.watch_turn(0, delivers(9_999));
+        found(&mut world)
+    };
+    assert_eq!(see(Calls::default()), [""; 0]);
+    assert_eq!(see(Calls::of(b"a call")), ["handed"]);
+}
+
 /// What is found when validator 0 says this with a lease so changed on its disk.
 fn says(changes: fn(&mut LeaseFile), message: &Message) -> Vec<&'static str> {
+    says_where_it_may(None, changes, message)
+}
+
+/// The same when it is known of it that it may have lost what it said up to this window.
+fn says_where_it_may(
+    silent_until: Option<Window>,
+    changes: fn(&mut LeaseFile),
+    message: &Message,
+) -> Vec<&'static str> {
     let mut world = running(Byzantine::default());
+    world.members[0].silent_until = silent_until;
     let disk = &world.members[0].disk;
     let mut file = LeaseFile {
         lease: disk.durable_lease().unwrap(),
@@ -131,6 +191,24 @@ fn what_a_validator_says_where_its_lease_does_not_let_it_is_found() {
     assert_eq!(stops(60, abstains), ["leases"]);
     assert_eq!(stops(61, abstains), [""; 0]);
     assert_eq!(stops(71, abstains), ["leases"], "above the lease");
+}
+
+#[test]
+fn a_lease_that_lets_a_validator_say_again_what_it_may_have_lost_is_found() {
+    for (window, expected) in [(60, &["leases"][..]), (61, &[])] {
+        let vote = Message::Vote(Vote {
+            epoch: Epoch::ZERO,
+            window: Window::new(window),
+            record: Record {
+                stop: true,
+                ..Record::default()
+            },
+            signature: None,
+        });
+        let too_low: fn(&mut LeaseFile) = |file| file.lease.abstain_until = Some(Window::new(59));
+        let found = says_where_it_may(Some(Window::new(60)), too_low, &vote);
+        assert_eq!(found, expected, "{window}");
+    }
 }
 
 #[test]

@@ -146,6 +146,17 @@ fn delivers(height: u64, id: Option<BlockId>, outputs: [u8; 32]) -> Turned {
     }
 }
 
+/// The payload of a block without commands.
+const EMPTY: [u8; 4] = [0; 4];
+
+/// The same header of such a block.
+fn of_an_empty_block(header: Header) -> Header {
+    Header {
+        payload_hash: *blake3::hash(&EMPTY).as_bytes(),
+        ..header
+    }
+}
+
 #[test]
 fn outputs_that_differ_between_two_validators_are_found() {
     let see = |other| {
@@ -162,11 +173,12 @@ fn outputs_that_differ_between_two_validators_are_found() {
 fn the_time_of_a_block_is_judged_when_its_header_comes_after_its_delivery() {
     let see = |ahead_ns: u64| {
         let mut found = found(Byzantine::default(), |world| {
-            let header = Header {
+            let header = of_an_empty_block(Header {
                 time_ns: crate::plan::WALL_START_NS + ahead_ns,
                 height: Height::new(1),
                 ..SAMPLE
-            };
+            });
+            world.see_payload(header.id(), &header, &EMPTY);
             world.watch_turn(0, delivers(1, Some(header.id()), [0; 32]));
             let history = Message::History(vec![header]);
             world.watch_turn(0, says(&history, Destination::Peer(index(1))));
@@ -242,6 +254,48 @@ fn what_a_client_was_told_must_stand_in_the_chain() {
     };
     assert_eq!(see(true), [""; 0]);
     assert_eq!(see(false), ["acknowledged"]);
+}
+
+#[test]
+fn a_final_block_is_judged_by_its_payload_whatever_message_brought_it() {
+    // In which message the payload of the block is shown, if it is, and what is told of it.
+    let see = |shown: Option<fn(Header) -> Message>, is_told_more: bool| {
+        let mut found = found(Byzantine::default(), |world| {
+            assert!(!world.plan.is_signed);
+            let header = of_an_empty_block(SAMPLE);
+            if let Some(message) = shown {
+                world.watch_turn(0, says(&message(header), Destination::All));
+            }
+            let mut turned = delivers(1, Some(header.id()), [0; 32]);
+            if is_told_more {
+                let session = world.clients.tick(0, world.now_ns, &[2]).unwrap().session;
+                turned.delivered[0].commands.push(CommandResult {
+                    session,
+                    seq: 1,
+                    outcome: Outcome::Applied,
+                    applied: Some(Place {
+                        height: 1,
+                        index: 0,
+                    }),
+                    mark: None,
+                    finality_ns: 0,
+                });
+            }
+            world.watch_turn(1, turned);
+        });
+        found.retain(|check| *check != "chain");
+        found
+    };
+    let proposes: fn(Header) -> Message = |header| proposes(header, Vec::new(), None);
+    let serves: fn(Header) -> Message = |header| Message::Block {
+        header,
+        payload: EMPTY.into(),
+    };
+    for message in [proposes, serves] {
+        assert_eq!(see(Some(message), false), [""; 0]);
+        assert_eq!(see(Some(message), true), ["authors"], "of no command");
+    }
+    assert_eq!(see(None, false), ["authors"], "nobody has seen it");
 }
 
 /// A certificate that all of the window is skipped, by what each of these says.
@@ -387,7 +441,7 @@ fn a_block_is_judged_when_it_is_delivered_and_its_header_at_the_end() {
     let see = |height: u64, is_on_genesis: bool, is_shown: bool| {
         found(Byzantine::default(), |world| {
             let genesis = world.set.genesis();
-            let header = Header {
+            let header = of_an_empty_block(Header {
                 height: Height::new(height),
                 time_ns: crate::plan::WALL_START_NS,
                 parent_id: if is_on_genesis {
@@ -396,7 +450,8 @@ fn a_block_is_judged_when_it_is_delivered_and_its_header_at_the_end() {
                     BlockId::new([7; 32])
                 },
                 ..SAMPLE
-            };
+            });
+            world.see_payload(header.id(), &header, &EMPTY);
             if is_shown {
                 let history = Message::History(vec![header]);
                 world.watch_turn(0, says(&history, Destination::Peer(index(1))));
@@ -519,9 +574,10 @@ fn a_life_that_ends_itself_is_found_unless_its_disk_was_made_to_fail_in_that_lif
         })
     };
     assert_eq!(ends(|_| ()), ["replica"]);
-    assert_eq!(ends(|world| world.members[0].full_life = 2), ["replica"]);
-    assert_eq!(ends(|world| world.members[0].full_life = 3), [""; 0]);
-    assert_eq!(ends(|world| world.members[0].disk.set_full(true)), [""; 0]);
+    // It waits for room.
+    assert_eq!(ends(|world| world.members[0].full_life = 3), ["replica"]);
+    let is_full: fn(&mut World<Tape>) = |world| world.members[0].disk.set_full(true);
+    assert_eq!(ends(is_full), ["replica"]);
     assert_eq!(
         ends(|world| world.members[0].is_sync_failing = true),
         [""; 0]

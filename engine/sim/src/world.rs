@@ -99,6 +99,9 @@ impl<S: StateMachine> World<S> {
             app.commands(),
             seed,
         );
+        if !plan.followers.is_empty() {
+            clients.be_patient();
+        }
         let before = clients.live_before(plan.begins.is_some());
         let past = Past::new(&plan, keyring.keys(), app.make(), &before)?;
         let set = Arc::clone(&past.set);

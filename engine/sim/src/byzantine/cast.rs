@@ -29,7 +29,8 @@ impl Byzantine {
     /// Whether any validator is to be Byzantine.
     #[must_use]
     pub const fn is_any(&self) -> bool {
-        self.actors[0].is_some() || self.is_drawn || self.has_twins
+        let [first, second] = &self.actors;
+        first.is_some() || second.is_some() || self.is_drawn || self.has_twins
     }
 }
 
@@ -236,6 +237,19 @@ mod tests {
     #[test]
     fn nobody_is_byzantine_unless_asked_for() {
         assert!(!cast(Byzantine::default(), 1).is_any());
+    }
+
+    #[test]
+    fn an_actor_that_is_named_plays_in_whichever_place_it_is_named() {
+        let named = Some(ActorName::Silent);
+        for actors in [[named, None], [None, named], [named, named]] {
+            let request = Byzantine {
+                actors,
+                ..Byzantine::default()
+            };
+            assert!(request.is_any());
+            assert!(cast(request, 1).has(ActorName::Silent), "{actors:?}");
+        }
     }
 
     #[test]

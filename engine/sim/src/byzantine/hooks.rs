@@ -312,24 +312,26 @@ impl<S: StateMachine> World<S> {
         }
         match message.as_ref() {
             Message::Propose(propose) => {
-                self.checks.see_header(&propose.header);
-                self.see_payload(&propose.header, &propose.payload);
+                let id = self.checks.see_header(&propose.header);
+                self.see_payload(id, &propose.header, &propose.payload);
             }
             Message::Block { header, payload } => {
-                self.checks.see_header(header);
-                self.see_payload(header, payload);
+                let id = self.checks.see_header(header);
+                self.see_payload(id, header, payload);
             }
             Message::Headers { headers, .. } | Message::History(headers) => {
-                headers
-                    .iter()
-                    .for_each(|header| self.checks.see_header(header));
+                for header in headers {
+                    self.checks.see_header(header);
+                }
             }
             Message::HeaderSignature { header, .. } => {
                 self.checks.see_header(header);
             }
             Message::Certificates(certificates) => {
                 let headers = certificates.iter().flat_map(|proof| &proof.headers);
-                headers.for_each(|header| self.checks.see_header(header));
+                headers.for_each(|header| {
+                    self.checks.see_header(header);
+                });
             }
             _ => {}
         }

@@ -2,8 +2,9 @@
 //!
 //! Owns the comparison of what is said with the lease file as a loss of power would leave it: what
 //! is said above the lease, while abstaining, or proposed where a proposal may have left before, is
-//! what a later life of the validator may contradict. Never: what is said of others, or an empty
-//! record, which states nothing.
+//! what a later life of the validator may contradict. A validator that says in that file that it
+//! abstains less far than it has to is held to what the world knows of its disk. Never: what is
+//! said of others, or an empty record, which states nothing.
 
 use quorate_consensus::message::Message;
 use quorate_consensus::record::Record;
@@ -17,11 +18,11 @@ pub(crate) fn is_judged(message: &Message) -> bool {
     matches!(message, Message::Propose(_)) || records::own(message).is_some()
 }
 
-/// Judges what a validator says with such a lease on its disk. `leads` says whether a window is its
-/// own.
+/// Judges what a validator says with such a lease on its disk, when it may have said something up
+/// to `silent_until` that the disk does not hold. `leads` says whether a window is its own.
 pub(crate) fn judge(
     at: usize,
-    lease: Option<Lease>,
+    (lease, silent_until): (Option<Lease>, Option<Window>),
     message: &Message,
     leads: impl Fn(Window) -> bool,
 ) -> Result<(), Violation> {
@@ -33,11 +34,19 @@ pub(crate) fn judge(
     let said = said.map(|(window, _)| window);
     let why = said
         .and_then(|window| refused(lease, window))
-        .or_else(|| proposed.and_then(|window| refused_proposal(lease, window)));
+        .or_else(|| proposed.and_then(|window| refused_proposal(lease, window)))
+        .or_else(|| {
+            let own = said.or(proposed);
+            let is_lost = own.is_some_and(|window| silent_until >= Some(window));
+            is_lost.then_some("where it does not know what it said")
+        });
     match why {
         None => Ok(()),
         Some(why) => {
-            let what = format!("v{at} says {message:?} {why}: {lease:?} is on its disk");
+            let what = format!(
+                "v{at} says {message:?} {why}: {lease:?} is on its disk, and what it said up to \
+                 {silent_until:?} may not be"
+            );
             Err(Violation::new("leases", what))
         }
     }
@@ -108,7 +117,22 @@ mod tests {
     }
 
     fn is_found(lease: Option<Lease>, message: &Message) -> bool {
-        judge(0, lease, message, |_| true).is_err()
+        judge(0, (lease, None), message, |_| true).is_err()
+    }
+
+    #[test]
+    fn what_is_said_where_the_disk_may_lack_something_is_found_whatever_the_lease_says() {
+        let until = Some(Window::new(7));
+        for (window, expected) in [(6, true), (7, true), (8, false)] {
+            for message in [vote(window, true), bare(window)] {
+                let found = judge(0, (Some(lease()), until), &message, |_| true).is_err();
+                assert_eq!(found, expected, "{message:?}");
+            }
+            let empty = vote(window, false);
+            assert_eq!(judge(0, (Some(lease()), until), &empty, |_| true), Ok(()));
+            let of_another = judge(0, (Some(lease()), until), &bare(window), |_| false);
+            assert_eq!(of_another, Ok(()));
+        }
     }
 
     #[test]
@@ -132,7 +156,7 @@ mod tests {
         for (window, expected) in [(3, true), (5, true), (6, false), (9, false), (10, true)] {
             let found = is_found(Some(lease()), &bare(window));
             assert_eq!(found, expected, "{window}");
-            let of_another = judge(0, Some(lease()), &bare(window), |_| false);
+            let of_another = judge(0, (Some(lease()), None), &bare(window), |_| false);
             assert_eq!(of_another, Ok(()));
         }
     }

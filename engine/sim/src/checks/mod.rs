@@ -10,6 +10,7 @@ pub(crate) mod certificates;
 pub(crate) mod chain;
 pub(crate) mod conduct;
 pub(crate) mod durable;
+pub(crate) mod handed;
 pub(crate) mod headers;
 pub(crate) mod held;
 pub(crate) mod leases;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 
 use quorate::state_machine::SessionId;
 use quorate_consensus::header::Header;
+use quorate_consensus::types::BlockId;
 use quorate_consensus::validators::ValidatorSet;
 
 /// A header for the tests of checkers; each changes what it is about.
@@ -40,7 +42,7 @@ pub(crate) const SAMPLE: Header = Header {
     index: quorate_consensus::types::Index::ZERO,
     height: quorate_consensus::types::Height::new(1),
     time_ns: 1,
-    parent_id: quorate_consensus::types::BlockId::new([0; 32]),
+    parent_id: BlockId::new([0; 32]),
     payload_hash: [0; 32],
     payload_bytes: 4,
 };
@@ -71,6 +73,7 @@ const VIOLATIONS_MAX: usize = 32;
 pub(crate) struct Checks {
     pub(crate) headers: headers::HeaderBook,
     pub(crate) authors: authors::Authors,
+    pub(crate) handed: handed::Handed,
     pub(crate) proposals: proposals::Proposals,
     pub(crate) records: records::Records,
     pub(crate) chain: chain::Chain,
@@ -101,6 +104,7 @@ impl Checks {
         Self {
             headers: headers::HeaderBook::default(),
             authors: authors::Authors::default(),
+            handed: handed::Handed::default(),
             proposals: proposals::Proposals::default(),
             records: records::Records::new(set.slots()),
             chain: chain::Chain::new(validators, height, genesis.id, set.genesis_time_ns()),
@@ -125,9 +129,9 @@ impl Checks {
         }
     }
 
-    /// A header was seen on the wire.
-    pub(crate) fn see_header(&mut self, header: &Header) {
-        self.headers.add(header);
+    /// A header was seen on the wire. Gives its name.
+    pub(crate) fn see_header(&mut self, header: &Header) -> BlockId {
+        self.headers.add(header)
     }
 
     /// Whether something was found so far.

@@ -15,8 +15,7 @@ pub(crate) struct Proposals(BTreeMap<(Window, Index), BlockId>);
 
 impl Proposals {
     /// A header of an honest leader's window was seen on the wire.
-    pub(crate) fn see(&mut self, header: &Header) -> Result<(), Violation> {
-        let id = header.id();
+    pub(crate) fn see(&mut self, id: BlockId, header: &Header) -> Result<(), Violation> {
         let position = (header.window, header.index);
         let first = *self.0.entry(position).or_insert(id);
         if first == id {
@@ -34,13 +33,16 @@ mod tests {
 
     #[test]
     fn a_second_block_for_a_position_is_found_and_the_same_one_again_is_not() {
-        let header = |mark| Header {
-            payload_hash: [mark; 32],
-            ..SAMPLE
-        };
         let mut proposals = Proposals::default();
-        assert_eq!(proposals.see(&header(1)), Ok(()));
-        assert_eq!(proposals.see(&header(1)), Ok(()));
-        assert!(proposals.see(&header(2)).is_err());
+        let mut sees = |mark| {
+            let header = Header {
+                payload_hash: [mark; 32],
+                ..SAMPLE
+            };
+            proposals.see(header.id(), &header)
+        };
+        assert_eq!(sees(1), Ok(()));
+        assert_eq!(sees(1), Ok(()));
+        assert!(sees(2).is_err());
     }
 }

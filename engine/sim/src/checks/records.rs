@@ -83,6 +83,13 @@ impl Records {
         }
     }
 
+    /// The highest window of which a validator has said anything.
+    pub(crate) fn last(&self, validator: usize) -> Option<Window> {
+        let all = (validator, Window::ZERO)..=(validator, Window::new(u64::MAX));
+        let last = self.sent.range(all).next_back();
+        last.map(|(&(_, window), _)| window)
+    }
+
     /// Judges all that was said, now that all headers are known.
     pub(crate) fn finish(&self, headers: &HeaderBook) -> Vec<Violation> {
         let mut found = Vec::new();
@@ -286,6 +293,24 @@ mod tests {
         };
         let history = [tip(a0), tip(a1), stopped.clone(), tip(a0), fallen, stopped];
         assert_eq!(found(&history, &book), 0);
+    }
+
+    #[test]
+    fn the_last_window_is_the_highest_of_that_validator() {
+        let (_, [a0, ..]) = book();
+        let mut recorder = Records::new(8);
+        assert_eq!(recorder.last(1), None);
+        for (validator, window) in [(1, 7), (1, 3), (0, 9), (2, 8)] {
+            recorder.see(validator, Window::new(window), &tip(a0));
+        }
+        recorder.see(1, Window::new(8), &Record::default());
+        assert_eq!(
+            recorder.last(1),
+            Some(Window::new(7)),
+            "an empty one says nothing"
+        );
+        assert_eq!(recorder.last(0), Some(Window::new(9)));
+        assert_eq!(recorder.last(3), None);
     }
 
     #[test]

@@ -26,6 +26,7 @@ use super::together::PATIENCE_NS;
 use super::{Costs, LatencyMatrix, ScaleError, ScaleOptions};
 use crate::keyring::Keyring;
 use crate::member::{Member, Turned};
+use crate::overheard::{Ear, Overheard};
 use crate::past::Past;
 use crate::plan::WALL_START_NS;
 use crate::tape::Tape;
@@ -118,7 +119,7 @@ impl Hall {
                         &plan,
                         &past,
                         CommandAuth::session(),
-                        (Tape::default(), None),
+                        (Overheard::new(Tape::default(), Ear::default()), None),
                         now,
                     )
                     .map_err(|error| product("a fresh start", error))?;

@@ -71,6 +71,7 @@ pub(super) fn plan_of(options: &ScaleOptions) -> Plan {
         has_rot: false,
         is_signed: false,
         has_visits: false,
+        followers: Vec::new(),
         executes_late: false,
         begins: None,
         stakes,

@@ -102,3 +102,10 @@ fn seeds_that_once_found_a_fault_stay_good() {
         assert_good(validators, Scenario::Mixed, seed..seed + 1);
     }
 }
+
+#[test]
+fn what_clients_of_a_validator_that_never_leads_want_becomes_final() {
+    // In about half of these runs some never lead, and clients stay with them.
+    assert_good(4, Scenario::Calm, 6..40);
+    assert_good(7, Scenario::Calm, 0..10);
+}

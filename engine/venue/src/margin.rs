@@ -19,8 +19,14 @@
 //! margin of the lots that resting asks would add to what the account is short: what stands behind
 //! them is not for spending. Where that leaves less than the initial requirement, it bids no more
 //! for a lot than the initial margin of a lot, so that closing lot by lot is no way to take out
-//! what a withdrawal must leave. An ask that only closes brings cash and needs as much as the
-//! account must have in any case.
+//! what a withdrawal must leave. Where the initial requirement is not known, which refuses every
+//! withdrawal, it bids no more for a lot than the maintenance margin of a lot: so whatever the
+//! price that is missing comes to, a close leaves no less above the maintenance requirement than
+//! there was. An ask that only closes brings cash and needs as much as the account must have in
+//! any case.
+//!
+//! A bid closes by what the account is short when it comes. Where an exercise takes that position
+//! away, a bid that rests would open, and goes unless the account could enter it so.
 
 use crate::accounts::{AMOUNT_MAX, Account, Holding};
 use crate::clearing::{BPS, Clearing};
@@ -100,6 +106,17 @@ impl Clearing {
         Ok(holding.buy_cost + i128::from(short) * margin)
     }
 
+    /// Whether the account has more bids in a series than it is short of, with less cash than it
+    /// must have to bid so, or what that is not known.
+    pub(crate) fn bids_idly(&self, account: &Account, id: InstrumentId) -> bool {
+        let holding = account.holding(id);
+        let is_covered = || {
+            let need = self.initial(account);
+            need.is_ok_and(|need| need <= i128::from(account.cash))
+        };
+        holding.buy_lots > holding.short() && !is_covered()
+    }
+
     /// Whether an account can stand behind an order in a series.
     pub(crate) fn check_order(&self, account: &Account, asked: &Asked) -> Result<(), Refusal> {
         let id = asked.instrument;
@@ -168,8 +185,13 @@ impl Clearing {
             let of_asks = |holding: &Holding| holding.short_worst() - holding.short();
             need += self.margin(account, initial_bps, of_asks);
             let whole = bids + self.margin(account, initial_bps, Holding::short_worst);
-            let lot = lot_margin(&series.terms, self.feed_of(series).mark, initial_bps);
-            is_dear = whole > cash && series.terms.cash(asked.price_ticks, 1) > lot;
+            let bound_bps = match self.initial(account) {
+                Err(_) => Some(self.rules.maintenance_bps),
+                Ok(_) => (whole > cash).then_some(initial_bps),
+            };
+            let mark = self.feed_of(series).mark;
+            let lot = bound_bps.map(|bps| lot_margin(&series.terms, mark, bps));
+            is_dear = lot.is_some_and(|lot| series.terms.cash(asked.price_ticks, 1) > lot);
         }
         if need > cash || is_dear {
             return Err(Refusal::MarginInsufficient);

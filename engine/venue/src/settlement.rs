@@ -346,6 +346,9 @@ impl Venue {
             fund_paid: payment.fund_paid,
         });
         let payers: Vec<_> = payment.paid.iter().map(|&(index, _)| index).collect();
+        for &payer in &payers {
+            self.cancel_idle_bids(payer, id, desk);
+        }
         self.review(&payers, desk);
         Ok(())
     }

@@ -39,7 +39,8 @@ pub(crate) struct Options {
     /// command of it, after which the section has another root here
     #[arg(long, value_name = "FILE", requires = "bisect")]
     against: Option<PathBuf>,
-    /// Tell the roots after each command from this height on, and not from the last common one
+    /// Tell the roots after each block and each command from this height on, and not from the last
+    /// common one
     #[arg(long, value_name = "H", requires = "bisect")]
     commands_from: Option<u64>,
     /// Begin with the snapshot of this height instead of the genesis

@@ -21,9 +21,10 @@
 //! for a lot than the initial margin of a lot, so that closing lot by lot is no way to take out
 //! what a withdrawal must leave. Where the initial requirement is not known, which refuses every
 //! withdrawal, it bids no more for a lot than the maintenance margin of a lot: so whatever the
-//! price that is missing comes to, a close leaves no less above the maintenance requirement than
-//! there was. An ask that only closes brings cash and needs as much as the account must have in
-//! any case.
+//! price that is missing elsewhere comes to, a close leaves no less above the maintenance
+//! requirement than there was. Where it is the series' own price that is missing, that is so at the
+//! last price that was taken and at the one that is shown, if there is one; of a stale feed none
+//! is. An ask that only closes brings cash and needs as much as the account must have in any case.
 //!
 //! A bid closes by what the account is short when it comes. Where an exercise takes that position
 //! away, a bid that rests would open, and goes unless the account could enter it so.
@@ -168,6 +169,20 @@ impl Clearing {
         Ok(())
     }
 
+    /// The margin of which a close frees an account, a lot: the lower one at the last price that was
+    /// taken and at the one that is shown. They differ while the feed cannot be used: everybody
+    /// reads the shown one, and who bid what a lot asked at the other would leave that much less
+    /// behind the rest when it is taken.
+    fn lot_freed(&self, series: &Series, bps: u32) -> i128 {
+        let feed = self.feed_of(series);
+        let at = |price| lot_margin(&series.terms, price, bps);
+        let of_mark = at(feed.mark);
+        match feed.shown {
+            0 => of_mark,
+            shown => of_mark.min(at(shown)),
+        }
+    }
+
     /// Whether an account can stand behind an order that only closes; `bids` is what its resting
     /// bids cost with this order.
     fn check_closing(
@@ -189,8 +204,7 @@ impl Clearing {
                 Err(_) => Some(self.rules.maintenance_bps),
                 Ok(_) => (whole > cash).then_some(initial_bps),
             };
-            let mark = self.feed_of(series).mark;
-            let lot = bound_bps.map(|bps| lot_margin(&series.terms, mark, bps));
+            let lot = bound_bps.map(|bps| self.lot_freed(series, bps));
             is_dear = lot.is_some_and(|lot| series.terms.cash(asked.price_ticks, 1) > lot);
         }
         if need > cash || is_dear {

@@ -335,6 +335,60 @@ fn a_closing_bid_where_the_price_is_not_fresh_is_no_dearer_than_the_margin_that_
     pit.clear(session(1), ClearingCommand::Withdraw { amount: 900 });
 }
 
+/// The first has 1,160 and is short of ten calls of strike 50 and of 23 puts of strike 100, which
+/// asks that much at 100; the second is long of the calls.
+fn short_both_ways() -> Pit {
+    let mut config = pit::config();
+    let clearing = config.clearing.as_mut().expect("it has accounts");
+    clearing.feeds[0].move_limit_bps = 1_000;
+    let mut pit = Pit::with(config);
+    for (number, cash) in [(1, 1_160), (2, 1_000), (3, 1_000)] {
+        pit.deposit(session(number), cash);
+    }
+    pit.price(100);
+    pit.list(Right::Call, ExerciseStyle::European, 50, 20);
+    pit.list(Right::Put, ExerciseStyle::European, 100, 20);
+    pit.trade(session(1), session(2), 1, 0, 10);
+    pit.trade(session(1), session(3), 2, 0, 23);
+    assert_eq!(pit.account(session(1)).initial, 1_160);
+    pit
+}
+
+/// A lot of the calls asks 60 at 100, which was taken last, and 5 at 50, which is shown: for 60 a
+/// lot it would be left with 560 of the 1,150 that the puts owe at 50.
+#[test]
+fn a_closing_bid_is_no_dearer_than_the_margin_at_the_price_that_is_shown_and_not_taken_yet() {
+    let resumed = |pit: &mut Pit| {
+        pit.price(50);
+        pit.clear(ADMIN, ClearingCommand::ResumeFeed { feed: FEED });
+    };
+    let degraded = |pit: &mut Pit| {
+        pit.at(pit.time_ns + 6 * ROUND);
+        pit.price_by(0..2, 50);
+    };
+    for missing in [&resumed as &dyn Fn(&mut Pit), &degraded] {
+        let mut pit = short_both_ways();
+        missing(&mut pit);
+        let feed = pit.feed();
+        assert_eq!((feed.halted, feed.price, feed.mark), (false, 50, 100));
+        for (price, lots) in [(60, 5), (6, 1)] {
+            let refusal = pit.refusal(session(1), &bid(1, 1, price, lots));
+            assert_eq!(refusal, Refusal::MarginInsufficient, "{price}");
+        }
+        pit.done(session(1), &bid(1, 1, 5, 10));
+        pit.done(session(2), &ask(1, 1, 5, 10));
+        assert_eq!(pit.account(session(1)).cash, 1_110);
+    }
+
+    // Where the last price taken is the one that asks less, it is that one.
+    let mut pit = short_both_ways();
+    pit.price(130);
+    pit.clear(ADMIN, ClearingCommand::ResumeFeed { feed: FEED });
+    let refusal = pit.refusal(session(1), &bid(1, 1, 61, 1));
+    assert_eq!(refusal, Refusal::MarginInsufficient);
+    pit.done(session(1), &bid(1, 1, 60, 1));
+}
+
 /// While all was known it could have withdrawn as much.
 #[test]
 fn a_bid_that_rests_from_before_a_halt_is_taken_at_its_price() {

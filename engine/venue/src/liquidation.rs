@@ -274,12 +274,13 @@ impl Venue {
         &mut self,
         index: AccountIndex,
         id: InstrumentId,
+        assigned: u64,
         desk: &mut Desk<'_>,
     ) {
         let Some(clearing) = &self.market.clearing else {
             return;
         };
-        if clearing.bids_idly(clearing.accounts.get(index), id) {
+        if clearing.bids_idly(clearing.accounts.get(index), id, assigned) {
             self.cancel_side(index, id, Side::Buy, desk);
         }
     }

@@ -27,7 +27,8 @@
 //! is. An ask that only closes brings cash and needs as much as the account must have in any case.
 //!
 //! A bid closes by what the account is short when it comes. Where an exercise takes that position
-//! away, a bid that rests would open, and goes unless the account could enter it so.
+//! away, a bid that rests would open, and goes unless the account could enter it so. One that would
+//! have opened before stays.
 
 use crate::accounts::{AMOUNT_MAX, Account, Holding};
 use crate::clearing::{BPS, Clearing};
@@ -107,15 +108,17 @@ impl Clearing {
         Ok(holding.buy_cost + i128::from(short) * margin)
     }
 
-    /// Whether the account has more bids in a series than it is short of, with less cash than it
-    /// must have to bid so, or what that is not known.
-    pub(crate) fn bids_idly(&self, account: &Account, id: InstrumentId) -> bool {
+    /// Whether the account has more bids in a series than it is short of, and had not before these
+    /// lots were assigned to it, with less cash than it must have to bid so, or what that is not
+    /// known. Bids that would have opened before are reserved for as they were.
+    pub(crate) fn bids_idly(&self, account: &Account, id: InstrumentId, assigned: u64) -> bool {
         let holding = account.holding(id);
         let is_covered = || {
             let need = self.initial(account);
             need.is_ok_and(|need| need <= i128::from(account.cash))
         };
-        holding.buy_lots > holding.short() && !is_covered()
+        let closed = holding.buy_lots <= holding.short().saturating_add(assigned);
+        closed && holding.buy_lots > holding.short() && !is_covered()
     }
 
     /// Whether an account can stand behind an order in a series.

@@ -427,6 +427,19 @@ fn bids_that_no_longer_close_go_when_their_account_is_assigned_and_could_not_bid
         assert_eq!(cancelled(&told), expected, "{price}");
     }
 
+    // Bids that would have opened before are reserved for, and that is not changed by what becomes
+    // of the position.
+    let one = ClearingCommand::Exercise {
+        instrument: InstrumentId(2),
+        lots: 1,
+    };
+    for (lots, expected) in [(1, vec![(1, 1)]), (2, vec![]), (5, vec![])] {
+        let mut pit = short_on_two_feeds(50, 1);
+        pit.done(session(1), &bid(2, 1, 50, lots));
+        halt(&mut pit);
+        assert_eq!(cancelled(&pit.clear(session(2), one)), expected, "{lots}");
+    }
+
     // What still closes stays, whatever is known.
     let mut pit = short_on_two_feeds(50, 6);
     halt(&mut pit);

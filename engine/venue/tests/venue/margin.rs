@@ -5,7 +5,7 @@ use crate::support::pit::{self, FEED, OTHER, Pit, ROUND, ask, bid, public, valid
 use crate::support::{ADMIN, Told, cancel, replace, session};
 use quorate_venue::{
     CancelReason, ClearingCommand, ExerciseStyle, InstrumentId, LiquidationStep, PublicEvent,
-    Refusal, Right, SessionReport,
+    Refusal, Right, SeriesState, SessionReport,
 };
 
 /// Calls of strike 100 and 110 at a price of 100.
@@ -387,6 +387,57 @@ fn a_closing_bid_is_no_dearer_than_the_margin_at_the_price_that_is_shown_and_not
     let refusal = pit.refusal(session(1), &bid(1, 1, 61, 1));
     assert_eq!(refusal, Refusal::MarginInsufficient);
     pit.done(session(1), &bid(1, 1, 60, 1));
+}
+
+/// Whoever has enough for twice the price and more pays what a lot is worth, though margin does not
+/// know that: nobody is locked in.
+#[test]
+fn who_could_bear_twice_the_missing_price_closes_at_any_price() {
+    // Ten calls ask 150 or, at 130, 210 each, and 23 puts 100 each, at whatever price.
+    for (shown, whole) in [(50, 3_800), (130, 4_400)] {
+        let mut pit = short_both_ways();
+        pit.at(pit.time_ns + 6 * ROUND);
+        pit.price_by(0..2, shown);
+        pit.deposit(session(1), whole - 1_160 + 99);
+        let refusal = pit.refusal(session(1), &bid(1, 1, 100, 1));
+        assert_eq!(refusal, Refusal::MarginInsufficient, "{shown}");
+        pit.deposit(session(1), 1);
+        pit.done(session(1), &bid(1, 1, 100, 1));
+        let refusal = pit.refusal(session(1), &bid(1, 2, 100, 1));
+        assert_eq!(refusal, Refusal::MarginInsufficient, "{shown}");
+    }
+
+    // Ten lots ask 160 each at 130, and where the price is known one asks 20.
+    let mut pit = short_on_two_feeds(100, 1);
+    halt(&mut pit);
+    pit.deposit(session(1), 10 * 160 + 20 + 780 - 1_000 - 1);
+    let closing = bid(2, 1, 780, 1);
+    let refusal = pit.refusal(session(1), &closing);
+    assert_eq!(refusal, Refusal::MarginInsufficient);
+    pit.deposit(session(1), 1);
+    pit.done(session(1), &closing);
+}
+
+/// It may be that no price ever comes.
+#[test]
+fn a_series_that_is_deferred_for_good_keeps_nobody_in_another_one() {
+    let mut pit = Pit::with(pit::two_feeds());
+    for number in [1, 2] {
+        pit.deposit(session(number), 1_000);
+    }
+    pit.prices_of(&[(FEED, 100), (OTHER, 100)]);
+    pit.list_on(FEED, ExerciseStyle::European, 100, 10);
+    pit.list_on(OTHER, ExerciseStyle::European, 100, 40);
+    pit.trade(session(1), session(2), 1, 0, 1);
+    pit.trade(session(1), session(2), 2, 0, 1);
+    for _ in 0..12 {
+        pit.prices_of(&[(OTHER, 100)]);
+    }
+    assert_eq!(pit.series_state(1).state, SeriesState::Deferred);
+    // The lot there asks 100, and the one here 20.
+    let refusal = pit.refusal(session(1), &bid(2, 1, 881, 1));
+    assert_eq!(refusal, Refusal::MarginInsufficient);
+    pit.done(session(1), &bid(2, 1, 880, 1));
 }
 
 /// While all was known it could have withdrawn as much.

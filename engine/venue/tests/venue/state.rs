@@ -79,7 +79,6 @@ fn a_halt_changes_the_root_of_the_instruments() {
     assert_eq!(desk.roots(), before);
 }
 
-/// Whoever restores may have asked for its roots before.
 /// The roots that a question is answered.
 fn told(desk: &Desk) -> Vec<Option<[u8; 32]>> {
     let (mut bytes, mut answer) = (Vec::new(), Vec::new());
@@ -162,6 +161,7 @@ fn who_was_restored_is_answered_no_roots_until_it_knows_those_of_the_others() {
     }
 }
 
+/// Whoever restores may have asked for its roots before.
 #[test]
 fn what_was_restored_has_its_own_roots_and_not_those_of_before() {
     let mut desk = busy();

@@ -183,6 +183,9 @@ struct Fields {
     height: u64,
     /// Who attests the other state there; the signatures are good.
     attested_by: Vec<u16>,
+    /// No block below this height was executed, for the snapshot.
+    #[serde(skip)]
+    executed_from: u64,
     /// Blocks that were compared.
     compared: Option<[u64; 2]>,
     /// Whether the trace reaches back to the first block in question. Where it does not, an
@@ -245,7 +248,8 @@ pub(super) fn run(
     let common = bundle.common_height();
     let newest = heights.into_iter().rev().find(|&height| height <= common);
     let from = from_snapshot.or(newest).map(|height| (height, &snapshots));
-    let lowest = commands_from.max(from.map_or(0, |(height, _)| height.saturating_add(1)));
+    let executed_from = from.map_or(0, |(height, _)| height.saturating_add(1));
+    let lowest = commands_from.max(executed_from);
     let comparison = Comparison::new(&bundle, &trace, against.as_ref(), lowest);
     let comparison = RefCell::new(comparison);
     let mut on_block = |executor: &mut Executor<Hosted>, block: &FinalBlock, results: &_| {
@@ -265,7 +269,8 @@ pub(super) fn run(
     let mut replay = replay.watched(&mut on_command);
     replay.run(&folder, &verification)?;
     drop(replay);
-    comparison.into_inner().into_report(&bundle, attested_by)
+    let comparison = comparison.into_inner();
+    comparison.into_report(&bundle, attested_by, executed_from)
 }
 
 /// A height above the last one that is executed would tell of no command.
@@ -493,7 +498,12 @@ impl<'b> Comparison<'b> {
             first.map(|place| Difference::at(place.checked_sub(1), block, here));
     }
 
-    fn into_report(self, bundle: &Bundle, attested_by: Vec<u16>) -> Result<Report, Failure> {
+    fn into_report(
+        self,
+        bundle: &Bundle,
+        attested_by: Vec<u16>,
+        executed_from: u64,
+    ) -> Result<Report, Failure> {
         let last = self.roots.last().map(|told| told.height);
         let fields = Fields {
             validator: bundle.validator,
@@ -501,6 +511,7 @@ impl<'b> Comparison<'b> {
             common: bundle.common_height(),
             height: bundle.own.height,
             attested_by,
+            executed_from,
             compared: self.compared,
             is_traced_whole: self
                 .compared
@@ -590,10 +601,14 @@ fn text_of_roots(fields: &Fields) -> String {
         ));
     }
     if let Some(end) = fields.roots_end {
-        text.push_str(&format!(
-            "\nthe roots end at height {end}: with --commands-from {} they begin above it",
-            end.saturating_add(1)
-        ));
+        text.push_str(&format!("\nthe roots end at height {end}"));
+        // Where the log ends there is no block above to begin with.
+        if fields.computes != Computes::NotReached {
+            let next = end.saturating_add(1);
+            text.push_str(&format!(
+                ": with --commands-from {next} they begin above it"
+            ));
+        }
     }
     text
 }
@@ -611,9 +626,15 @@ fn text_of_states(fields: &Fields) -> String {
     let section = &fields.section;
     let lowest = fields.same_state.unwrap_or(fields.common).saturating_add(1);
     if lowest < height {
+        // The blocks below a snapshot are not executed, whatever is asked for.
+        let snapshot = match lowest < fields.executed_from {
+            true => format!(" and from no snapshot above height {}", lowest - 1),
+            false => String::new(),
+        };
         return format!(
             "\nFIRST STATE: after one of the blocks of heights {lowest} to {height} section \
-             {section} has another root in the other build: run both with --commands-from {lowest}"
+             {section} has another root in the other build: run both with \
+             --commands-from {lowest}{snapshot}"
         );
     }
     let mut text = format!(

@@ -23,6 +23,7 @@ fn fields(section: &str) -> Fields {
         common: 64,
         height: 128,
         attested_by: vec![0, 2, 3],
+        executed_from: 0,
         compared: Some([90, 128]),
         is_traced_whole: true,
         computes: Computes::Proven,
@@ -207,13 +208,21 @@ fn how_far_the_roots_go_is_said_where_that_is_not_all_the_way() {
         whole.contains("the same roots from height 65 to 128"),
         "{whole}"
     );
-    let part = said(Fields {
-        height: 1 << 20,
-        roots: vec![root(4_160), root(266_240)],
-        roots_each_to: Some(4_160),
-        roots_end: Some(266_240),
-        ..fields("book")
-    });
+    let ended = |computes| {
+        said(Fields {
+            height: 1 << 20,
+            computes,
+            roots: vec![root(4_160), root(266_240)],
+            roots_each_to: Some(4_160),
+            roots_end: Some(266_240),
+            ..fields("book")
+        })
+    };
+    // There is nothing above the end of the log to begin with.
+    let short = ended(Computes::NotReached);
+    assert!(short.contains("the roots end at height 266240"), "{short}");
+    assert!(!short.contains("--commands-from 266241"), "{short}");
+    let part = ended(Computes::Proven);
     for expected in [
         "every block up to height 4160 and of every 64th",
         "the roots end at height 266240",
@@ -239,6 +248,18 @@ fn how_far_the_roots_go_is_said_where_that_is_not_all_the_way() {
     assert!(
         older.contains("one of the blocks of heights 65 to 70"),
         "{older}"
+    );
+    assert!(!older.contains("snapshot"), "{older}");
+    // What is below the snapshot is not executed, wherever the roots are asked to begin.
+    let above = said(Fields {
+        executed_from: 70,
+        states_compared: Some([70, 128]),
+        first_state: Some(70),
+        ..fields("book")
+    });
+    assert!(
+        above.contains("--commands-from 65 and from no snapshot above height 64"),
+        "{above}"
     );
     let exact = found("book", None, 65);
     assert!(exact.contains("after the block of height 65"), "{exact}");

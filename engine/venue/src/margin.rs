@@ -178,8 +178,8 @@ impl Clearing {
     }
 
     /// What an account must have besides its bids to close at any price: the initial margin of the
-    /// lots it would be short if all its asks were taken; and of those whose feed cannot be used, as
-    /// if all of the price were asked for beside the intrinsic value. At the higher one of the
+    /// lots it would be short if all its asks were taken; and of those whose feed cannot be used,
+    /// as if all of the price were asked for beside the intrinsic value. At the higher one of the
     /// prices that are known, that is what a call owes at twice the price, and all that a put can.
     fn margin_whole(&self, account: &Account) -> i128 {
         let margin = |(&id, holding): (&InstrumentId, &Holding)| {
@@ -196,8 +196,8 @@ impl Clearing {
         account.holdings.iter().map(margin).sum()
     }
 
-    /// The margin of which a close frees an account, a lot: the lower one at the last price that was
-    /// taken and at the one that is shown. They differ while the feed cannot be used: everybody
+    /// The margin of which a close frees an account, a lot: the lower one at the last price that
+    /// was taken and at the one that is shown. They differ while the feed cannot be used: everybody
     /// reads the shown one, and who bid what a lot asked at the other would leave that much less
     /// behind the rest when it is taken.
     fn lot_freed(&self, series: &Series, bps: u32) -> i128 {

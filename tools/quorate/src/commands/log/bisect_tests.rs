@@ -230,6 +230,11 @@ fn how_far_the_roots_go_is_said_where_that_is_not_all_the_way() {
     ] {
         assert!(part.contains(expected), "{part}");
     }
+}
+
+#[test]
+fn what_is_said_of_the_first_state_that_differs_is_where_to_look_further() {
+    let said = |fields: Fields| text(&fields, true);
     let found = |section, same_state, first| {
         said(Fields {
             states_compared: Some([65, 128]),

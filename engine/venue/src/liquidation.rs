@@ -264,18 +264,41 @@ impl Venue {
         });
         // An ask that was to close a position may now have nothing to close.
         for (long, _) in longs {
-            self.cancel_asks(long, id, desk);
+            self.cancel_side(long, id, Side::Sell, desk);
         }
     }
 
-    fn cancel_asks(&mut self, index: AccountIndex, id: InstrumentId, desk: &mut Desk<'_>) {
+    /// Cancels the bids of an account that was assigned in a series, if they no longer close there
+    /// and it could not enter them so. They were measured as bids that free what they cost.
+    pub(crate) fn cancel_idle_bids(
+        &mut self,
+        index: AccountIndex,
+        id: InstrumentId,
+        assigned: u64,
+        desk: &mut Desk<'_>,
+    ) {
+        let Some(clearing) = &self.market.clearing else {
+            return;
+        };
+        if clearing.bids_idly(clearing.accounts.get(index), id, assigned) {
+            self.cancel_side(index, id, Side::Buy, desk);
+        }
+    }
+
+    fn cancel_side(
+        &mut self,
+        index: AccountIndex,
+        id: InstrumentId,
+        side: Side,
+        desk: &mut Desk<'_>,
+    ) {
         let Some(clearing) = &self.market.clearing else {
             return;
         };
         let session = clearing.accounts.get(index).session;
         let handles: Vec<Handle> = self.market.orders.of_in(session, id).collect();
         for handle in handles {
-            if self.market.orders.order(handle).side == Side::Sell {
+            if self.market.orders.order(handle).side == side {
                 self.market.cancel(handle, CancelReason::Margin, desk);
             }
         }

@@ -19,8 +19,21 @@
 //! margin of the lots that resting asks would add to what the account is short: what stands behind
 //! them is not for spending. Where that leaves less than the initial requirement, it bids no more
 //! for a lot than the initial margin of a lot, so that closing lot by lot is no way to take out
-//! what a withdrawal must leave. An ask that only closes brings cash and needs as much as the
-//! account must have in any case.
+//! what a withdrawal must leave.
+//!
+//! Where the initial requirement is not known, which refuses every withdrawal, lots whose price is
+//! missing are measured as if all of the price were asked for, and what leaves less than that bids
+//! no more for a lot than the maintenance margin of a lot. So cash helps whoever wants to get out
+//! at another price than the last one; and for who has none, whatever the price that is missing
+//! elsewhere comes to, a close leaves no less above the maintenance requirement than there was.
+//! Where it is the series' own price that is missing, that is so at the last price that was taken
+//! and at the one that is shown, if there is one; of a stale feed none is.
+//!
+//! An ask that only closes brings cash and needs as much as the account must have in any case.
+//!
+//! A bid closes by what the account is short when it comes. Where an exercise takes that position
+//! away, a bid that rests would open, and goes unless the account could enter it so. One that would
+//! have opened before stays.
 
 use crate::accounts::{AMOUNT_MAX, Account, Holding};
 use crate::clearing::{BPS, Clearing};
@@ -100,6 +113,19 @@ impl Clearing {
         Ok(holding.buy_cost + i128::from(short) * margin)
     }
 
+    /// Whether the account has more bids in a series than it is short of, and had not before these
+    /// lots were assigned to it, with less cash than it must have to bid so, or what that is not
+    /// known. Bids that would have opened before are reserved for as they were.
+    pub(crate) fn bids_idly(&self, account: &Account, id: InstrumentId, assigned: u64) -> bool {
+        let holding = account.holding(id);
+        let is_covered = || {
+            let need = self.initial(account);
+            need.is_ok_and(|need| need <= i128::from(account.cash))
+        };
+        let closed = holding.buy_lots <= holding.short().saturating_add(assigned);
+        closed && holding.buy_lots > holding.short() && !is_covered()
+    }
+
     /// Whether an account can stand behind an order in a series.
     pub(crate) fn check_order(&self, account: &Account, asked: &Asked) -> Result<(), Refusal> {
         let id = asked.instrument;
@@ -151,6 +177,39 @@ impl Clearing {
         Ok(())
     }
 
+    /// What an account must have besides its bids to close at any price: the initial margin of the
+    /// lots it would be short if all its asks were taken; and of those whose feed cannot be used,
+    /// as if all of the price were asked for beside the intrinsic value. At the higher one of the
+    /// prices that are known, that is what a call owes at twice the price, and all that a put can.
+    fn margin_whole(&self, account: &Account) -> i128 {
+        let margin = |(&id, holding): (&InstrumentId, &Holding)| {
+            let series = self.series.get(id);
+            series.map_or(0, |series| {
+                let feed = self.feed_of(series);
+                let (price, bps) = match feed.usable() {
+                    Some(price) => (price, self.rules.initial_bps),
+                    None => (feed.mark.max(feed.shown), BPS),
+                };
+                i128::from(holding.short_worst()) * lot_margin(&series.terms, price, bps)
+            })
+        };
+        account.holdings.iter().map(margin).sum()
+    }
+
+    /// The margin of which a close frees an account, a lot: the lower one at the last price that
+    /// was taken and at the one that is shown. They differ while the feed cannot be used: everybody
+    /// reads the shown one, and who bid what a lot asked at the other would leave that much less
+    /// behind the rest when it is taken.
+    fn lot_freed(&self, series: &Series, bps: u32) -> i128 {
+        let feed = self.feed_of(series);
+        let at = |price| lot_margin(&series.terms, price, bps);
+        let of_mark = at(feed.mark);
+        match feed.shown {
+            0 => of_mark,
+            shown => of_mark.min(at(shown)),
+        }
+    }
+
     /// Whether an account can stand behind an order that only closes; `bids` is what its resting
     /// bids cost with this order.
     fn check_closing(
@@ -167,9 +226,13 @@ impl Clearing {
         if asked.side == Side::Buy {
             let of_asks = |holding: &Holding| holding.short_worst() - holding.short();
             need += self.margin(account, initial_bps, of_asks);
-            let whole = bids + self.margin(account, initial_bps, Holding::short_worst);
-            let lot = lot_margin(&series.terms, self.feed_of(series).mark, initial_bps);
-            is_dear = whole > cash && series.terms.cash(asked.price_ticks, 1) > lot;
+            let bps = match self.initial(account) {
+                Err(_) => self.rules.maintenance_bps,
+                Ok(_) => initial_bps,
+            };
+            let lot = self.lot_freed(series, bps);
+            is_dear = bids + self.margin_whole(account) > cash
+                && series.terms.cash(asked.price_ticks, 1) > lot;
         }
         if need > cash || is_dear {
             return Err(Refusal::MarginInsufficient);

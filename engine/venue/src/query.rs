@@ -28,6 +28,11 @@
 //! | 8 | feed | feed u32, state u8, halted u8, price i64, mark i64, open round u64 |
 //! | 9 | series | instrument u32, feed u32, strike i64, expiry u64, right u8, style u8, multiplier u32, state u8, due u64, fixing i64 |
 //!
+//! *roots* are those after the block whose height is the greatest multiple of 64 below the last
+//! block that did anything to the venue, so that all validators who stand there answer alike,
+//! whoever asked them before. One that was restored from a snapshot does not know them until the
+//! next such height is behind it.
+//!
 //! *initial* of an account is 2^63 - 1 where it cannot be told, since a price that it needs is not
 //! fresh: the account may open nothing and take nothing out until there is one.
 
@@ -74,7 +79,8 @@ pub enum Question {
         /// Which.
         instrument: InstrumentId,
     },
-    /// The section roots.
+    /// The section roots of the last height at which all validators took them
+    /// ([`Answer::Roots`]).
     Roots,
     /// The account of a session. A client is answered about its own session's, and an
     /// administrator about all.
@@ -145,8 +151,10 @@ pub enum Answer {
         /// Its definition.
         instrument: Instrument,
     },
-    /// The section roots, in root order; `None` where the section has changed since the engine
-    /// last asked for its root, as a question cannot bring a root up to date.
+    /// The section roots, in root order, after the block whose height is the greatest multiple of
+    /// 64 below the last block that did anything to the venue: of these all validators take them,
+    /// and a question cannot bring a root up to date. `None` where that is not known: in a venue
+    /// that was restored, until the next such height is behind it.
     Roots(Vec<Option<[u8; 32]>>),
     /// An account, or the fund.
     Account(AccountAnswer),
@@ -190,7 +198,7 @@ pub(crate) fn answer(venue: &Venue, question: &[u8]) -> Answer {
             },
         },
         Question::Roots => {
-            let roots = venue.roots.iter().take(venue.section_count());
+            let roots = venue.told_roots.iter().take(venue.section_count());
             Answer::Roots(roots.copied().collect())
         }
         other => clearing_answer(venue, other).unwrap_or_else(Answer::Refused),

@@ -334,7 +334,7 @@ impl Venue {
         let of_holder = change(PositionCause::Exercise, -lots.cast_signed(), paid);
         clearing.tell(holder, of_holder, desk);
         let clients = assigned.iter().filter(|&&(index, _)| index >= FIRST);
-        for (&(index, lots), &(_, amount)) in clients.zip(&payment.paid) {
+        for (&(index, lots), &(_, amount)) in clients.clone().zip(&payment.paid) {
             let of_short = change(PositionCause::Assignment, lots.cast_signed(), -amount);
             clearing.tell(index, of_short, desk);
         }
@@ -346,6 +346,9 @@ impl Venue {
             fund_paid: payment.fund_paid,
         });
         let payers: Vec<_> = payment.paid.iter().map(|&(index, _)| index).collect();
+        for &(index, lots) in clients {
+            self.cancel_idle_bids(index, id, lots, desk);
+        }
         self.review(&payers, desk);
         Ok(())
     }

@@ -16,6 +16,7 @@ use crate::refusal::Refusal;
 use crate::reports::{CancelReason, Desk, PublicEvent, SessionReport};
 use crate::roots;
 use crate::snapshot;
+use quorate::roots::ROOT_HEIGHTS;
 use quorate::state_machine::{Context, Output, SessionEvent, SessionId, StateMachine};
 
 /// Names of the sections, in root order. A venue without accounts has the first three.
@@ -55,6 +56,12 @@ pub struct Venue {
     /// The section roots when they were last asked for; `None` where the section may have changed
     /// since.
     pub(crate) roots: [Option<[u8; 32]>; SECTIONS.len()],
+    /// What a question about the roots is answered: those after the block whose height is the
+    /// greatest multiple of [`ROOT_HEIGHTS`] below the last block that did anything here. `roots`
+    /// would tell by whom this validator was asked, these are the same at each.
+    pub(crate) told_roots: [Option<[u8; 32]>; SECTIONS.len()],
+    /// How many such heights are below that block; none in a venue that no block did anything to.
+    root_heights_below: Option<u64>,
     scratch: Vec<u8>,
 }
 
@@ -86,6 +93,8 @@ impl Venue {
             market: Market::new(listings.len(), clearing),
             listings,
             roots: [None; SECTIONS.len()],
+            told_roots: [None; SECTIONS.len()],
+            root_heights_below: None,
             scratch: Vec::new(),
         })
     }
@@ -262,6 +271,23 @@ impl Venue {
         }
     }
 
+    /// Begins a call of a block, before it changes anything: what stands now is the state after the
+    /// block below, and after each one since the last call.
+    fn note_block(&mut self, height: u64) {
+        let below = height.saturating_sub(1);
+        let count = below / ROOT_HEIGHTS;
+        let is_of_one = match self.root_heights_below.replace(count) {
+            Some(before) => before < count,
+            // Restored from whatever height: it is known that of the block below alone.
+            None => below.is_multiple_of(ROOT_HEIGHTS),
+        };
+        if is_of_one {
+            for section in 0..self.section_count() {
+                self.told_roots[section] = Some(self.section_root(section));
+            }
+        }
+    }
+
     /// Empty books for the instruments there are now.
     pub(crate) fn clear_books(&mut self) {
         self.market.books = self.listings.iter().map(|_| Book::default()).collect();
@@ -278,6 +304,7 @@ impl StateMachine for Venue {
     }
 
     fn apply(&mut self, context: &Context, command: &[u8], output: &mut Output) {
+        self.note_block(context.height);
         let mut scratch = core::mem::take(&mut self.scratch);
         let mut desk = Desk {
             output,
@@ -314,7 +341,8 @@ impl StateMachine for Venue {
         self.market.clearing.as_ref()?.due_ns()
     }
 
-    fn apply_timers(&mut self, _height: u64, time_ns: u64, output: &mut Output) {
+    fn apply_timers(&mut self, height: u64, time_ns: u64, output: &mut Output) {
+        self.note_block(height);
         let mut scratch = core::mem::take(&mut self.scratch);
         let mut desk = Desk {
             output,
@@ -326,6 +354,7 @@ impl StateMachine for Venue {
     }
 
     fn apply_session(&mut self, context: &Context, event: SessionEvent, output: &mut Output) {
+        self.note_block(context.height);
         if !event.is_absence() {
             return;
         }
@@ -386,6 +415,8 @@ impl StateMachine for Venue {
     }
 
     fn restore_section(&mut self, section: usize, bytes: &[u8]) -> Result<(), String> {
+        self.told_roots = [None; SECTIONS.len()];
+        self.root_heights_below = None;
         snapshot::restore(self, section, bytes).map_err(|error| {
             let name = SECTIONS.get(section).copied().unwrap_or("unknown");
             format!("section {name}: {error}")

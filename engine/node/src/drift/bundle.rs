@@ -186,10 +186,12 @@ impl Bundle {
         }
     }
 
-    /// Height of the last common state; 0, the genesis, when there is none.
+    /// Height of the last common state; that of the genesis, the block before the first one in
+    /// question, when there is none.
     #[must_use]
     pub fn common_height(&self) -> u64 {
-        self.common.as_ref().map_or(0, |common| common.height)
+        let genesis = self.blocks[0].saturating_sub(1);
+        self.common.as_ref().map_or(genesis, |common| common.height)
     }
 }
 
@@ -200,6 +202,8 @@ pub(crate) struct Facts {
     validator: u16,
     chain_id: Hex32,
     genesis_hash: Hex32,
+    /// Above it the chain's first block is: 0, unless the chain goes on from another one.
+    genesis_height: u64,
     application: String,
     parameters: Hex32,
 }
@@ -213,6 +217,7 @@ impl Facts {
             validator: own.number(),
             chain_id: Hex32(*genesis.chain_id()),
             genesis_hash: Hex32(*genesis.hash()),
+            genesis_height: genesis.validator_set().genesis().height.number(),
             application: application.name.clone(),
             parameters: Hex32(*blake3::hash(&parameters).as_bytes()),
         }
@@ -230,7 +235,7 @@ impl Facts {
         let common = divergence.common.as_ref();
         let own = StateFields::new(&divergence.own, names);
         let section = section_of(divergence, names);
-        let first = common.map_or(1, |common| common.height.number().saturating_add(1));
+        let below = common.map_or(self.genesis_height, |common| common.height.number());
         Bundle {
             schema: BUNDLE_SCHEMA,
             validator: self.validator,
@@ -239,7 +244,7 @@ impl Facts {
             application: self.application.clone(),
             parameters_blake3: self.parameters,
             common: common.map(|common| StateFields::new(common, names)),
-            blocks: [first, own.height],
+            blocks: [below.saturating_add(1), own.height],
             own,
             proven: StateFields::new(&divergence.proven.statement, names),
             certificate: hex::encode(&certificate),

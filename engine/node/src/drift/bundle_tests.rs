@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::drift::Recorder;
+use crate::genesis::Begins;
 use crate::results::BlockResults;
 use crate::roots::StateRoot;
 use crate::testing::{TemporaryFolder, sample_genesis};
@@ -51,6 +52,36 @@ fn a_bundle_names_the_section_the_blocks_and_those_who_attest() {
     assert!(hex::decode_into(bundle.certificate.as_bytes(), &mut bytes));
     let certificate = wire::decode_state_certificate(&bytes).expect("a certificate");
     assert_eq!(certificate, divergence().proven);
+}
+
+/// So `log replay --bisect` begins above it, and no snapshot of the chain before is in question.
+#[test]
+fn without_a_common_state_the_blocks_in_question_begin_with_the_first_one_of_the_chain() {
+    let (genesis, _) = sample_genesis(4);
+    let begins = Begins {
+        generation: 1,
+        of: Hex32(*genesis.hash()),
+        height: 77,
+        block: Hex32([2; 32]),
+        snapshot: Hex32([3; 32]),
+    };
+    let time_ns = genesis.file().genesis_time_ns;
+    let next = genesis.succeed(begins, time_ns, None).expect("good");
+    for (genesis, height) in [(genesis, 0), (next, 77)] {
+        let facts = Facts::new(Path::new("data"), ValidatorIndex::new(0), &genesis);
+        let of = |divergence| facts.bundle(&divergence, &["sessions", "book"], &Trace::default());
+        let alone = of(Divergence {
+            common: None,
+            ..divergence()
+        });
+        assert_eq!(alone.blocks, [height + 1, 128]);
+        assert_eq!(alone.common_height(), height);
+        assert_eq!(
+            of(divergence()).common_height(),
+            64,
+            "what is common goes first"
+        );
+    }
 }
 
 #[test]

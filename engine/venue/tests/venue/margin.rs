@@ -2,10 +2,10 @@
 //! nobody stands behind any more go.
 
 use crate::support::pit::{self, FEED, OTHER, Pit, ROUND, ask, bid, public, validator};
-use crate::support::{Told, session};
+use crate::support::{ADMIN, Told, cancel, replace, session};
 use quorate_venue::{
-    CancelReason, ClearingCommand, ExerciseStyle, LiquidationStep, PublicEvent, Refusal, Right,
-    SessionReport,
+    CancelReason, ClearingCommand, ExerciseStyle, InstrumentId, LiquidationStep, PublicEvent,
+    Refusal, Right, SeriesState, SessionReport,
 };
 
 /// Calls of strike 100 and 110 at a price of 100.
@@ -78,7 +78,7 @@ fn an_account_below_initial_margin_closes_once_it_offers_nothing_more() {
         pit.refusal(session(1), &closing),
         Refusal::MarginInsufficient
     );
-    pit.done(session(1), &crate::support::cancel(1));
+    pit.done(session(1), &cancel(1));
     pit.done(session(1), &closing);
 }
 
@@ -92,7 +92,7 @@ fn closing_lot_by_lot_takes_out_no_more_than_a_withdrawal_could() {
         assert_eq!(refusal, Refusal::MarginInsufficient, "{price}");
     }
     pit.done(session(1), &bid(NEAR, 2, 50, 1));
-    pit.done(session(1), &crate::support::cancel(2));
+    pit.done(session(1), &cancel(2));
     // At 104 a lot asks 4 and 21, which is 1,250 in all; below that it closes at 25 and no dearer.
     pit.price(104);
     let refusal = pit.refusal(session(1), &bid(NEAR, 2, 26, 1));
@@ -243,6 +243,263 @@ fn who_is_short_where_no_price_is_fresh_opens_nothing_on_another_feed() {
     pit.done(session(2), &opening);
     pit.prices_of(&[(FEED, 100), (OTHER, 100)]);
     pit.done(session(1), &opening);
+}
+
+/// The first is short of ten lots to the third on one feed, and of `lots` of this strike to the
+/// second on the other one; each has 1,000 in cash.
+fn short_on_two_feeds(strike: i64, lots: u64) -> Pit {
+    let mut config = pit::two_feeds();
+    let clearing = config.clearing.as_mut().expect("it has accounts");
+    clearing.feeds[0].move_limit_bps = 1_000;
+    let mut pit = Pit::with(config);
+    for number in 1..=3 {
+        pit.deposit(session(number), 1_000);
+    }
+    pit.prices_of(&[(FEED, 100), (OTHER, 100)]);
+    pit.list_on(FEED, ExerciseStyle::European, 100, 20);
+    pit.list_on(OTHER, ExerciseStyle::American, strike, 20);
+    pit.trade(session(1), session(3), 1, 0, 10);
+    pit.trade(session(1), session(2), 2, 0, lots);
+    pit
+}
+
+/// Halts the first feed, at which 130 stands and 100 was taken last.
+fn halt(pit: &mut Pit) {
+    pit.prices_of(&[(FEED, 130), (OTHER, 100)]);
+    assert!(pit.feed().halted);
+}
+
+/// The halted feed is resumed, and its price taken.
+fn resumed(pit: &mut Pit) -> Vec<Told> {
+    pit.clear(ADMIN, ClearingCommand::ResumeFeed { feed: FEED });
+    pit.prices_of(&[(FEED, 130), (OTHER, 100)])
+}
+
+/// It must have 220 for all that is known, so that no price of up to 780 a lot would leave less.
+#[test]
+fn a_closing_bid_takes_out_no_more_than_it_frees_while_a_feed_is_halted() {
+    let mut pit = short_on_two_feeds(100, 1);
+    halt(&mut pit);
+    let withdraw = ClearingCommand::Withdraw { amount: 1 };
+    assert_eq!(pit.refused(session(1), withdraw), Refusal::PriceNotFresh);
+    pit.done(session(2), &ask(2, 1, 780, 1));
+    for price in [780, 21, 11] {
+        let refusal = pit.refusal(session(1), &bid(2, 1, price, 1));
+        assert_eq!(refusal, Refusal::MarginInsufficient, "{price}");
+    }
+    pit.done(session(1), &bid(2, 1, 10, 1));
+    let dearer = replace(1, 2, 780, 1);
+    let refusal = pit.refusal(session(1), &dearer);
+    assert_eq!(refusal, Refusal::MarginInsufficient);
+    pit.done(session(2), &replace(1, 2, 10, 1));
+    assert_eq!(pit.position(session(1), 2), 0);
+    assert_eq!(pit.account(session(1)).cash, 990);
+    // What it must have is known again: 56 for each of ten lots, and not to be liquidated 43.
+    assert_eq!(steps(&resumed(&mut pit)), []);
+    let withdraw = |amount| ClearingCommand::Withdraw { amount };
+    let refusal = pit.refused(session(1), withdraw(431));
+    assert_eq!(refusal, Refusal::MarginInsufficient);
+    pit.clear(session(1), withdraw(430));
+}
+
+/// It must have 430 and 400 at the price that nobody has taken yet.
+#[test]
+fn lots_closed_one_by_one_while_a_price_is_missing_leave_the_margin_of_the_rest() {
+    let mut pit = short_on_two_feeds(100, 40);
+    halt(&mut pit);
+    for name in 1..=40 {
+        let refusal = pit.refusal(session(1), &bid(2, name, 11, 1));
+        assert_eq!(refusal, Refusal::MarginInsufficient, "{name}");
+        pit.done(session(1), &bid(2, name, 10, 1));
+        pit.done(session(2), &ask(2, name, 10, 1));
+    }
+    assert_eq!(pit.account(session(1)).cash, 600);
+    assert_eq!(steps(&resumed(&mut pit)), []);
+    let account = pit.account(session(1));
+    assert_eq!((account.cash, account.maintenance), (600, 430));
+}
+
+#[test]
+fn a_closing_bid_where_the_price_is_not_fresh_is_no_dearer_than_the_margin_that_the_last_one_asks()
+{
+    let mut pit = pit();
+    pit.trade(session(1), session(2), NEAR, 0, 10);
+    pit.at(pit.time_ns + 6 * ROUND);
+    for (price, lots) in [(900, 1), (90, 10), (11, 10), (11, 1)] {
+        let refusal = pit.refusal(session(1), &bid(NEAR, 1, price, lots));
+        assert_eq!(refusal, Refusal::MarginInsufficient, "{price}");
+    }
+    pit.done(session(1), &bid(NEAR, 1, 10, 10));
+    pit.done(session(2), &ask(NEAR, 1, 10, 10));
+    // Short of nothing it knows what it must have.
+    pit.clear(session(1), ClearingCommand::Withdraw { amount: 900 });
+}
+
+/// The first has 1,160 and is short of ten calls of strike 50 and of 23 puts of strike 100, which
+/// asks that much at 100; the second is long of the calls.
+fn short_both_ways() -> Pit {
+    let mut config = pit::config();
+    let clearing = config.clearing.as_mut().expect("it has accounts");
+    clearing.feeds[0].move_limit_bps = 1_000;
+    let mut pit = Pit::with(config);
+    for (number, cash) in [(1, 1_160), (2, 1_000), (3, 1_000)] {
+        pit.deposit(session(number), cash);
+    }
+    pit.price(100);
+    pit.list(Right::Call, ExerciseStyle::European, 50, 20);
+    pit.list(Right::Put, ExerciseStyle::European, 100, 20);
+    pit.trade(session(1), session(2), 1, 0, 10);
+    pit.trade(session(1), session(3), 2, 0, 23);
+    assert_eq!(pit.account(session(1)).initial, 1_160);
+    pit
+}
+
+/// A lot of the calls asks 60 at 100, which was taken last, and 5 at 50, which is shown: for 60 a
+/// lot it would be left with 560 of the 1,150 that the puts owe at 50.
+#[test]
+fn a_closing_bid_is_no_dearer_than_the_margin_at_the_price_that_is_shown_and_not_taken_yet() {
+    let resumed = |pit: &mut Pit| {
+        pit.price(50);
+        pit.clear(ADMIN, ClearingCommand::ResumeFeed { feed: FEED });
+    };
+    let degraded = |pit: &mut Pit| {
+        pit.at(pit.time_ns + 6 * ROUND);
+        pit.price_by(0..2, 50);
+    };
+    for missing in [&resumed as &dyn Fn(&mut Pit), &degraded] {
+        let mut pit = short_both_ways();
+        missing(&mut pit);
+        let feed = pit.feed();
+        assert_eq!((feed.halted, feed.price, feed.mark), (false, 50, 100));
+        for (price, lots) in [(60, 5), (6, 1)] {
+            let refusal = pit.refusal(session(1), &bid(1, 1, price, lots));
+            assert_eq!(refusal, Refusal::MarginInsufficient, "{price}");
+        }
+        pit.done(session(1), &bid(1, 1, 5, 10));
+        pit.done(session(2), &ask(1, 1, 5, 10));
+        assert_eq!(pit.account(session(1)).cash, 1_110);
+    }
+
+    // Where the last price taken is the one that asks less, it is that one.
+    let mut pit = short_both_ways();
+    pit.price(130);
+    pit.clear(ADMIN, ClearingCommand::ResumeFeed { feed: FEED });
+    let refusal = pit.refusal(session(1), &bid(1, 1, 61, 1));
+    assert_eq!(refusal, Refusal::MarginInsufficient);
+    pit.done(session(1), &bid(1, 1, 60, 1));
+}
+
+/// Whoever has enough for twice the price and more pays what a lot is worth, though margin does not
+/// know that: nobody is locked in.
+#[test]
+fn who_could_bear_twice_the_missing_price_closes_at_any_price() {
+    // Ten calls ask 150 or, at 130, 210 each, and 23 puts 100 each, at whatever price.
+    for (shown, whole) in [(50, 3_800), (130, 4_400)] {
+        let mut pit = short_both_ways();
+        pit.at(pit.time_ns + 6 * ROUND);
+        pit.price_by(0..2, shown);
+        pit.deposit(session(1), whole - 1_160 + 99);
+        let refusal = pit.refusal(session(1), &bid(1, 1, 100, 1));
+        assert_eq!(refusal, Refusal::MarginInsufficient, "{shown}");
+        pit.deposit(session(1), 1);
+        pit.done(session(1), &bid(1, 1, 100, 1));
+        let refusal = pit.refusal(session(1), &bid(1, 2, 100, 1));
+        assert_eq!(refusal, Refusal::MarginInsufficient, "{shown}");
+    }
+
+    // Ten lots ask 160 each at 130, and where the price is known one asks 20.
+    let mut pit = short_on_two_feeds(100, 1);
+    halt(&mut pit);
+    pit.deposit(session(1), 10 * 160 + 20 + 780 - 1_000 - 1);
+    let closing = bid(2, 1, 780, 1);
+    let refusal = pit.refusal(session(1), &closing);
+    assert_eq!(refusal, Refusal::MarginInsufficient);
+    pit.deposit(session(1), 1);
+    pit.done(session(1), &closing);
+}
+
+/// It may be that no price ever comes.
+#[test]
+fn a_series_that_is_deferred_for_good_keeps_nobody_in_another_one() {
+    let mut pit = Pit::with(pit::two_feeds());
+    for number in [1, 2] {
+        pit.deposit(session(number), 1_000);
+    }
+    pit.prices_of(&[(FEED, 100), (OTHER, 100)]);
+    pit.list_on(FEED, ExerciseStyle::European, 100, 10);
+    pit.list_on(OTHER, ExerciseStyle::European, 100, 40);
+    pit.trade(session(1), session(2), 1, 0, 1);
+    pit.trade(session(1), session(2), 2, 0, 1);
+    for _ in 0..12 {
+        pit.prices_of(&[(OTHER, 100)]);
+    }
+    assert_eq!(pit.series_state(1).state, SeriesState::Deferred);
+    // The lot there asks 100, and the one here 20.
+    let refusal = pit.refusal(session(1), &bid(2, 1, 881, 1));
+    assert_eq!(refusal, Refusal::MarginInsufficient);
+    pit.done(session(1), &bid(2, 1, 880, 1));
+}
+
+/// While all was known it could have withdrawn as much.
+#[test]
+fn a_bid_that_rests_from_before_a_halt_is_taken_at_its_price() {
+    let mut pit = short_on_two_feeds(100, 1);
+    let refusal = pit.refusal(session(1), &bid(2, 1, 781, 1));
+    assert_eq!(refusal, Refusal::MarginInsufficient);
+    pit.done(session(1), &bid(2, 1, 780, 1));
+    halt(&mut pit);
+    pit.done(session(2), &ask(2, 1, 780, 1));
+    assert_eq!(pit.account(session(1)).cash, 220);
+}
+
+/// The second exercises what the first is about to close, and would then sell to its bids what the
+/// first was paid nothing for and is short of no more: 360 that nothing is freed for.
+#[test]
+fn bids_that_no_longer_close_go_when_their_account_is_assigned_and_could_not_bid_so() {
+    let exercise = ClearingCommand::Exercise {
+        instrument: InstrumentId(2),
+        lots: 6,
+    };
+    let mut pit = short_on_two_feeds(50, 6);
+    halt(&mut pit);
+    pit.done(session(1), &bid(2, 1, 60, 6));
+    pit.done(session(1), &replace(1, 2, 60, 5));
+    assert_eq!(cancelled(&pit.clear(session(2), exercise)), [(1, 2)]);
+    assert_eq!(pit.account(session(1)).cash, 700);
+    pit.done(session(2), &ask(2, 1, 60, 6));
+    assert_eq!(pit.position(session(1), 2), 0);
+
+    // At 109 it must have 310 of the 700 that are left, and its bids.
+    for (price, expected) in [(60, vec![]), (70, vec![(1, 1)])] {
+        let mut pit = short_on_two_feeds(50, 6);
+        pit.prices_of(&[(FEED, 109), (OTHER, 100)]);
+        pit.done(session(1), &bid(2, 1, price, 6));
+        let told = pit.clear(session(2), exercise);
+        assert_eq!(cancelled(&told), expected, "{price}");
+    }
+
+    // Bids that would have opened before are reserved for, and that is not changed by what becomes
+    // of the position.
+    let one = ClearingCommand::Exercise {
+        instrument: InstrumentId(2),
+        lots: 1,
+    };
+    for (lots, expected) in [(1, vec![(1, 1)]), (2, vec![]), (5, vec![])] {
+        let mut pit = short_on_two_feeds(50, 1);
+        pit.done(session(1), &bid(2, 1, 50, lots));
+        halt(&mut pit);
+        assert_eq!(cancelled(&pit.clear(session(2), one)), expected, "{lots}");
+    }
+
+    // What still closes stays, whatever is known.
+    let mut pit = short_on_two_feeds(50, 6);
+    halt(&mut pit);
+    pit.done(session(1), &bid(2, 1, 60, 2));
+    let some = ClearingCommand::Exercise {
+        instrument: InstrumentId(2),
+        lots: 4,
+    };
+    assert_eq!(cancelled(&pit.clear(session(2), some)), []);
 }
 
 #[test]

@@ -4,8 +4,8 @@ use crate::support::pit::{Pit, ROUND, ask, bid};
 use crate::support::{ADMIN, Desk, cancel, config, limit, session};
 use quorate::state_machine::StateMachine;
 use quorate_venue::{
-    ClearingCommand, Command, ExerciseStyle, InstrumentId, Right, SeriesState, Side, Venue,
-    VenueLimits,
+    Answer, ClearingCommand, Command, ExerciseStyle, InstrumentId, Question, Right, SeriesState,
+    Side, Venue, VenueLimits,
 };
 
 const SECTIONS: [&str; 3] = ["venue", "instruments", "book"];
@@ -77,6 +77,88 @@ fn a_halt_changes_the_root_of_the_instruments() {
         },
     );
     assert_eq!(desk.roots(), before);
+}
+
+/// The roots that a question is answered.
+fn told(desk: &Desk) -> Vec<Option<[u8; 32]>> {
+    let (mut bytes, mut answer) = (Vec::new(), Vec::new());
+    Question::Roots.encode(&mut bytes);
+    desk.venue.query(&bytes, &mut answer);
+    match Answer::decode(&answer) {
+        Ok(Answer::Roots(roots)) => roots,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// One command.
+fn step(desk: &mut Desk) {
+    let name = desk.height + 1;
+    desk.apply(session(1), &limit(name, Side::Buy, 90, 5));
+}
+
+/// A client compares what it is answered by several validators, and each is asked for its status by
+/// others.
+#[test]
+fn a_question_is_answered_the_roots_of_heights_at_which_all_take_them_whoever_asks_for_others() {
+    let mut desks = [
+        Desk::new(VenueLimits::default()),
+        Desk::new(VenueLimits::default()),
+    ];
+    assert_eq!(told(&desks[0]), [None; 3], "nothing has happened");
+    let mut expected = desks[0].roots();
+    for height in 1..=200_u64 {
+        for (asked, desk) in desks.iter_mut().enumerate() {
+            // One executes blocks without commands, as does the other.
+            if !(60..=70).contains(&height) && !(190..).contains(&height) {
+                desk.height = height - 1;
+                step(desk);
+            }
+            if asked == 1 {
+                desk.roots();
+            }
+        }
+        if [71, 129].contains(&height) {
+            // What stood after 64 stood after 59 already.
+            let mut copy = Desk::new(VenueLimits::default());
+            let heights = 1..=if height == 71 { 59 } else { 128 };
+            for below in heights.filter(|below| !(60..=70).contains(below)) {
+                copy.height = below - 1;
+                step(&mut copy);
+            }
+            expected = copy.roots();
+        }
+        let known: Vec<_> = expected.iter().copied().map(Some).collect();
+        for desk in &desks {
+            assert_eq!(told(desk), known, "{height}");
+        }
+    }
+}
+
+/// Which blocks without effect were before the snapshot it cannot know.
+#[test]
+fn who_was_restored_is_answered_no_roots_until_it_knows_those_of_the_others() {
+    let mut desk = Desk::new(VenueLimits::default());
+    (0..100).for_each(|_| step(&mut desk));
+    for (first, after) in [(65, 64), (70, 128), (129, 128)] {
+        let mut copy = Desk::new(VenueLimits::default());
+        step(&mut copy);
+        for (section, bytes) in desk.snapshot().iter().enumerate() {
+            copy.venue.restore_section(section, bytes).unwrap();
+        }
+        assert_eq!(told(&copy), [None; 3]);
+        copy.height = first - 1;
+        let mut expected = copy.roots();
+        while copy.height < after + 1 {
+            if copy.height == after {
+                expected = copy.roots();
+            }
+            assert_eq!(told(&copy), [None; 3], "{first}");
+            let name = 1_000 + copy.height;
+            copy.apply(session(2), &limit(name, Side::Buy, 90, 5));
+        }
+        let expected: Vec<_> = expected.into_iter().map(Some).collect();
+        assert_eq!(told(&copy), expected, "{first}");
+    }
 }
 
 /// Whoever restores may have asked for its roots before.

@@ -1,6 +1,6 @@
 //! What happens to orders, told step by step.
 
-use crate::support::{ADMIN, Desk, Told, cancel, limit, order, reduce, replace, session};
+use crate::support::{ADMIN, Desk, Told, limit, order, reduce, replace, session};
 use quorate::state_machine::{SessionEvent, StateMachine};
 use quorate_venue::{
     Answer, CancelReason, ClientOrderId, Command, InstrumentId, OrderKind, OrderNumber,
@@ -290,15 +290,6 @@ fn questions_are_answered_from_the_state() {
         panic!("no instrument")
     };
     assert_eq!(instrument.symbol, "BBB");
-    assert_eq!(ask(&desk, Question::Roots), Answer::Roots(vec![None; 3]));
-    let roots = desk.roots();
-    let known = [Some(roots[0]), Some(roots[1]), Some(roots[2])];
-    assert_eq!(ask(&desk, Question::Roots), Answer::Roots(known.to_vec()));
-    desk.apply(session(1), &cancel(1));
-    assert_eq!(
-        ask(&desk, Question::Roots),
-        Answer::Roots(vec![None, Some(roots[1]), None])
-    );
 }
 
 #[test]

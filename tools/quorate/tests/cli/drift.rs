@@ -230,10 +230,15 @@ fn bisect_states(dir: &Path, bundle: &Path, bisected: &Value) {
         ];
         run_json(&bisect, code)
     };
-    assert!(
-        against(bisected, 0)["first_state"].is_null(),
-        "the same build"
-    );
+    let same = against(bisected, 0);
+    assert!(same["first_state"].is_null(), "the same build");
+    assert_eq!(same["states_compared"], serde_json::json!([65, last]));
+    assert_eq!(same["roots_each_to"], last);
+    assert!(same["roots_end"].is_null(), "{same}");
+    let height = last.to_string();
+    let bisect = ["log", "replay", "--bisect", text(bundle)];
+    let moved = run_json(&[&bisect[..], &["--commands-from", &height]].concat(), 0);
+    assert_eq!(moved["roots"], serde_json::json!([roots.last()]));
     // One that has another state from the last command of the fullest block on.
     let prints = |one: &Value| one["within"].as_str().unwrap().len() / 16;
     let from = (0..roots.len()).filter(|&place| prints(&roots[place]) > 1);

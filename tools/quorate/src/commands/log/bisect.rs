@@ -16,6 +16,7 @@ use quorate::file_error::read_bounded;
 use quorate::genesis::Genesis;
 use quorate::hex;
 use quorate::results::BlockResults;
+use quorate::roots::{EVENTS_SECTION, OUTPUTS_SECTION};
 use quorate_bench::applications::Hosted;
 use quorate_consensus::attestation::StateCertificate;
 use quorate_consensus::payload::PayloadView;
@@ -32,16 +33,22 @@ use crate::inspect::log_folder;
 use crate::inspect::replay::{Replay, failure_of, genesis_of, snapshots_beside};
 use crate::output::Report;
 
-/// Blocks of which the root of the section is told at most; there are 64 between two attested
-/// states unless the others are silent.
-const ROOTS_MAX: usize = 4096;
+/// Blocks, one after the other, of which the root of the section is told at most; there are 64
+/// between two attested states unless the others are silent, or a start found it.
+const ROOTS_MAX: u64 = 4096;
+/// Above these it is told of the blocks whose height is a multiple of this, as often again.
+const SPARSE_HEIGHTS: u64 = quorate::roots::ROOT_HEIGHTS;
 /// Commands after which the root of the section is told at most, as a fingerprint each: eight full
 /// blocks.
 const PRINTS_MAX: usize = 131_072;
 /// Hexadecimal digits of a fingerprint.
 const PRINT_DIGITS: usize = 16;
+/// Bytes of a root in the output at most, besides what is within its block: 64 digits, a height,
+/// three names and blanks.
+const ROOT_BYTES_MAX: usize = 256;
 /// Longest output of another build, bytes: so many roots and fingerprints, and the rest.
-const AGAINST_BYTES_MAX: usize = 1024 * 1024 + (PRINTS_MAX + ROOTS_MAX) * PRINT_DIGITS;
+const AGAINST_BYTES_MAX: usize =
+    1024 * 1024 + 2 * ROOTS_MAX as usize * ROOT_BYTES_MAX + (PRINTS_MAX + 1) * PRINT_DIGITS;
 
 /// The root of the section that differs, after one block.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,14 +60,50 @@ struct SectionRoot {
     within: Option<String>,
 }
 
-/// Which of the blocks above the last common state, if not the first ones, are told command by
-/// command, and what another build told.
+/// Which of the blocks above the last common state, if not the first ones, are told, and what
+/// another build told.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Beside<'a> {
     /// The output of another build.
     pub(super) against: Option<&'a Path>,
-    /// Lowest height of a block that is told command by command.
+    /// Lowest height of a block of which anything is told.
     pub(super) commands_from: Option<u64>,
+}
+
+/// The blocks whose roots are told: from this height on.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    from: u64,
+}
+
+impl Window {
+    /// Last height up to which every block is told.
+    const fn each_to(self) -> u64 {
+        self.from.saturating_add(ROOTS_MAX - 1)
+    }
+
+    /// Whether the block of this height may be told command by command.
+    const fn has_commands(self, height: u64) -> bool {
+        self.from <= height && height <= self.each_to()
+    }
+
+    /// Whether the root after the block of this height is told.
+    const fn has(self, height: u64) -> bool {
+        let last = self.each_to().saturating_add(ROOTS_MAX * SPARSE_HEIGHTS);
+        let is_sparse = self.each_to() < height && height <= last;
+        self.has_commands(height) || (is_sparse && height.is_multiple_of(SPARSE_HEIGHTS))
+    }
+}
+
+/// Where two builds come to another state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct States {
+    /// First and last block of which both tell the root.
+    compared: Option<[u64; 2]>,
+    /// The last one before the first difference after which they have the same.
+    same: Option<u64>,
+    /// The first one after which they have not.
+    first: Option<u64>,
 }
 
 /// What is read of another build's output.
@@ -134,12 +177,15 @@ struct Fields {
     validator: u16,
     /// First section that differs.
     section: String,
-    /// Height of the last common state; 0 when none was compared.
+    /// Height of the last common state; that of the genesis when none was compared.
     common: u64,
     /// First height whose state is known to differ.
     height: u64,
     /// Who attests the other state there; the signatures are good.
     attested_by: Vec<u16>,
+    /// No block below this height was executed, for the snapshot.
+    #[serde(skip)]
+    executed_from: u64,
     /// Blocks that were compared.
     compared: Option<[u64; 2]>,
     /// Whether the trace reaches back to the first block in question. Where it does not, an
@@ -149,13 +195,23 @@ struct Fields {
     /// Whether this program is the one that wrote the bundle, as far as version and target say.
     same_build: bool,
     first: Option<Difference>,
-    /// The section after each block above the last common state, as this program computes it.
+    /// The section after each block above the last common state, or from where it was asked for
+    /// on, as this program computes it; beyond a bound after every 64th.
     roots: Vec<SectionRoot>,
+    /// Last height up to which these are of every block; null without any.
+    roots_each_to: Option<u64>,
+    /// Last height of `roots` where that is below `height`.
+    roots_end: Option<u64>,
+    /// First and last block of which the other build tells the root as well; null without any.
+    states_compared: Option<[u64; 2]>,
+    /// The last of these blocks, below `first_state`, after which it has the same root.
+    same_state: Option<u64>,
     /// First of these blocks after which the other build has another root; null without it, or
     /// when it has the same.
     first_state: Option<u64>,
-    /// The first command of that block after which it has; null too where one of the builds does
-    /// not tell that block command by command, or where it is none of the commands that differs.
+    /// The first command of that block after which it has; null too where the root before the block
+    /// was not compared, one of the builds does not tell the block command by command, or it is
+    /// none of the commands that differs.
     first_state_command: Option<Difference>,
 }
 
@@ -192,7 +248,9 @@ pub(super) fn run(
     let common = bundle.common_height();
     let newest = heights.into_iter().rev().find(|&height| height <= common);
     let from = from_snapshot.or(newest).map(|height| (height, &snapshots));
-    let comparison = Comparison::new(&bundle, &trace, against.as_ref(), commands_from);
+    let executed_from = from.map_or(0, |(height, _)| height.saturating_add(1));
+    let lowest = commands_from.max(executed_from);
+    let comparison = Comparison::new(&bundle, &trace, against.as_ref(), lowest);
     let comparison = RefCell::new(comparison);
     let mut on_block = |executor: &mut Executor<Hosted>, block: &FinalBlock, results: &_| {
         comparison.borrow_mut().take(executor, block, results);
@@ -211,7 +269,8 @@ pub(super) fn run(
     let mut replay = replay.watched(&mut on_command);
     replay.run(&folder, &verification)?;
     drop(replay);
-    comparison.into_inner().into_report(&bundle, attested_by)
+    let comparison = comparison.into_inner();
+    comparison.into_report(&bundle, attested_by, executed_from)
 }
 
 /// A height above the last one that is executed would tell of no command.
@@ -290,7 +349,7 @@ struct Comparison<'b> {
     bundle: &'b Bundle,
     trace: &'b Trace,
     against: Option<&'b Against>,
-    commands_from: u64,
+    window: Window,
     compared: Option<[u64; 2]>,
     first: Option<Difference>,
     roots: Vec<SectionRoot>,
@@ -298,29 +357,31 @@ struct Comparison<'b> {
     within: String,
     /// How many there are in all blocks.
     prints: usize,
-    first_state: Option<u64>,
+    states: States,
     first_state_command: Option<Difference>,
     computes: Computes,
 }
 
 impl<'b> Comparison<'b> {
-    const fn new(
+    /// Of the blocks above the last common state none below `lowest` is told.
+    fn new(
         bundle: &'b Bundle,
         trace: &'b Trace,
         against: Option<&'b Against>,
-        commands_from: u64,
+        lowest: u64,
     ) -> Self {
+        let from = bundle.common_height().saturating_add(1).max(lowest);
         Self {
             bundle,
             trace,
             against,
-            commands_from,
+            window: Window { from },
             compared: None,
             first: None,
             roots: Vec::new(),
             within: String::new(),
             prints: 0,
-            first_state: None,
+            states: States::default(),
             first_state_command: None,
             computes: Computes::NotReached,
         }
@@ -328,9 +389,7 @@ impl<'b> Comparison<'b> {
 
     /// Whether the block of this height is told command by command, as far as there is room.
     fn tells_within(&self, height: u64) -> bool {
-        height > self.bundle.common_height()
-            && height >= self.commands_from
-            && self.roots.len() < ROOTS_MAX
+        self.window.has_commands(height) && !is_of_blocks(&self.bundle.section)
     }
 
     /// The state within a block.
@@ -354,15 +413,15 @@ impl<'b> Comparison<'b> {
             self.compare(block, here);
         }
         let is_last = height == self.bundle.own.height;
-        let has_room = self.roots.len() < ROOTS_MAX;
-        if height <= self.bundle.common_height() || !(has_room || is_last) {
+        let is_told = self.window.has(height);
+        if !(is_told || is_last) {
             return;
         }
         let root = executor.root();
         let section = self.bundle.section.as_str();
         let section = root.sections.iter().find(|(name, _)| *name == section);
         let within = std::mem::take(&mut self.within);
-        if let Some((_, root)) = section.filter(|_| has_room) {
+        if let Some((_, root)) = section.filter(|_| is_told) {
             // A block of which a part is told is one of which nothing is.
             let is_whole = within.len() == (here.commands.len() + 1) * PRINT_DIGITS;
             let told = SectionRoot {
@@ -413,12 +472,23 @@ impl<'b> Comparison<'b> {
             let mut roots = against.roots.iter();
             roots.find(|there| there.height == told.height)
         });
-        let differs = |there: &&SectionRoot| there.root != told.root;
-        let Some(there) = there.filter(differs).filter(|_| self.first_state.is_none()) else {
+        let Some(there) = there else {
             return;
         };
-        self.first_state = Some(told.height);
-        let (Some(then), Some(now)) = (&there.within, &told.within) else {
+        let (height, common) = (told.height, self.bundle.common_height());
+        let from = self.states.compared.map_or(height, |[from, _]| from);
+        self.states.compared = Some([from, height]);
+        if self.states.first.is_some() {
+            return;
+        }
+        if there.root == told.root {
+            self.states.same = Some(height);
+            return;
+        }
+        self.states.first = Some(height);
+        // Of a block that may have begun with another state no command is to blame.
+        let is_first = self.states.same.unwrap_or(common).saturating_add(1) == height;
+        let (true, Some(then), Some(now)) = (is_first, &there.within, &told.within) else {
             return;
         };
         let [mut then, now] = [then, now].map(|prints| prints.as_bytes().chunks(PRINT_DIGITS));
@@ -428,13 +498,20 @@ impl<'b> Comparison<'b> {
             first.map(|place| Difference::at(place.checked_sub(1), block, here));
     }
 
-    fn into_report(self, bundle: &Bundle, attested_by: Vec<u16>) -> Result<Report, Failure> {
+    fn into_report(
+        self,
+        bundle: &Bundle,
+        attested_by: Vec<u16>,
+        executed_from: u64,
+    ) -> Result<Report, Failure> {
+        let last = self.roots.last().map(|told| told.height);
         let fields = Fields {
             validator: bundle.validator,
             section: bundle.section.clone(),
             common: bundle.common_height(),
             height: bundle.own.height,
             attested_by,
+            executed_from,
             compared: self.compared,
             is_traced_whole: self
                 .compared
@@ -443,7 +520,11 @@ impl<'b> Comparison<'b> {
             same_build: bundle.build.version == env!("CARGO_PKG_VERSION")
                 && bundle.build.target
                     == format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
-            first_state: self.first_state,
+            roots_each_to: last.map(|last| last.min(self.window.each_to())),
+            roots_end: last.filter(|&last| last < bundle.own.height),
+            states_compared: self.states.compared,
+            same_state: self.states.same,
+            first_state: self.states.first,
             first_state_command: self.first_state_command,
             first: self.first,
             roots: self.roots,
@@ -452,12 +533,17 @@ impl<'b> Comparison<'b> {
             (None, None) => Code::No,
             _ => Code::Done,
         };
-        let text = text(&fields);
+        let text = text(&fields, self.against.is_some());
         Ok(Report::new(&fields, text)?.with_code(code))
     }
 }
 
-fn text(fields: &Fields) -> String {
+/// Whether a section stands still within a block, so that no command of it is to be told.
+fn is_of_blocks(section: &str) -> bool {
+    [OUTPUTS_SECTION, EVENTS_SECTION].contains(&section)
+}
+
+fn text(fields: &Fields, is_against: bool) -> String {
     let mut text = format!(
         "validator {} differs from height {} on, in section {}; the last common state is that of \
          height {}\n{} validators attest the other state\n",
@@ -477,19 +563,9 @@ fn text(fields: &Fields) -> String {
         Some([from, to]) => text.push_str(&format!("\ncompared blocks {from} to {to}")),
         None => text.push_str("\nno block could be compared: the trace is of other heights"),
     }
-    if let Some(height) = fields.first_state {
-        text.push_str(&format!(
-            "\nFIRST STATE: after the block of height {height} section {} has another root in the \
-             other build",
-            fields.section
-        ));
-        match &fields.first_state_command {
-            Some(first) => text.push_str(&format!(", and first after {}", first.text())),
-            None => text.push_str(&format!(
-                "; no command of it is told apart: if either build does not tell them, run both with \
-                 --commands-from {height}"
-            )),
-        }
+    text.push_str(&text_of_roots(fields));
+    if is_against {
+        text.push_str(&text_of_states(fields));
     }
     let Some(first) = &fields.first else {
         text.push_str(
@@ -509,123 +585,75 @@ fn text(fields: &Fields) -> String {
     text
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bundle_that_the_system_does_not_give_is_told_by_its_own_code() {
-        crate::failure::tests::assert_promised(Code::Configuration, |source| {
-            let path = "diverged".into();
-            failure_of_bundle(BundleError::Io { path, source })
-        });
+/// How far the roots go, where that is not all the way.
+fn text_of_roots(fields: &Fields) -> String {
+    let mut text = String::new();
+    let [each_to, last] = [
+        fields.roots_each_to,
+        fields.roots.last().map(|told| told.height),
+    ];
+    if let (Some(each_to), Some(last)) = (each_to, last)
+        && each_to < last
+    {
+        text.push_str(&format!(
+            "\nthe roots are of every block up to height {each_to} and of every {SPARSE_HEIGHTS}th \
+             from there on"
+        ));
     }
-    use crate::inspect::chain::tests::{attest, genesis};
-    use quorate::drift::{BUNDLE_SCHEMA, Build, NamedRoot, Processor};
-    use quorate::genesis::Hex32;
-    use quorate_consensus::attestation::StateStatement;
-    use quorate_consensus::types::{BlockId, Height};
+    if let Some(end) = fields.roots_end {
+        text.push_str(&format!("\nthe roots end at height {end}"));
+        // Where the log ends there is no block above to begin with.
+        if fields.computes != Computes::NotReached {
+            let next = end.saturating_add(1);
+            text.push_str(&format!(
+                ": with --commands-from {next} they begin above it"
+            ));
+        }
+    }
+    text
+}
 
-    #[test]
-    fn the_first_difference_that_a_trace_covers_is_not_called_the_first_of_all() {
-        let said = |is_traced_whole| {
-            text(&Fields {
-                validator: 1,
-                section: "outputs".to_owned(),
-                common: 64,
-                height: 128,
-                attested_by: vec![0, 2, 3],
-                compared: Some([90, 128]),
-                is_traced_whole,
-                computes: Computes::Proven,
-                same_build: true,
-                first: Some(Difference {
-                    height: 91,
-                    index: None,
-                    session: None,
-                    seq: None,
-                    lane: None,
-                    outcome: None,
-                }),
-                roots: Vec::new(),
-                first_state: None,
-                first_state_command: None,
-            })
+/// What came of the roots of another build.
+fn text_of_states(fields: &Fields) -> String {
+    let Some([from, to]) = fields.states_compared else {
+        return "\nthe other build tells the root of none of these blocks: run both with the same \
+                --commands-from"
+            .to_owned();
+    };
+    let Some(height) = fields.first_state else {
+        return format!("\nboth builds have the same roots from height {from} to {to}");
+    };
+    let section = &fields.section;
+    let lowest = fields.same_state.unwrap_or(fields.common).saturating_add(1);
+    if lowest < height {
+        // The blocks below a snapshot are not executed, whatever is asked for.
+        let snapshot = match lowest < fields.executed_from {
+            true => format!(" and from no snapshot above height {}", lowest - 1),
+            false => String::new(),
         };
-        assert!(said(true).ends_with("its commands"), "{}", said(true));
-        assert!(
-            said(false).contains("an earlier command may differ"),
-            "{}",
-            said(false)
+        return format!(
+            "\nFIRST STATE: after one of the blocks of heights {lowest} to {height} section \
+             {section} has another root in the other build: run both with \
+             --commands-from {lowest}{snapshot}"
         );
     }
-
-    /// What a validator of a chain left behind, with this certificate of the others' state.
-    fn bundle(genesis: &Genesis, certificate: &[u8]) -> Bundle {
-        let state = |root| StateFields {
-            height: 128,
-            block: Hex32([6; 32]),
-            sections: vec![NamedRoot {
-                name: "outputs".to_owned(),
-                root: Hex32([root; 32]),
-            }],
-        };
-        Bundle {
-            schema: BUNDLE_SCHEMA,
-            validator: 0,
-            chain_id: Hex32(*genesis.chain_id()),
-            genesis_hash: Hex32(*genesis.hash()),
-            application: "opaque".to_owned(),
-            parameters_blake3: Hex32([0; 32]),
-            common: None,
-            own: state(8),
-            proven: state(7),
-            certificate: hex::encode(certificate),
-            section: "outputs".to_owned(),
-            blocks: [1, 128],
-            trace: None,
-            build: Build::default(),
-            processor: Processor::default(),
-        }
+    let mut text = format!(
+        "\nFIRST STATE: after the block of height {height} section {section} has another root in \
+         the other build"
+    );
+    match &fields.first_state_command {
+        Some(first) => text.push_str(&format!(", and first after {}", first.text())),
+        None if is_of_blocks(section) => text.push_str(
+            "; it changes with the whole block, and no command of it is told apart by it",
+        ),
+        None => text.push_str(&format!(
+            "; no command of it is told apart: if either build does not tell them, run both with \
+             --commands-from {height}"
+        )),
     }
-
-    #[test]
-    fn commands_above_the_last_height_are_asked_for_in_vain_and_refused() {
-        let bundle = bundle(&genesis(), &[]);
-        for height in [None, Some(1), Some(128)] {
-            check_range(&bundle, height).unwrap();
-        }
-        let refused = check_range(&bundle, Some(129)).unwrap_err();
-        assert_eq!(refused.code, Code::Usage);
-        assert!(refused.to_string().contains("from 1 to 128"), "{refused}");
-    }
-
-    #[test]
-    fn a_bundle_whose_evidence_does_not_hold_is_not_believed() {
-        let genesis = genesis();
-        let certificate = |root, seed| {
-            let statement = StateStatement {
-                height: Height::new(128),
-                id: BlockId::new([6; 32]),
-                sections: vec![[root; 32]],
-                snapshot: None,
-            };
-            attest(&genesis, statement, seed)
-        };
-        let good = bundle(&genesis, &certificate(7, 1));
-        assert_eq!(check_evidence(&good, &genesis).unwrap(), [0]);
-        let refused = |bundle: &Bundle| {
-            let refused = check_evidence(bundle, &genesis).unwrap_err();
-            assert_eq!(refused.code, Code::No, "{refused}");
-            refused.to_string()
-        };
-        let forged = refused(&bundle(&genesis, &certificate(7, 2)));
-        assert!(forged.contains("does not hold"), "{forged}");
-        let other = refused(&bundle(&genesis, &certificate(9, 1)));
-        assert!(other.contains("of another state"), "{other}");
-        let mut foreign = good;
-        foreign.genesis_hash = Hex32([1; 32]);
-        let foreign = refused(&foreign);
-        assert!(foreign.contains("of another chain"), "{foreign}");
-    }
+    text
 }
+
+#[cfg(test)]
+#[path = "bisect_tests.rs"]
+mod tests;

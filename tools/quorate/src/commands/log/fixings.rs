@@ -13,7 +13,7 @@ use quorate_venue::clearing::WINDOW_ROUNDS_MAX;
 use quorate_venue::{FeedId, InstrumentId, PriceState, PublicEvent};
 use serde::Serialize;
 
-use super::replay::sound;
+use super::replay::{shortfall, sound};
 use crate::applications::Applications;
 use crate::failure::{Code, Failure};
 use crate::inspect::replay::{Replay, first_state, genesis_of, snapshots_beside};
@@ -68,6 +68,9 @@ struct Deferral {
 struct Fixings {
     /// Last height executed.
     height: u64,
+    /// The height that was asked for, if one was.
+    #[serde(skip)]
+    to: Option<u64>,
     settlements: Vec<Settlement>,
     deferrals: Vec<Deferral>,
     /// Something may have been told below what was executed.
@@ -192,10 +195,11 @@ impl Fixings {
         });
     }
 
-    /// What is not judged, or judged equal, is no "no".
+    /// What is not judged, or judged equal, is no "no"; a log that ends too early is one.
     fn code(&self) -> Code {
         let differs = |one: &Settlement| one.equal == Some(false);
-        match self.settlements.iter().any(differs) {
+        let is_short = shortfall(self.height, self.to).is_some();
+        match is_short || self.settlements.iter().any(differs) {
             true => Code::No,
             false => Code::Done,
         }
@@ -248,6 +252,7 @@ impl Fixings {
                 text.push_str(&format!("\n{table}"));
             }
         }
+        text.extend(shortfall(self.height, self.to));
         text
     }
 }
@@ -267,6 +272,7 @@ pub(super) fn run(
     let snapshots = snapshots_beside(folder);
     let mut fixings = Fixings {
         is_part: from.is_some() || first_state(&genesis, folder).is_some(),
+        to,
         ..Fixings::default()
     };
     let mut on_block = |_: &mut _, _: &_, results: &_| fixings.take(results);
@@ -382,6 +388,23 @@ mod tests {
         assert_eq!(whole.code(), Code::No);
         let seen = heard(true, &[window(), vec![settled(112, 3)]].concat());
         assert_eq!(seen.settlements[0].equal, Some(false));
+    }
+
+    /// As `log replay --to` without it.
+    #[test]
+    fn a_log_that_ends_below_the_height_asked_for_is_a_no_and_says_so() {
+        for (to, expected) in [
+            (None, Code::Done),
+            (Some(9), Code::Done),
+            (Some(10), Code::No),
+        ] {
+            let mut fixings = heard(false, &[window(), vec![settled(111, 3)]].concat());
+            (fixings.height, fixings.to) = (9, to);
+            assert_eq!(fixings.code(), expected, "{to:?}");
+            let text = fixings.text();
+            let says = text.ends_with("the log ends at height 9, below --to 10");
+            assert_eq!(says, expected == Code::No, "{text}");
+        }
     }
 
     #[test]

@@ -39,7 +39,8 @@ pub(crate) struct Options {
     /// command of it, after which the section has another root here
     #[arg(long, value_name = "FILE", requires = "bisect")]
     against: Option<PathBuf>,
-    /// Tell the roots after each command from this height on, and not from the last common one
+    /// Tell the roots after each block and each command from this height on, and not from the last
+    /// common one
     #[arg(long, value_name = "H", requires = "bisect")]
     commands_from: Option<u64>,
     /// Begin with the snapshot of this height instead of the genesis
@@ -179,7 +180,7 @@ pub(crate) fn run(applications: &Applications, options: &Options) -> Result<Repo
         compared,
         differences,
     };
-    let is_whole = fields.differences.is_empty() && options.to.is_none_or(|to| to <= fields.height);
+    let is_whole = fields.differences.is_empty() && shortfall(fields.height, options.to).is_none();
     let code = if is_whole { Code::Done } else { Code::No };
     Ok(Report::new(&fields, text(&fields, options.to))?.with_code(code))
 }
@@ -223,13 +224,16 @@ fn text(fields: &Fields, to: Option<u64>) -> String {
             difference.height, difference.section
         ));
     }
-    if let Some(to) = to.filter(|&to| to > fields.height) {
-        text.push_str(&format!(
-            "\nthe log ends at height {}, below --to {to}",
-            fields.height
-        ));
-    }
+    text.extend(shortfall(fields.height, to));
     text
+}
+
+/// What there is to say where the log ends below the height that was asked for, which is a "no".
+pub(super) fn shortfall(height: u64, to: Option<u64>) -> Option<String> {
+    let to = to.filter(|&to| to > height)?;
+    Some(format!(
+        "\nthe log ends at height {height}, below --to {to}"
+    ))
 }
 
 #[cfg(test)]

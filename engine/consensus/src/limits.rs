@@ -46,8 +46,8 @@ pub const BODIES_PER_REQUEST_MAX: usize = 64;
 pub const BLOCKS_PER_POSITION_MAX: u8 = 2;
 /// Claims of one peer whose signatures are being checked at once.
 pub const CHECKS_PER_PEER_MAX: u32 = 64;
-/// Bad signatures of records of one peer that are looked at in one T_sig before the rest of that time
-/// brings no further check, and how many are looked at at once of a peer that had one.
+/// Bad signatures of records of one peer that are looked at in one T_sig before the rest of that
+/// time brings no further check, and how many are looked at at once of a peer that had one.
 pub const BAD_RECORDS_PER_PERIOD_MAX: u32 = 4;
 /// Bytes of these claims, but for the only one: what a few full frames bring.
 pub const CHECKS_BYTES_PER_PEER_MAX: usize = 4 * FRAME_BYTES_MAX;

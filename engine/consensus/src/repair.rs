@@ -90,8 +90,8 @@ impl Peer {
         !core::mem::replace(&mut self.is_bad_told, true)
     }
 
-    /// Whether a record of it may be checked. Whoever had a bad signature could keep the thread that
-    /// checks busy for nothing otherwise; an honest validator signs about once in a period.
+    /// Whether a record of it may be checked. Whoever had a bad signature could keep the thread
+    /// that checks busy for nothing otherwise; an honest validator signs about once in a period.
     const fn is_worth_a_check(&self, now: Now, period_ns: u64) -> bool {
         let max = limits::BAD_RECORDS_PER_PERIOD_MAX;
         let is_over = now.mono_ns.saturating_sub(self.bad_since_ns) >= period_ns;

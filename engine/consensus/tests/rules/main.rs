@@ -8,6 +8,7 @@ mod bounds;
 mod chaos;
 mod costs;
 mod counting;
+mod demotion;
 mod epochs;
 mod fixtures;
 mod hasten;

@@ -353,6 +353,7 @@ fn spawn<T: Send + 'static>(
     std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(move || {
+            super::own_memory::reserve();
             let ended = run();
             guard.disarm(ended.is_ok());
             ended

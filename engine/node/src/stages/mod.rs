@@ -17,6 +17,7 @@
 //!   that join).
 //! - `shared`: one thread that runs wire, order, journal and app in turn (where validators share
 //!   cores with `courtesy`: the core given up, and `patience`: votes read together).
+//! - `own_memory`: address space for the threads that others wait for, before they need it.
 //! - `publisher`: finalized blocks for the embedding program.
 //! - `dedicated`: a thread each for wire, `order`, `journal` and `app`, joined by queues (with
 //!   `answers`: what waits for clients to read it).
@@ -39,6 +40,7 @@ pub(crate) mod inlet;
 pub(crate) mod journal;
 pub(crate) mod older;
 pub(crate) mod order;
+mod own_memory;
 pub(crate) mod patience;
 pub(crate) mod public;
 pub(crate) mod publisher;

@@ -103,6 +103,7 @@ impl<S: StateMachine> SharedLoop<S> {
     /// [`NodeFailure`]: this validator must not go on.
     pub(crate) fn run(mut self) -> Result<(), NodeFailure> {
         super::pin_thread(self.parts.placement.core_of(0));
+        super::own_memory::reserve();
         let mut deadline_ns = 0;
         while !self.is_done() {
             deadline_ns = self.turn(deadline_ns)?;

@@ -1,4 +1,4 @@
-//! Who is counted only after verification, and what the next bad signature costs (protocol.md 5.1 e).
+//! Who counts only after verification, and what the next bad signature costs (protocol.md 5.1 e).
 
 use crate::bench::{Bench, Setup};
 use crate::fixtures::{chain, i, six, stop, tip, v};

@@ -231,11 +231,11 @@ pub(crate) fn load(root: &Path) -> Result<Vec<Mutant>> {
         paths.push(entry.with_context(|| format!("reading {FOLDER}"))?.path());
     }
     paths.retain(|path| path.to_string_lossy().ends_with(ENDING));
-    paths.sort();
-    paths
-        .iter()
-        .map(|path| read(path, parse))
-        .collect::<Result<Vec<_>>>()
+    let mutants = paths.iter().map(|path| read(path, parse));
+    let mut mutants = mutants.collect::<Result<Vec<_>>>()?;
+    // By name and not by file: of two, one may be how the other begins.
+    mutants.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(mutants)
 }
 
 /// One mutant from a file anywhere.

@@ -24,7 +24,8 @@ fn take(bytes: usize) -> Vec<Vec<u8>> {
     black_box(pieces.collect())
 }
 
-#[cfg(all(test, target_os = "linux", target_env = "gnu"))]
+#[cfg(test)]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod tests {
     use super::*;
     use std::fs::read_to_string;

@@ -1,4 +1,4 @@
-//! The public stream of older blocks, on disk: what the ring in memory has passed.
+//! A stream's older blocks, on disk: what its ring in memory has passed.
 //!
 //! Owns a folder of append-only segments beside the log, what a start makes of it, and its byte
 //! budget. Never: the truth. Everything here is what finalized blocks came to and comes to again
@@ -6,7 +6,9 @@
 //! anew; what is damaged is let go, up to the next whole segment, and never served. Never asked by
 //! anybody who votes: a thread of its own writes and reads it (`stages::archive`).
 
+mod kind;
 mod segment;
+mod stream;
 mod stretch;
 
 use std::collections::VecDeque;
@@ -14,14 +16,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use quorate_proof::events::EventHistory;
-
 use crate::client_wire::PublicFrame;
 use crate::file_error::FileError;
 use crate::refused::Refused;
 use crate::streams::{Block, FRAME_BYTES_FULL, StreamPosition, Unavailable};
-pub(crate) use segment::BODY_BYTES_MAX;
+pub use kind::{Before, Kept, Kind, PublicEvents};
+pub(crate) use segment::{BODY_BYTES_MAX, Budget};
 use segment::{Segment, SegmentError};
+pub(crate) use stream::{Ring, Stream};
 pub(crate) use stretch::Prepended;
 
 /// Longest segment unless the budget is small, bytes; its last block may be longer.
@@ -37,7 +39,7 @@ const SUFFIX: &str = ".events";
 /// End of the name of a segment in the making that goes before all others.
 const PART_SUFFIX: &str = ".part";
 
-/// Where the older blocks of the public stream are kept, and how many of them.
+/// Where the older blocks of a stream are kept, and how many of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArchiveConfig {
     /// The folder, which is made when there is none.
@@ -74,7 +76,7 @@ pub enum ArchiveError {
     #[error("{0}")]
     Folder(#[from] FileError),
     /// Blocks come in the order of their heights, without holes.
-    #[error("block {found} of the public stream where {expected} comes next")]
+    #[error("block {found} of the stream where {expected} comes next")]
     Height {
         /// Height of the block that comes next.
         expected: u64,
@@ -101,11 +103,11 @@ fn at(path: &Path) -> impl FnOnce(std::io::Error) -> ArchiveError {
     |source| ArchiveError::Io { path, source }
 }
 
-/// A piece of older history: every event between two positions.
+/// A piece of older history: everything that is wanted between two positions.
 #[derive(Debug)]
-pub(crate) struct Chunk {
-    /// Blocks with events, ascending.
-    pub(crate) blocks: Vec<(u64, Arc<Block>)>,
+pub(crate) struct Chunk<B = Block> {
+    /// Blocks with some of it, ascending.
+    pub(crate) blocks: Vec<(u64, Arc<B>)>,
     /// Up to where it reaches.
     pub(crate) end: StreamPosition,
 }
@@ -113,6 +115,8 @@ pub(crate) struct Chunk {
 /// What the threads know of the archive.
 #[derive(Debug, Default)]
 pub(crate) struct Archived {
+    /// What is archived.
+    what: &'static str,
     /// Height of its first block.
     pub(crate) first: AtomicU64,
     /// Somebody waits until everything below this height is durable.
@@ -134,6 +138,13 @@ pub(crate) struct Archived {
 }
 
 impl Archived {
+    pub(crate) fn of(what: &'static str) -> Self {
+        Self {
+            what,
+            ..Self::default()
+        }
+    }
+
     /// Whether the events of all blocks up to this one are durable; if not they will be soon. A
     /// start from a snapshot of that block executes none of them again.
     pub(crate) fn reaches(&self, height: u64) -> bool {
@@ -188,7 +199,8 @@ impl Archived {
     /// Nobody waits any longer for one that is held up, while it is.
     pub(crate) fn give_up(&self) {
         if !self.is_given_up.swap(true, Ordering::AcqRel) {
-            tracing::error!("the log is too large to wait any longer for older public events");
+            let what = self.what;
+            tracing::error!("the log is too large to wait any longer for older {what}");
         }
     }
 }
@@ -233,17 +245,20 @@ impl Chunk {
     }
 }
 
+/// The archive of the public stream.
+pub type Archive = Store<PublicEvents>;
+
 /// See the module.
 #[derive(Debug)]
-pub struct Archive {
+pub struct Store<K: Kind> {
     config: ArchiveConfig,
     segment_bytes: u64,
     /// Ascending, without holes, the last one being written; none before the first block.
-    segments: VecDeque<Segment>,
+    segments: VecDeque<Segment<K>>,
     /// The height that comes next.
     end: u64,
-    /// The tree over the events of all blocks below it.
-    history: EventHistory,
+    /// What is known of all blocks below it.
+    history: K::Before,
     /// The oldest have gone beyond the budget: what is older still does not come back.
     is_full: bool,
     /// That something cannot be read for now has been told, and nothing was read since.
@@ -253,7 +268,7 @@ pub struct Archive {
     state: Arc<Archived>,
 }
 
-impl Archive {
+impl<K: Kind> Store<K> {
     /// Opens the folder, and cuts what was torn off its end.
     ///
     /// # Errors
@@ -265,11 +280,11 @@ impl Archive {
             segment_bytes: SEGMENT_BYTES.min(config.bytes_max / BUDGET_SEGMENTS),
             segments: VecDeque::new(),
             end: 0,
-            history: EventHistory::default(),
+            history: K::Before::default(),
             is_full: false,
             is_unread_told: false,
             buffer: Vec::new(),
-            state: Arc::default(),
+            state: Arc::new(Archived::of(K::WHAT)),
             config,
         };
         for first in Self::firsts(&archive.config.folder)? {
@@ -350,7 +365,7 @@ impl Archive {
     ///
     /// # Errors
     /// The disk refuses.
-    pub fn go_on_from(&mut self, before: &EventHistory) -> Result<(), ArchiveError> {
+    pub fn go_on_from(&mut self, before: &K::Before) -> Result<(), ArchiveError> {
         let height = before.height().saturating_add(1);
         if self.segments.is_empty() || height < self.first() || height > self.end {
             return self.begin(before.clone());
@@ -366,7 +381,7 @@ impl Archive {
                 last.cut(height).map_err(at(&last.path))?;
                 let history = last.history().map_err(at(&last.path))?;
                 self.history = history.unwrap_or_default();
-                self.history.be_silent_until(before.height());
+                self.history.pass_silent(before.height());
                 if self.history == *before {
                     self.end = height;
                     // The budget may have been lowered since.
@@ -374,7 +389,7 @@ impl Archive {
                 }
             }
         }
-        tracing::error!(height, "the archive of the public stream is damaged");
+        tracing::error!(height, "the archive of {} is damaged", K::WHAT);
         self.begin(before.clone())
     }
 
@@ -398,12 +413,13 @@ impl Archive {
     ///
     /// # Errors
     /// The disk refuses.
-    pub(crate) fn begin(&mut self, before: EventHistory) -> Result<(), ArchiveError> {
+    pub(crate) fn begin(&mut self, before: K::Before) -> Result<(), ArchiveError> {
         let height = before.height().saturating_add(1);
         self.buffer.clear();
         if !self.segments.is_empty() {
             let (first, end) = (self.first(), self.end);
-            tracing::warn!(first, end, height, "the archived public stream begins anew");
+            let what = K::WHAT;
+            tracing::warn!(first, end, height, "the archive of {what} begins anew");
         }
         while !self.segments.is_empty() {
             self.remove_oldest()?;
@@ -429,7 +445,7 @@ impl Archive {
     /// # Errors
     /// It is another one, or the disk refuses; then it is not appended, and may be given again
     /// where the disk is only full.
-    pub fn append(&mut self, height: u64, block: &Block) -> Result<(), ArchiveError> {
+    pub fn append(&mut self, height: u64, block: &K::Block) -> Result<(), ArchiveError> {
         let expected = self.end;
         if height != expected {
             let found = height;
@@ -437,12 +453,12 @@ impl Archive {
         }
         self.carry_on()?;
         self.end = height.saturating_add(1);
-        self.history.push(&block.leaf(height));
+        self.history.pass(height, block);
         let Some(last) = self.segments.back_mut() else {
             return self.begin(self.history.clone());
         };
         // What comes to nothing is told by the next record.
-        if block.outputs_len() == 0 {
+        if block.entries_len() == 0 {
             return Ok(());
         }
         if !last.encode(height, block, &mut self.buffer) {
@@ -530,16 +546,18 @@ impl Archive {
         }
     }
 
-    /// What lies between two positions, about `bytes_max` bytes of it at most.
+    /// What one wants of what lies between two positions, until the budget is spent; all of the
+    /// first block, if anything of it.
     ///
     /// # Errors
     /// [`Unavailable`]; what is found damaged is gone, with all before it. What cannot be read for
     /// now, for want of descriptors or memory, is told as gone to this question and stays.
-    pub(crate) fn read(
+    pub(crate) fn read_wanted(
         &mut self,
         (from, to): (StreamPosition, StreamPosition),
-        bytes_max: usize,
-    ) -> Result<Chunk, Unavailable> {
+        wanted: K::Wanted,
+        mut left: Budget,
+    ) -> Result<Chunk<K::Block>, Unavailable> {
         if from.height < self.first() {
             return Err(Unavailable::Gone);
         }
@@ -553,13 +571,12 @@ impl Archive {
         };
         // All of the first block, so that it is known whether there is such a place in it.
         let end = to.max(StreamPosition::before(from.height.saturating_add(1)));
-        let mut left = bytes_max.max(1);
         let mut place = self
             .segments
             .partition_point(|one| one.first <= from.height);
         place = place.saturating_sub(1);
         // Several only where the first of them had nothing more from there on.
-        while left > 0 && chunk.end < end {
+        while !left.is_spent() && chunk.end < end {
             let next = self
                 .segments
                 .get(place + 1)
@@ -574,24 +591,61 @@ impl Archive {
             let Some(one) = self.segments.get_mut(place) else {
                 break;
             };
-            let read = one.read(&self.config.genesis_hash, next, (from, end), &mut left);
+            let stretch = (from, end, wanted);
+            let read = one.read(&self.config.genesis_hash, next, stretch, &mut left);
             match read {
                 Ok((blocks, reached)) => {
                     chunk.blocks.extend(blocks);
                     chunk.end = reached.max(chunk.end);
                 }
                 Err(error) => {
-                    if error.is_loss() {
-                        self.forget(place, &error);
-                    } else if !std::mem::replace(&mut self.is_unread_told, true) {
-                        tracing::warn!(%error, "archived events cannot be read for now");
-                    }
+                    self.note_unread(place, &error);
                     return Err(Unavailable::Gone);
                 }
             }
             self.is_unread_told = false;
             place += 1;
         }
+        Ok(chunk)
+    }
+
+    fn note_unread(&mut self, place: usize, error: &SegmentError) {
+        if error.is_loss() {
+            self.forget(place, error);
+        } else if !std::mem::replace(&mut self.is_unread_told, true) {
+            tracing::warn!(%error, "archived {} cannot be read for now", K::WHAT);
+        }
+    }
+
+    /// A segment cannot be read: it goes, with those before it.
+    fn forget(&mut self, place: usize, error: &SegmentError) {
+        let first = self.first();
+        let what = K::WHAT;
+        tracing::error!(%error, first, "archived {what} are damaged, and gone with all before");
+        let mut forgotten = Ok(());
+        for _ in 0..=place {
+            forgotten = forgotten.and_then(|()| self.remove_oldest());
+        }
+        if self.segments.is_empty() {
+            forgotten = forgotten.and_then(|()| self.begin(self.history.clone()));
+        }
+        if let Err(error) = forgotten {
+            tracing::error!(%error, "damaged {what} cannot be removed");
+        }
+    }
+}
+
+impl Archive {
+    /// What lies between two positions, about `bytes_max` bytes of it at most.
+    ///
+    /// # Errors
+    /// As [`read_wanted`](Store::read_wanted).
+    pub(crate) fn read(
+        &mut self,
+        (from, to): (StreamPosition, StreamPosition),
+        bytes_max: usize,
+    ) -> Result<Chunk, Unavailable> {
+        let mut chunk = self.read_wanted((from, to), (), Budget::of(bytes_max))?;
         if from.index > chunk.outputs_len(from.height) {
             return Err(Unavailable::Nowhere);
         }
@@ -601,22 +655,6 @@ impl Archive {
             chunk.end = StreamPosition { index, ..to }.max(from);
         }
         Ok(chunk)
-    }
-
-    /// A segment cannot be read: it goes, with those before it.
-    fn forget(&mut self, place: usize, error: &SegmentError) {
-        let first = self.first();
-        tracing::error!(%error, first, "archived events are damaged, and gone with all before");
-        let mut forgotten = Ok(());
-        for _ in 0..=place {
-            forgotten = forgotten.and_then(|()| self.remove_oldest());
-        }
-        if self.segments.is_empty() {
-            forgotten = forgotten.and_then(|()| self.begin(self.history.clone()));
-        }
-        if let Err(error) = forgotten {
-            tracing::error!(%error, "damaged events cannot be removed");
-        }
     }
 }
 

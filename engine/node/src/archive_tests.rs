@@ -5,6 +5,7 @@ use crate::client_wire::ServerFrame;
 use crate::results::BlockResults;
 use crate::state_machine::Output;
 use crate::testing::TemporaryFolder;
+use quorate_proof::events::EventHistory;
 
 fn config(folder: &TemporaryFolder) -> ArchiveConfig {
     ArchiveConfig {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use quorate_proof::events::{EventHistory, events_leaf};
 
-use crate::archive::{Archive, ArchiveError, Archived};
+use crate::archive::{PublicEvents, Ring, Stream};
 use crate::client_wire::PublicFrame;
 use crate::results::{BlockResults, OutputItem};
 use crate::state_machine::Audience;
@@ -25,8 +25,6 @@ pub(crate) const FRAME_BYTES_FULL: usize = 256 * 1024;
 const FRAME_BLOCKS_MAX: u64 = 8_192;
 /// What a block that was walked over counts in a reader's share of a turn, bytes.
 const WALK_BYTES: usize = 16;
-/// While the disk is full, a start tries to archive what it executes after so many blocks.
-const RETRY_BLOCKS: u64 = 64;
 
 /// A place between two events of the public stream: everything of blocks below `height` comes
 /// before it, and the first `index` public outputs of that block.
@@ -221,11 +219,6 @@ impl PublicRing {
         self.before = Some(before.clone());
     }
 
-    /// The tree over the events of all blocks that are not here any more, if it is known.
-    pub(crate) const fn before(&self) -> Option<&EventHistory> {
-        self.before.as_ref()
-    }
-
     /// The oldest position from which there are no holes.
     #[must_use]
     pub const fn oldest(&self) -> StreamPosition {
@@ -297,108 +290,36 @@ impl PublicRing {
     }
 }
 
-/// The public stream of what a start executes: the newest blocks in memory, and all on disk.
-#[derive(Debug)]
-pub(crate) struct PublicStream {
-    pub(crate) ring: PublicRing,
-    pub(crate) archive: Option<Archive>,
-    /// What the threads know of the archive, also when it has failed; none where none is kept.
-    pub(crate) archived: Option<Arc<Archived>>,
-    /// The archive goes on from where this start began to execute.
-    is_placed: bool,
-}
+impl Ring for PublicRing {
+    type Kind = PublicEvents;
 
-impl PublicStream {
-    /// A validator without the older public events is one all the same, though no snapshot is
-    /// taken then above what may be there.
-    pub(crate) fn new(bytes_max: usize, opened: Option<Result<Archive, ArchiveError>>) -> Self {
-        let archived = opened.as_ref().map(|opened| match opened {
-            Ok(archive) => Arc::clone(archive.state()),
-            Err(_) => Arc::default(),
-        });
-        let mut stream = Self {
-            ring: PublicRing::new(bytes_max),
-            archive: None,
-            archived,
-            is_placed: false,
-        };
-        if let Some(opened) = opened {
-            let opened = opened.map(|archive| stream.archive = Some(archive));
-            stream.settle(opened);
-        }
-        stream
+    fn push(&mut self, results: &BlockResults) {
+        self.push(results);
     }
 
-    /// Takes the public outputs of an executed block, which was [placed](Self::place).
-    pub(crate) fn push(&mut self, results: &BlockResults) {
-        self.ring.push(results);
-        let height = results.height;
-        let is_level = |archive: &Archive| archive.end() == height;
-        if height.is_multiple_of(RETRY_BLOCKS) || self.archive.as_ref().is_some_and(is_level) {
-            self.catch_up();
-        }
+    fn begin(&mut self, before: &EventHistory) {
+        self.begin(before);
     }
 
-    /// Archives what the ring has and the archive lacks: while the disk is full it waits there.
-    fn catch_up(&mut self) {
-        let Some(archive) = &mut self.archive else {
-            return;
-        };
-        let mut done = Ok(());
-        while done.is_ok() && archive.end() < self.ring.tip().height {
-            let height = archive.end();
-            let Some(block) = self.ring.block(height) else {
-                tracing::error!(height, "older public events found no room on the disk");
-                return self.fail();
-            };
-            done = archive.append(height, block);
-        }
-        self.settle(done);
+    fn first(&self) -> u64 {
+        self.first
     }
 
-    /// Nothing more is executed; the next block comes after those of `before`.
-    pub(crate) fn finish(&mut self, before: &EventHistory) {
-        // Nothing may have been executed on a snapshot, and then nothing of it was taken in.
-        self.place(before);
-        self.catch_up();
-        let flushed = self.archive.as_mut().map_or(Ok(()), Archive::flush);
-        self.settle(flushed);
+    fn end(&self) -> u64 {
+        self.tip().height
     }
 
-    /// The next block comes after those of `before`, which is known from the state.
-    pub(crate) fn place(&mut self, before: &EventHistory) {
-        if std::mem::replace(&mut self.is_placed, true) {
-            return;
-        }
-        self.ring.begin(before);
-        let placed = self.archive.as_mut().map(|one| one.go_on_from(before));
-        if let Some(Err(error)) = placed {
-            // Where it goes on is not known then, so nothing may be appended: the next start does
-            // it again, with what is here as it is.
-            tracing::error!(%error, "older public events are not kept in this run");
-            self.fail();
-        }
+    fn before(&self) -> Option<EventHistory> {
+        self.before.clone()
     }
 
-    fn settle(&mut self, done: Result<(), ArchiveError>) {
-        let Err(error) = done else { return };
-        if self.archive.is_none() || !error.is_for_want_of_room() {
-            tracing::error!(%error, "older public events are not kept in this run");
-            return self.fail();
-        }
-        let archived = self.archived.as_ref();
-        if archived.is_some_and(|archived| archived.begin_waiting()) {
-            tracing::error!(%error, "the disk is full: older public events wait for room");
-        }
-    }
-
-    fn fail(&mut self) {
-        self.archive = None;
-        if let Some(archived) = &self.archived {
-            archived.fail();
-        }
+    fn block(&self, height: u64) -> Option<&Arc<Block>> {
+        self.block(height)
     }
 }
+
+/// The public stream of what a start executes.
+pub(crate) type PublicStream = Stream<PublicRing>;
 
 /// What a frame from `from` to `next` counts in a reader's share of a turn, bytes: its length, and
 /// the blocks below it that told nothing.
@@ -410,11 +331,8 @@ pub(crate) fn cost(from: StreamPosition, next: StreamPosition, frame_bytes: usiz
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::ArchiveConfig;
     use crate::client_wire::ServerFrame;
     use crate::state_machine::{Output, SessionId};
-    use crate::testing::TemporaryFolder;
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     fn results(height: u64, outputs: &[&[u8]]) -> BlockResults {
         let mut results = BlockResults::new();
@@ -458,139 +376,6 @@ mod tests {
             format!("{}.{}{text}", event.position.height, event.position.index)
         });
         (events.collect::<Vec<_>>().join(" "), next)
-    }
-
-    fn archive_config(folder: &TemporaryFolder) -> ArchiveConfig {
-        ArchiveConfig {
-            folder: folder.path().join("public"),
-            genesis_hash: [7; 32],
-            bytes_max: crate::archive::ARCHIVE_BYTES_MIN,
-        }
-    }
-
-    /// A start that executes blocks 1 to 200 on a full disk, with a ring of so many bytes.
-    fn started_on_a_full_disk(folder: &TemporaryFolder, bytes_max: usize) -> PublicStream {
-        let archive = Archive::open(archive_config(folder));
-        let first = folder.path().join(format!("public/{:020}.events", 1));
-        std::os::unix::fs::symlink("/dev/full", &first).unwrap();
-        let mut stream = PublicStream::new(bytes_max, Some(archive));
-        stream.place(&EventHistory::default());
-        for height in 1..=200 {
-            stream.push(&results(height, &[b"event"]));
-        }
-        std::fs::remove_file(first).unwrap();
-        stream
-    }
-
-    #[test]
-    fn what_a_start_executes_on_a_full_disk_waits_in_the_ring() {
-        let folder = TemporaryFolder::new("streams-full");
-        let mut stream = started_on_a_full_disk(&folder, 1 << 20);
-        let archived = stream.archived.clone().unwrap();
-        assert!(archived.is_waiting() && !archived.has_failed());
-        stream.finish(&EventHistory::default());
-        let archive = stream.archive.unwrap();
-        assert_eq!((archive.first(), archive.end()), (1, 201));
-        assert!(!archived.has_failed());
-    }
-
-    /// It would begin anew above what the ring has passed.
-    #[test]
-    fn an_archive_that_the_ring_passes_on_a_full_disk_is_left_as_it_is() {
-        let folder = TemporaryFolder::new("streams-passed");
-        let mut stream = started_on_a_full_disk(&folder, 1 << 10);
-        let archived = stream.archived.clone().unwrap();
-        stream.finish(&EventHistory::default());
-        assert!(stream.archive.is_none() && archived.has_failed());
-        assert!(!archived.reaches(1), "snapshots wait for the next start");
-    }
-
-    /// The results of a block with one long event, and the tree over those before it.
-    fn long_blocks(count: u64) -> impl Iterator<Item = (BlockResults, EventHistory)> {
-        let mut history = EventHistory::default();
-        (1..=count).map(move |height| {
-            let (results, before) = (results(height, &[&[7; 40_000]]), history.clone());
-            history.push(&Block::of(&results).leaf(height));
-            (results, before)
-        })
-    }
-
-    /// A start that executes all blocks from this height on, and what bounds it leaves.
-    fn start_at(
-        height: u64,
-        config: ArchiveConfig,
-        place: impl FnOnce(&mut PublicStream, &EventHistory),
-    ) -> Option<(u64, u64)> {
-        let mut stream = PublicStream::new(1 << 20, Some(Archive::open(config)));
-        let mut place = Some(place);
-        for (results, before) in long_blocks(20).skip_while(|(block, _)| block.height < height) {
-            if let Some(place) = place.take() {
-                place(&mut stream, &before);
-            }
-            stream.push(&results);
-        }
-        stream.finish(&EventHistory::default());
-        let has_failed = stream
-            .archived
-            .is_some_and(|archived| archived.has_failed());
-        assert_eq!(has_failed, stream.archive.is_none());
-        stream.archive.map(|one| (one.first(), one.end()))
-    }
-
-    /// How many files this process may have open.
-    fn limit_files(current: u64) {
-        let limits = getrlimit(Resource::Nofile);
-        let current = Some(current);
-        setrlimit(Resource::Nofile, Rlimit { current, ..limits }).unwrap();
-    }
-
-    /// Set in the environment of a process of its own: the folder.
-    const POOR: &str = "QUORATE_TEST_POOR_STREAM";
-
-    /// Newer segments are gone by then, and what comes would be appended behind a hole.
-    #[test]
-    fn an_archive_whose_place_is_not_found_for_want_of_descriptors_is_left_to_the_next_start() {
-        let folder = TemporaryFolder::new("streams-poor");
-        let config = ArchiveConfig {
-            folder: std::env::var_os(POOR).map_or_else(|| folder.path().join("public"), Into::into),
-            ..archive_config(&folder)
-        };
-        if std::env::var_os(POOR).is_some() {
-            let bounds = start_at(5, config, |stream, before| {
-                limit_files(3);
-                stream.place(before);
-                limit_files(64);
-            });
-            assert_eq!(bounds, None, "nothing may be appended");
-            return;
-        }
-        let all = Some((1, 21));
-        assert_eq!(start_at(1, config.clone(), PublicStream::place), all);
-        let name = "streams::tests::an_archive_whose_place_is_not_found_for_want_of_descriptors_is_\
-                    left_to_the_next_start";
-        let output = std::process::Command::new(std::env::current_exe().unwrap())
-            .args([name, "--exact", "--nocapture"])
-            .env(POOR, &config.folder)
-            .output()
-            .unwrap();
-        let told = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(
-            output.status.success() && told.contains("1 passed"),
-            "{told}"
-        );
-        assert_eq!(start_at(5, config, PublicStream::place), all);
-    }
-
-    #[test]
-    fn snapshots_wait_for_an_archive_that_cannot_be_opened() {
-        let folder = TemporaryFolder::new("streams-closed");
-        std::fs::write(folder.path().join("public"), b"no folder").unwrap();
-        let archive = Archive::open(archive_config(&folder));
-        let stream = PublicStream::new(1 << 20, Some(archive));
-        let archived = stream.archived.unwrap();
-        assert!(stream.archive.is_none() && archived.has_failed());
-        assert!(!archived.reaches(1));
-        assert!(PublicStream::new(1 << 20, None).archived.is_none());
     }
 
     #[test]

@@ -9,17 +9,14 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use quorate_proof::events::EventHistory;
+use super::kind::{Before, Kept, Kind};
+use crate::streams::StreamPosition;
 
-use crate::streams::{Block, StreamPosition};
-
-/// Begins every segment; the last byte is the version.
-const MAGIC: &[u8; 8] = b"QRTPUBL\x01";
-/// Magic, genesis hash, first height. Behind them stand the tops of the tree over the events of all
-/// blocks before, and the first check.
+/// Magic, genesis hash, first height. Behind them stands what is known of all blocks before, and
+/// the first check.
 const HEAD_BYTES: usize = 48;
 const CHECK_BYTES: usize = 16;
-/// Height, time, number of events, bytes of the body, check.
+/// Height, time, number of entries, bytes of the body, check.
 const RECORD_BYTES: usize = 40;
 /// Where the check stands in it.
 const CHECK_AT: usize = 24;
@@ -29,8 +26,8 @@ pub(crate) const BODY_BYTES_MAX: usize = 256 * 1024 * 1024;
 const MARK_BYTES: u64 = 64 * 1024;
 
 type Check = [u8; CHECK_BYTES];
-/// Blocks with events, and up to where they are all.
-pub(super) type Blocks = (Vec<(u64, Arc<Block>)>, StreamPosition);
+/// Blocks with something of what is wanted, and up to where they are all.
+pub(super) type Blocks<B> = (Vec<(u64, Arc<B>)>, StreamPosition);
 
 /// Why a segment cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +61,38 @@ fn is_loss(error: &std::io::Error) -> bool {
     ) || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
+/// What one reading may still cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    /// Bytes that are read, whosever they are.
+    pub(crate) read: usize,
+    /// Bytes that are given.
+    pub(crate) taken: usize,
+}
+
+impl Budget {
+    /// So many bytes, all of which are for whoever reads.
+    pub(crate) fn of(bytes_max: usize) -> Self {
+        let bytes = bytes_max.max(1);
+        Self {
+            read: bytes,
+            taken: bytes,
+        }
+    }
+
+    pub(crate) const fn is_spent(&self) -> bool {
+        self.read == 0 || self.taken == 0
+    }
+
+    pub(super) const fn read(&mut self, bytes: usize) {
+        self.read = self.read.saturating_sub(bytes);
+    }
+
+    const fn take(&mut self, bytes: usize) {
+        self.taken = self.taken.saturating_sub(bytes);
+    }
+}
+
 /// A place between two records.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
@@ -73,23 +102,23 @@ struct Mark {
     check: Check,
 }
 
-/// What a record tells: the blocks since the one before had no events, and this one has these.
+/// What a record tells: the blocks since the one before had nothing, and this one has this.
 #[derive(Debug)]
-struct Record {
+struct Record<B> {
     height: u64,
-    block: Block,
+    block: B,
 }
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Segment {
+pub(super) struct Segment<K: Kind> {
     pub(super) first: u64,
     pub(super) path: PathBuf,
     /// Open while it is the last one.
     file: Option<File>,
     bytes: u64,
-    /// The tree over the events of all blocks before; none while its head has not been read.
-    before: Option<EventHistory>,
+    /// What is known of all blocks before; none while its head has not been read.
+    before: Option<K::Before>,
     /// Ascending, from the first record on; none while it has not been read.
     marks: Option<Vec<Mark>>,
     /// Behind its last record; only while it is the last one.
@@ -97,9 +126,9 @@ pub(super) struct Segment {
 }
 
 /// The bytes of a head, and the place behind them.
-fn head_of(genesis_hash: &[u8; 32], before: &EventHistory) -> (Vec<u8>, Mark) {
+fn head_of<K: Kind>(genesis_hash: &[u8; 32], before: &K::Before) -> (Vec<u8>, Mark) {
     let height = before.height().saturating_add(1);
-    let mut head = MAGIC.to_vec();
+    let mut head = K::MAGIC.to_vec();
     head.extend_from_slice(genesis_hash);
     head.extend_from_slice(&height.to_le_bytes());
     head.extend_from_slice(before.tops().as_flattened());
@@ -128,7 +157,7 @@ fn check_of(before: &Check, head: &[u8], body: &[u8]) -> Check {
     short(&hasher)
 }
 
-impl Segment {
+impl<K: Kind> Segment<K> {
     /// One that is complete, of which nothing is known but its name.
     pub(super) fn sealed(first: u64, path: PathBuf) -> Self {
         let bytes = std::fs::metadata(&path).map_or(0, |found| found.len());
@@ -149,14 +178,14 @@ impl Segment {
 
     /// A new one.
     pub(super) fn create(
-        before: &EventHistory,
+        before: &K::Before,
         path: PathBuf,
         genesis_hash: &[u8; 32],
     ) -> std::io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true);
         let file = options.open(&path)?;
-        let (head, tail) = head_of(genesis_hash, before);
+        let (head, tail) = head_of::<K>(genesis_hash, before);
         file.write_all_at(&head, 0)?;
         if let Some(folder) = path.parent() {
             File::open(folder)?.sync_all()?;
@@ -195,7 +224,7 @@ impl Segment {
         let mut records = Records::new(&file, first, file.metadata()?.len())?;
         // A record that is not whole ends the segment: what was torn is executed again.
         loop {
-            match records.next() {
+            match records.next::<K::Block>() {
                 Ok(Some(_)) => {}
                 Ok(None) => break,
                 Err(error) if is_loss(&error) => break,
@@ -218,7 +247,8 @@ impl Segment {
         let Some(height) = self.first.checked_sub(1) else {
             return Ok(None);
         };
-        let mut head = vec![0; HEAD_BYTES + 32 * height.count_ones() as usize + CHECK_BYTES];
+        let tops_bytes = 32 * K::Before::tops_len(height);
+        let mut head = vec![0; HEAD_BYTES + tops_bytes + CHECK_BYTES];
         match file.read_exact_at(&mut head, 0) {
             Err(error) if is_loss(&error) => Ok(None),
             Err(error) => Err(error),
@@ -229,8 +259,8 @@ impl Segment {
     fn take_head(&mut self, height: u64, head: &[u8], genesis_hash: &[u8; 32]) -> Option<Mark> {
         let tops = head.get(HEAD_BYTES..head.len() - CHECK_BYTES)?;
         let (tops, _) = tops.as_chunks::<32>();
-        let before = EventHistory::from_tops(height, tops)?;
-        let (expected, mark) = head_of(genesis_hash, &before);
+        let before = K::Before::from_tops(height, tops)?;
+        let (expected, mark) = head_of::<K>(genesis_hash, &before);
         if head != expected {
             return None;
         }
@@ -238,9 +268,8 @@ impl Segment {
         Some(mark)
     }
 
-    /// The tree over the events of all blocks before this segment; none where its head is not
-    /// whole.
-    pub(super) fn before(&mut self, genesis_hash: &[u8; 32]) -> Option<&EventHistory> {
+    /// What is known of all blocks before this segment; none where its head is not whole.
+    pub(super) fn before(&mut self, genesis_hash: &[u8; 32]) -> Option<&K::Before> {
         if self.before.is_none() {
             let file = File::open(&self.path).ok()?;
             self.read_head(&file, genesis_hash).ok()??;
@@ -248,8 +277,8 @@ impl Segment {
         self.before.as_ref()
     }
 
-    /// The tree over the events of all blocks up to the last record; only of the last segment.
-    pub(super) fn history(&self) -> std::io::Result<Option<EventHistory>> {
+    /// What is known of all blocks up to the last record; only of the last segment.
+    pub(super) fn history(&self) -> std::io::Result<Option<K::Before>> {
         let parts = (&self.file, &self.before, &self.marks);
         let (Some(file), Some(before), Some(marks)) = parts else {
             return Ok(None);
@@ -259,9 +288,9 @@ impl Segment {
         };
         let mut history = before.clone();
         let mut records = Records::new(file, first, self.bytes)?;
-        while let Some(record) = records.next()? {
-            history.be_silent_until(record.height.saturating_sub(1));
-            history.push(&record.block.leaf(record.height));
+        while let Some(record) = records.next::<K::Block>()? {
+            history.pass_silent(record.height.saturating_sub(1));
+            history.pass(record.height, &record.block);
         }
         Ok(Some(history))
     }
@@ -295,7 +324,7 @@ impl Segment {
         };
         let mut tail = start;
         let mut records = Records::new(file, start, self.bytes)?;
-        while let Some(record) = records.next()? {
+        while let Some(record) = records.next::<K::Block>()? {
             if record.height >= height {
                 break;
             }
@@ -308,22 +337,19 @@ impl Segment {
 
     /// Appends the record of a block to what is to be [written](Self::write); false when it is too
     /// long for any.
-    pub(super) fn encode(&mut self, height: u64, block: &Block, buffer: &mut Vec<u8>) -> bool {
-        let body_bytes = block.ends().len() * 4 + block.bytes().len();
+    pub(super) fn encode(&mut self, height: u64, block: &K::Block, buffer: &mut Vec<u8>) -> bool {
+        let body_bytes = block.body_bytes();
         if body_bytes > BODY_BYTES_MAX {
             return false;
         }
         let start = buffer.len();
         buffer.extend_from_slice(&height.to_le_bytes());
         buffer.extend_from_slice(&block.time_ns().to_le_bytes());
-        for number in [block.ends().len(), body_bytes] {
+        for number in [block.entries_len(), body_bytes] {
             buffer.extend_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
         }
         buffer.extend_from_slice(&[0; 16]);
-        for &end in block.ends() {
-            buffer.extend_from_slice(&u32::try_from(end).unwrap_or(u32::MAX).to_le_bytes());
-        }
-        buffer.extend_from_slice(block.bytes());
+        block.encode(buffer);
         let (head, body) = buffer[start..].split_at_mut(RECORD_BYTES);
         let check = check_of(&self.tail.check, &head[..CHECK_AT], body);
         head[CHECK_AT..].copy_from_slice(&check);
@@ -339,10 +365,10 @@ impl Segment {
         true
     }
 
-    /// The same for blocks without events below `end`, if there are any.
+    /// The same for blocks without anything below `end`, if there are any.
     pub(super) fn encode_silence(&mut self, end: u64, buffer: &mut Vec<u8>) {
         if self.tail.height < end {
-            self.encode(end - 1, &Block::default(), buffer);
+            self.encode(end - 1, &K::Block::default(), buffer);
         }
     }
 
@@ -358,14 +384,14 @@ impl Segment {
     }
 
     /// Reads on from the block of a position to another one or to the end, `end` being what comes
-    /// behind this segment, until `left` bytes are used up.
+    /// behind this segment, until the budget is spent.
     pub(super) fn read(
         &mut self,
         genesis_hash: &[u8; 32],
         end: u64,
-        (from, to): (StreamPosition, StreamPosition),
-        left: &mut usize,
-    ) -> Result<Blocks, SegmentError> {
+        (from, to, wanted): (StreamPosition, StreamPosition, K::Wanted),
+        left: &mut Budget,
+    ) -> Result<Blocks<K::Block>, SegmentError> {
         let path = self.path.clone();
         let failed = |source| SegmentError::Io { path, source };
         let own = match &self.file {
@@ -384,8 +410,9 @@ impl Segment {
         let mut blocks = Vec::new();
         let mut records =
             Records::new(&file, start, self.bytes).map_err(|source| self.failed(source))?;
-        while *left > 0 {
-            let Some(record) = records.next().map_err(|source| self.failed(source))? else {
+        while !left.is_spent() {
+            let record = records.next::<K::Block>();
+            let Some(record) = record.map_err(|source| self.failed(source))? else {
                 return Ok((blocks, StreamPosition::before(end)));
             };
             let reached = StreamPosition::before(record.height.saturating_add(1));
@@ -395,11 +422,12 @@ impl Segment {
             if StreamPosition::before(record.height) >= to {
                 return Ok((blocks, to));
             }
-            *left = left.saturating_sub(RECORD_BYTES + record.block.bytes().len());
-            if record.block.outputs_len() > 0 {
-                blocks.push((record.height, Arc::new(record.block)));
+            left.read(RECORD_BYTES + record.block.body_bytes());
+            if let Some(block) = K::select(record.block, wanted) {
+                left.take(RECORD_BYTES + block.body_bytes());
+                blocks.push((record.height, Arc::new(block)));
             }
-            if *left == 0 {
+            if left.is_spent() {
                 return Ok((blocks, reached));
             }
         }
@@ -431,7 +459,7 @@ impl Segment {
         let mut records =
             Records::new(file, first, self.bytes).map_err(|source| self.failed(source))?;
         loop {
-            match records.next() {
+            match records.next::<K::Block>() {
                 Ok(Some(_)) => note(&mut marks, records.at),
                 Ok(None) => break,
                 Err(error) if is_loss(&error) => return Err(damaged(records.at.offset)),
@@ -476,7 +504,7 @@ impl<'f> Records<'f> {
     }
 
     /// The next one; none at the end.
-    fn next(&mut self) -> std::io::Result<Option<Record>> {
+    fn next<B: Kept>(&mut self) -> std::io::Result<Option<Record<B>>> {
         if self.at.offset >= self.bytes {
             return Ok(None);
         }
@@ -487,7 +515,8 @@ impl<'f> Records<'f> {
         let (height, time_ns) = (u64_at(0), u64_at(8));
         let (count, body_bytes) = (u32_at(16) as usize, u32_at(20) as usize);
         let end = self.at.offset + (RECORD_BYTES + body_bytes) as u64;
-        let is_sound = count * 4 <= body_bytes && end <= self.bytes && height >= self.at.height;
+        let is_sound =
+            count * B::ENTRY_BYTES <= body_bytes && end <= self.bytes && height >= self.at.height;
         if !is_sound {
             return Err(ErrorKind::InvalidData.into());
         }
@@ -497,12 +526,7 @@ impl<'f> Records<'f> {
         if check != head[CHECK_AT..] {
             return Err(ErrorKind::InvalidData.into());
         }
-        let events = body.split_off(count * 4);
-        let ends = body
-            .chunks_exact(4)
-            .map(|end| u32::from_le_bytes(std::array::from_fn(|byte| end[byte])) as usize);
-        let block =
-            Block::from_parts(time_ns, events, ends.collect()).ok_or(ErrorKind::InvalidData)?;
+        let block = B::decode(time_ns, count, body).ok_or(ErrorKind::InvalidData)?;
         self.at = Mark {
             height: height.saturating_add(1),
             offset: end,

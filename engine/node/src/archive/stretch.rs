@@ -9,7 +9,7 @@ use std::sync::Arc;
 use quorate_proof::events::EventHistory;
 
 use super::segment::Segment;
-use super::{Archive, ArchiveError, BUFFER_BYTES, PART_SUFFIX, at};
+use super::{Archive, ArchiveError, BUFFER_BYTES, PART_SUFFIX, PublicEvents, at};
 use crate::streams::Block;
 
 /// What became of a stretch.
@@ -96,13 +96,13 @@ impl Archive {
         blocks: &[(u64, Arc<Block>)],
         end: u64,
         part: std::path::PathBuf,
-    ) -> Result<Segment, ArchiveError> {
+    ) -> Result<Segment<PublicEvents>, ArchiveError> {
         let made = Segment::create(before, part.clone(), &self.config.genesis_hash);
         let mut one = made.map_err(at(&part))?;
         let mut buffer = Vec::new();
         for (height, block) in blocks {
             // Longer than any record: the peer's archive could not have had it either.
-            if !one.encode(*height, block, &mut buffer) {
+            if !one.encode(*height, block.as_ref(), &mut buffer) {
                 return Err(at(&part)(std::io::ErrorKind::FileTooLarge.into()));
             }
             if buffer.len() >= BUFFER_BYTES {

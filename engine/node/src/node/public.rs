@@ -1,15 +1,15 @@
 //! The public stream at a start: where its older blocks are kept, and how it goes on from what
 //! recovery has executed. Owns nothing that outlives the start.
 
-use crate::archive::{Archive, ArchiveConfig};
+use crate::archive::{Archive, ArchiveConfig, PublicEvents};
 use crate::config::{NodeConfig, NodeLimits};
 use crate::metrics::Metrics;
 use crate::replica::Parts;
-use crate::stages::archive::ArchiveLink;
-use crate::stages::older::PeerParts;
+use crate::stages::archive::{ArchiveLink, Besides};
+use crate::stages::older::{PeerParts, Peers};
 use crate::stages::public::PublicStage;
 use crate::state_machine::StateMachine;
-use crate::streams::PublicStream;
+use crate::streams::{PublicRing, PublicStream};
 use quorate_net::Waker;
 use std::sync::Arc;
 
@@ -46,7 +46,8 @@ pub(super) fn public_stage<S: StateMachine>(
 ) -> std::io::Result<PublicStage> {
     let archived = parts.executor.archived();
     let executed = parts.executor.take_public();
-    let executed = executed.unwrap_or_else(|| PublicStream::new(limits.public_bytes_max, None));
+    let executed = executed
+        .unwrap_or_else(|| PublicStream::new(PublicRing::new(limits.public_bytes_max), None));
     let Some(archive) = executed.archive else {
         if archived.is_some() {
             // The log says why.
@@ -55,6 +56,12 @@ pub(super) fn public_stage<S: StateMachine>(
         return Ok(PublicStage::new(executed.ring, None));
     };
     let wake = move || waker.wake();
-    let link = ArchiveLink::start(archive, Arc::clone(metrics), Some(peers), wake)?;
+    let told = Arc::clone(metrics);
+    // What peers ask and give is the thread's own.
+    let besides = move || -> Besides<PublicEvents> {
+        let mut peers = Peers::new(peers, told);
+        Box::new(move |archive| peers.turn(archive))
+    };
+    let link = ArchiveLink::start(archive, Arc::clone(metrics), besides, wake)?;
     Ok(PublicStage::new(executed.ring, Some(link)))
 }

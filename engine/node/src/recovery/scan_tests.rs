@@ -14,7 +14,7 @@ use crate::archive::{ARCHIVE_BYTES_MIN, Archive, ArchiveConfig};
 use crate::journal::{KIND_BLOCK, encode_base, encode_block, encode_mark};
 use crate::recovery::{OpenFolder, RecoveryConfig, initialize, recover};
 use crate::state_machine::{Context, Output};
-use crate::streams::{Block, PublicStream};
+use crate::streams::{Block, PublicRing, PublicStream};
 use crate::testing::{TemporaryFolder, final_block, sample_genesis};
 
 const OWN: [u8; 32] = [9; 32];
@@ -324,7 +324,7 @@ fn a_start_that_is_refused_leaves_the_archive_of_public_events_as_it_is() {
         let mut scene = Scene::new();
         let archive = Archive::open(config.clone());
         scene.executor = Executor::new(Nothing, 8, scene.set.genesis_time_ns())
-            .keeping_public(PublicStream::new(1 << 20, Some(archive)));
+            .keeping_public(PublicStream::new(PublicRing::new(1 << 20), Some(archive)));
         let blocks = scene.chain(&["a", "b"]);
         let first = scene.finalize(&blocks[0], None);
         ending(&mut scene, &blocks[1], first);

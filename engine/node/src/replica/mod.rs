@@ -60,7 +60,7 @@ use crate::recovery::{
 use crate::snapshot::{SnapshotError, SnapshotFolder};
 use crate::state_machine::{SessionId, StateMachine};
 use crate::store::Served;
-use crate::streams::PublicStream;
+use crate::streams::{PublicRing, PublicStream};
 
 /// What a replica is started with.
 #[derive(Clone, Debug)]
@@ -203,7 +203,7 @@ impl<S: StateMachine> Parts<S> {
             .with_auth(Arc::clone(&config.auth));
         if config.public_bytes_max > 0 {
             let archive = config.public_archive.clone().map(Archive::open);
-            let public = PublicStream::new(config.public_bytes_max, archive);
+            let public = PublicStream::new(PublicRing::new(config.public_bytes_max), archive);
             executor = executor.keeping_public(public);
         }
         executor = executor.keeping_private(config.private_bytes_max);

@@ -12,7 +12,7 @@
 //! - `check`: clients' signatures, on threads of their own or in pieces of a turn.
 //! - `journal`: the blocking calls of the log, on a thread of their own; and its appending end.
 //! - `archive`: the public stream of older blocks, on a thread of its own (with `older`: what of it
-//!   peers lack, or have).
+//!   peers lack, or have; and `fetch`: what is asked of it).
 //! - `shadow`: snapshots and pruning, on a thread of their own (with `exchange`: joining, and peers
 //!   that join).
 //! - `shared`: one thread that runs wire, order, journal and app in turn (where validators share
@@ -34,6 +34,7 @@ pub(crate) mod dedicated;
 pub(crate) mod door;
 pub(crate) mod exchange;
 mod executed;
+pub(crate) mod fetch;
 mod forgeries;
 pub(crate) mod identity;
 pub(crate) mod inlet;

@@ -138,7 +138,7 @@ impl PeerParts {
 }
 
 /// See the module.
-pub(super) struct Peers {
+pub(crate) struct Peers {
     parts: PeerParts,
     metrics: Arc<Metrics>,
     begun: Instant,
@@ -162,7 +162,7 @@ impl Drop for Peers {
 }
 
 impl Peers {
-    pub(super) fn new(parts: PeerParts, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(parts: PeerParts, metrics: Arc<Metrics>) -> Self {
         let own = parts.own;
         Self {
             backfill: Backfill::new(parts.peers.iter().copied()),
@@ -178,7 +178,7 @@ impl Peers {
     }
 
     /// Takes what has come and does what is due.
-    pub(super) fn turn(&mut self, archive: &mut Archive) {
+    pub(crate) fn turn(&mut self, archive: &mut Archive) {
         // What a validator of another state has is not to be given, nor to be added to.
         if !self.metrics.is_serving() {
             return;

@@ -7,8 +7,9 @@
 //! there any more is cut, with that position, and its connection stays. So a reader costs as much
 //! as its socket's queue holds and one piece, and none costs another one anything.
 
-use super::archive::{ArchiveLink, Fetch, Fetched, Purpose};
-use crate::archive::Chunk;
+use super::archive::ArchiveLink;
+use super::fetch::{Fetch, Purpose};
+use crate::archive::{Chunk, PublicEvents};
 use crate::client_wire::{
     PublicAsk, PublicFrame, PublicMark, PublicState, encode_busy, encode_public_mark,
 };
@@ -74,9 +75,9 @@ fn is_full(waiting: usize, out: &impl Outlet) -> bool {
 pub(crate) struct PublicStage {
     ring: PublicRing,
     /// What the ring has passed.
-    archive: Option<ArchiveLink>,
+    archive: Option<ArchiveLink<PublicEvents>>,
     /// One whose thread is ending.
-    ended: Option<ArchiveLink>,
+    ended: Option<ArchiveLink<PublicEvents>>,
     // Looked up, never walked.
     places: HashMap<ClientId, usize>,
     subscriptions: Vec<Subscription>,
@@ -100,7 +101,7 @@ pub(crate) struct PublicStage {
 }
 
 impl PublicStage {
-    pub(crate) fn new(ring: PublicRing, archive: Option<ArchiveLink>) -> Self {
+    pub(crate) fn new(ring: PublicRing, archive: Option<ArchiveLink<PublicEvents>>) -> Self {
         Self {
             ring,
             archive,
@@ -358,7 +359,7 @@ impl PublicStage {
     fn deliver(
         &mut self,
         leader: Option<ValidatorIndex>,
-        (fetch, read): Fetched,
+        (fetch, read): (Fetch, Result<Chunk, Unavailable>),
         budget: &mut usize,
         out: &mut impl Outlet,
     ) {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::archive::{Archive, ArchiveConfig, Archived};
 use crate::client_wire::ServerFrame;
+use crate::stages::archive::Besides;
 use crate::state_machine::Output;
 use crate::testing::TemporaryFolder;
 use crossbeam::channel::{Receiver, unbounded};
@@ -382,9 +383,14 @@ fn archived(
     let (tell, told) = unbounded();
     let state = Arc::clone(archive.state());
     let wake = move || tell.send(()).unwrap();
-    let link = ArchiveLink::start(archive, Arc::default(), None, wake).unwrap();
+    let link = ArchiveLink::start(archive, Arc::default(), nothing, wake).unwrap();
     let ring = PublicRing::new(100 * 1024);
     (PublicStage::new(ring, Some(link)), state, told)
+}
+
+/// The archive's thread does nothing besides.
+fn nothing() -> Besides<PublicEvents> {
+    Box::new(|_| {})
 }
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -406,7 +412,7 @@ fn a_stage_that_tells_nothing_more_does_not_wait_for_the_thread_of_its_archive()
         let was_let_go = gate.recv_timeout(Duration::from_secs(5)).is_ok();
         tell.send(was_let_go).unwrap();
     };
-    let link = ArchiveLink::start(archive, Arc::default(), None, wake).unwrap();
+    let link = ArchiveLink::start(archive, Arc::default(), nothing, wake).unwrap();
     let mut stage = PublicStage::new(PublicRing::new(100 * 1024), Some(link));
     (1..=100).for_each(|height| stage.publish(&block(height, 2, 32 * 1024)));
     assert!(stage.take(ANN, 5, subscribe(at(1, 1))));
@@ -590,7 +596,7 @@ fn events_that_cannot_be_synced_are_not_said_to_be_durable() {
     std::os::unix::fs::symlink("/dev/null", first).unwrap();
     archive.go_on_from(&EventHistory::default()).unwrap();
     let state = Arc::clone(archive.state());
-    let link = ArchiveLink::start(archive, Arc::default(), None, || ()).unwrap();
+    let link = ArchiveLink::start(archive, Arc::default(), nothing, || ()).unwrap();
     let mut stage = PublicStage::new(PublicRing::new(100 * 1024), Some(link));
     stage.publish(&block(1, 1, 100));
     let deadline = std::time::Instant::now() + PATIENCE;

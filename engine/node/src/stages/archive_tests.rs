@@ -1,0 +1,225 @@
+//! The way between a ring and its archive, on a disk that is full, and readers beside one another.
+
+use super::super::fetch::{Fetch, Purpose};
+use super::*;
+use crate::archive::{Archive, ArchiveConfig, PublicEvents};
+use crate::results::BlockResults;
+use crate::state_machine::Output;
+use crate::streams::{PublicRing, StreamPosition};
+use crate::testing::TemporaryFolder;
+use quorate_proof::events::EventHistory;
+
+type Link = ArchiveLink<PublicEvents>;
+type Item = ToArchive<PublicEvents>;
+
+const BLOCK_BYTES: u64 = 1024 * 1024;
+
+/// Blocks with events of a MiB each, all of which it keeps.
+fn ring(blocks: u64) -> PublicRing {
+    let mut ring = PublicRing::new(usize::MAX);
+    for height in 1..=blocks {
+        let mut results = BlockResults::new();
+        (results.height, results.time_ns) = (height, height);
+        let mut output = Output::new();
+        output.to_public(&vec![7; BLOCK_BYTES as usize]);
+        results.collect(Some(0), &output);
+        ring.push(&results);
+    }
+    ring
+}
+
+/// A link whose thread takes nothing: its disk hangs.
+fn link() -> (Link, Receiver<Item>, channel::Sender<Fetched<PublicEvents>>) {
+    let (sender, items) = bounded(QUEUE_MAX);
+    let (answer, fetched) = channel::bounded(FETCHES_MAX);
+    let link = ArchiveLink {
+        sender: Some(sender),
+        fetched,
+        state: Arc::default(),
+        next: 1,
+        begun: 0,
+        begins: 0,
+        fetches: Vec::new(),
+        waits: 0,
+        is_passed: false,
+        metrics: Arc::default(),
+        thread: None,
+    };
+    (link, items, answer)
+}
+
+/// The thread's side of an archive whose second segment finds no room, with the block that
+/// needs it on its way, and the link to it.
+fn full(
+    folder: &TemporaryFolder,
+    replies: &Replies<PublicEvents>,
+    run: impl FnOnce(Work<'_, PublicEvents>, Link, Receiver<Item>, &PublicRing),
+) {
+    let config = ArchiveConfig {
+        folder: folder.path().join("public"),
+        genesis_hash: [7; 32],
+        bytes_max: crate::archive::ARCHIVE_BYTES_MIN,
+    };
+    let mut archive = Archive::open(config).expect("an archive");
+    let begun = archive.go_on_from(&EventHistory::default());
+    begun.expect("it begins");
+    let ring = ring(40);
+    // The first one fills its segment.
+    std::os::unix::fs::symlink("/dev/full", second(folder)).expect("no room");
+    let (mut link, items, _) = link();
+    link.state = Arc::clone(archive.state());
+    let work = Work {
+        state: Arc::clone(archive.state()),
+        archive,
+        besides: Box::new(|_| {}),
+        replies,
+        begins: 0,
+        waiting: VecDeque::new(),
+        retry_at: None,
+    };
+    run(work, link, items, &ring);
+}
+
+fn second(folder: &TemporaryFolder) -> std::path::PathBuf {
+    let name = format!("{:020}.events", 2);
+    folder.path().join("public").join(name)
+}
+
+fn replies() -> Replies<PublicEvents> {
+    Replies {
+        answer: channel::bounded(FETCHES_MAX).0,
+        wake: Box::new(|| {}),
+    }
+}
+
+fn take_all(work: &mut Work<'_, PublicEvents>, items: &Receiver<Item>) {
+    for item in items.try_iter() {
+        work.take(item).expect("it is taken");
+    }
+    work.retry_at = work.retry_at.map(|_| Instant::now());
+    work.turn().expect("it goes on");
+}
+
+#[test]
+fn blocks_wait_for_room_on_the_disk_and_no_snapshot_passes_them() {
+    let folder = TemporaryFolder::new("archive-thread-full");
+    full(&folder, &replies(), |mut work, mut link, items, ring| {
+        let state = Arc::clone(&link.state);
+        assert!(!state.reaches(40));
+        for _ in 0..3 {
+            link.hand_over(ring);
+            take_all(&mut work, &items);
+        }
+        assert_eq!((work.archive.first(), work.archive.end()), (1, 2));
+        assert!(state.is_waiting());
+        let queued_bytes = state.queued_bytes.load(Ordering::Acquire);
+        assert!(queued_bytes > QUEUE_BYTES_MAX, "{queued_bytes}");
+        assert!(queued_bytes < QUEUE_BYTES_MAX + 2 * BLOCK_BYTES);
+        assert!(!state.reaches(1), "of none it is said that it is durable");
+
+        std::fs::remove_file(second(&folder)).expect("there is room");
+        for _ in 0..2 {
+            take_all(&mut work, &items);
+            link.hand_over(ring);
+        }
+        take_all(&mut work, &items);
+        assert_eq!(work.archive.end(), 41);
+        assert!(state.reaches(40));
+        assert!(!state.is_waiting());
+        assert_eq!(state.queued_bytes.load(Ordering::Acquire), 0);
+    });
+}
+
+#[test]
+fn an_archive_that_waits_for_room_is_not_begun_anew_when_the_ring_passes_it() {
+    let folder = TemporaryFolder::new("archive-thread-passed");
+    full(&folder, &replies(), |mut work, mut link, items, ring| {
+        link.hand_over(ring);
+        take_all(&mut work, &items);
+        let mut passed = PublicRing::new(1);
+        let mut history = EventHistory::default();
+        (1..=40).for_each(|_| history.push(&[0; 32]));
+        passed.begin(&history);
+        // There is room again before the ring is looked at.
+        std::fs::remove_file(second(&folder)).expect("there is room");
+        take_all(&mut work, &items);
+        let end = work.archive.end();
+        assert!(end > 2 && end < 40, "{end}");
+        link.hand_over(&passed);
+        take_all(&mut work, &items);
+        assert_eq!((work.begins, work.archive.end()), (0, end));
+        assert!(link.state.has_failed());
+        assert_eq!(link.metrics.alarms.read(), 1);
+        assert_eq!(link.oldest(), u64::MAX, "the ring alone is told from");
+        assert!(!link.state.reaches(end - 1));
+        take_all(&mut work, &items);
+        assert!(link.state.reaches(end - 1), "what is here is made durable");
+        assert!(!link.state.reaches(40), "a start executes the rest again");
+    });
+}
+
+#[test]
+fn one_reader_leaves_the_disk_to_others_and_gets_its_share_again() {
+    let (mut link, items, answer) = link();
+    let fetch = |client| Fetch {
+        client: ClientId::from_bits(client),
+        id: 1,
+        purpose: Purpose::Range,
+        from: StreamPosition::LIVE,
+        to: StreamPosition::LIVE,
+        bytes_max: 1,
+    };
+    let taken = |link: &mut Link, client| {
+        (0..FETCHES_MAX)
+            .filter(|_| link.fetch(fetch(client)))
+            .count()
+    };
+    assert_eq!(taken(&mut link, 1), FETCHES_PER_CLIENT_MAX);
+    assert_eq!(taken(&mut link, 2), FETCHES_PER_CLIENT_MAX);
+    let mut asked: Vec<Item> = items.try_iter().collect();
+    assert_eq!(asked.len(), 2 * FETCHES_PER_CLIENT_MAX);
+    let ToArchive::Fetch(first, ticket) = asked.remove(0) else {
+        panic!("a question");
+    };
+    let gone = (first, Err(Unavailable::Gone), ticket);
+    answer.try_send(gone).expect("room for an answer");
+    assert!(
+        link.take()
+            .is_some_and(|(fetch, _)| fetch.client == ClientId::from_bits(1))
+    );
+    assert_eq!(taken(&mut link, 1), 1, "what came back is free again");
+    assert_eq!(taken(&mut link, 2), 0, "and is the other's of nobody else");
+    assert_eq!(taken(&mut link, 3), FETCHES_PER_CLIENT_MAX);
+    assert_eq!(taken(&mut link, 4), FETCHES_PER_CLIENT_MAX);
+    assert_eq!(taken(&mut link, 5), 0, "all are under way");
+}
+
+#[test]
+fn blocks_on_their_way_are_bounded_by_their_bytes_and_go_on_when_some_have_come() {
+    let (mut link, items, _) = link();
+    let state = Arc::clone(&link.state);
+    let ring = ring(40);
+    link.hand_over(&ring);
+    let queued_bytes = state.queued_bytes.load(Ordering::Relaxed);
+    assert!(
+        queued_bytes > QUEUE_BYTES_MAX - BLOCK_BYTES,
+        "{queued_bytes}"
+    );
+    assert!(
+        queued_bytes < QUEUE_BYTES_MAX + 2 * BLOCK_BYTES,
+        "{queued_bytes}"
+    );
+    let heights = |items: &Receiver<Item>| -> Vec<u64> {
+        let height = |item| match item {
+            ToArchive::Block(height, _) => height,
+            other => panic!("{other:?}"),
+        };
+        items.try_iter().map(height).collect()
+    };
+    let first = heights(&items);
+    assert!(first.len() < 40, "{first:?}");
+    state.queued_bytes.store(0, Ordering::Relaxed);
+    link.hand_over(&ring);
+    let all: Vec<u64> = first.into_iter().chain(heights(&items)).collect();
+    assert_eq!(all, (1..=40).collect::<Vec<_>>());
+}

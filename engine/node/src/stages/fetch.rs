@@ -1,0 +1,75 @@
+//! What is asked of an archive's thread, and how many questions each client has there.
+//!
+//! Owns the questions of each kind of archive. Never: who may ask, or what is told of an answer.
+
+use crate::archive::{Archive, Chunk, Kind, PublicEvents, Store};
+use crate::streams::{StreamPosition, Unavailable};
+use quorate_net::ClientId;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+/// A kind of archive that clients ask for older blocks.
+pub(crate) trait Asked: Kind {
+    /// Name of its thread.
+    const THREAD: &'static str;
+    /// What is asked.
+    type Fetch: Debug + Send + 'static;
+    /// What is read.
+    type Piece: Debug + Send + 'static;
+
+    /// Whose question it is.
+    fn client(fetch: &Self::Fetch) -> ClientId;
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    fn read(archive: &mut Store<Self>, fetch: &Self::Fetch) -> Result<Self::Piece, Unavailable>
+    where
+        Self: Sized;
+}
+
+/// Goes with a question to the disk and with its answer back: one that is held by nobody else is
+/// over.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ticket(Arc<()>);
+
+impl Ticket {
+    pub(super) fn is_held(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+}
+
+/// For what something of the public stream is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A subscription that is behind the ring.
+    Subscription,
+    /// A question for a range.
+    Range,
+}
+
+/// What is to be read of the public stream, and for whom.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fetch {
+    pub(crate) client: ClientId,
+    pub(crate) id: u64,
+    pub(crate) purpose: Purpose,
+    pub(crate) from: StreamPosition,
+    pub(crate) to: StreamPosition,
+    pub(crate) bytes_max: usize,
+}
+
+impl Asked for PublicEvents {
+    const THREAD: &'static str = "quorate-public";
+    type Fetch = Fetch;
+    type Piece = Chunk;
+
+    fn client(fetch: &Fetch) -> ClientId {
+        fetch.client
+    }
+
+    fn read(archive: &mut Archive, fetch: &Fetch) -> Result<Chunk, Unavailable> {
+        archive.read((fetch.from, fetch.to), fetch.bytes_max)
+    }
+}

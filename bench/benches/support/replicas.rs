@@ -150,6 +150,7 @@ impl Member {
             public_bytes_max: 0,
             private_bytes_max: 0,
             public_archive: None,
+            private_archive: None,
             auth: Arc::new(CommandAuth::session()),
             snapshots: None,
             first: None,

@@ -20,7 +20,7 @@ use crate::client_wire::PublicFrame;
 use crate::file_error::FileError;
 use crate::refused::Refused;
 use crate::streams::{Block, FRAME_BYTES_FULL, StreamPosition, Unavailable};
-pub use kind::{Before, Kept, Kind, PublicEvents};
+pub use kind::{Before, Everybody, Index, Kept, Kind, PublicEvents};
 pub(crate) use segment::{BODY_BYTES_MAX, Budget};
 use segment::{Segment, SegmentError};
 pub(crate) use stream::{Ring, Stream};
@@ -36,6 +36,8 @@ pub const ARCHIVE_BYTES_MIN: u64 = 1024 * 1024;
 const BUFFER_BYTES: usize = 256 * 1024;
 /// End of a segment's name; before it stands the height of its first block.
 const SUFFIX: &str = ".events";
+/// What a segment that need not be read counts among the bytes that are read, whose index is.
+const INDEX_READ_BYTES: usize = 64 * 1024;
 /// End of the name of a segment in the making that goes before all others.
 const PART_SUFFIX: &str = ".part";
 
@@ -299,7 +301,7 @@ impl<K: Kind> Store<K> {
                 archive.segments.push_back(last);
                 break;
             }
-            std::fs::remove_file(&last.path).map_err(at(&last.path))?;
+            last.remove().map_err(at(&last.path))?;
         }
         Ok(archive)
     }
@@ -317,16 +319,18 @@ impl<K: Kind> Store<K> {
         // Newest first, so that a crash in between leaves no hole.
         for first in Self::firsts(folder)?.into_iter().rev() {
             let path = folder.join(name_of(first));
-            std::fs::remove_file(&path).map_err(at(&path))?;
+            let one = Segment::<K>::sealed(first, path);
+            one.remove().map_err(at(&one.path))?;
         }
         // What is not ours stays.
         std::fs::remove_dir(folder).ok();
         Ok(())
     }
 
-    /// First heights of the segments in a folder, ascending; those in the making are removed.
+    /// First heights of the segments in a folder, ascending; those in the making are removed, and
+    /// what is beside a segment that is gone.
     fn firsts(folder: &Path) -> Result<Vec<u64>, ArchiveError> {
-        let mut firsts = Vec::new();
+        let (mut firsts, mut indices) = (Vec::new(), Vec::new());
         for entry in std::fs::read_dir(folder).map_err(at(folder))? {
             let name = entry.map_err(at(folder))?.file_name();
             if name.to_str().is_some_and(|n| n.ends_with(PART_SUFFIX)) {
@@ -335,8 +339,18 @@ impl<K: Kind> Store<K> {
             }
             let first = name.to_str().and_then(|name| name.strip_suffix(SUFFIX));
             firsts.extend(first.and_then(|first| first.parse::<u64>().ok()));
+            let (stem, end) = (Path::new(&name).file_stem(), Path::new(&name).extension());
+            if K::Index::SUFFIX.is_some() && end.and_then(|end| end.to_str()) == K::Index::SUFFIX {
+                let first = stem.and_then(|stem| stem.to_str()?.parse::<u64>().ok());
+                indices.extend(first.map(|first| (first, folder.join(&name))));
+            }
         }
         firsts.sort_unstable();
+        for (first, path) in indices {
+            if firsts.binary_search(&first).is_err() {
+                std::fs::remove_file(&path).map_err(at(&path))?;
+            }
+        }
         Ok(firsts)
     }
 
@@ -377,6 +391,7 @@ impl<K: Kind> Store<K> {
         }
         if let Some(last) = self.segments.back_mut() {
             let whole = last.open(&self.config.genesis_hash);
+            last.remove_index().map_err(at(&last.path))?;
             if whole.map_err(at(&last.path))? && last.covered() >= height.min(self.end) {
                 last.cut(height).map_err(at(&last.path))?;
                 let history = last.history().map_err(at(&last.path))?;
@@ -395,7 +410,7 @@ impl<K: Kind> Store<K> {
 
     fn remove_newest(&mut self) -> Result<(), ArchiveError> {
         if let Some(last) = self.segments.back() {
-            std::fs::remove_file(&last.path).map_err(at(&last.path))?;
+            last.remove().map_err(at(&last.path))?;
             self.segments.pop_back();
         }
         Ok(())
@@ -403,7 +418,7 @@ impl<K: Kind> Store<K> {
 
     fn remove_oldest(&mut self) -> Result<(), ArchiveError> {
         if let Some(first) = self.segments.front() {
-            std::fs::remove_file(&first.path).map_err(at(&first.path))?;
+            first.remove().map_err(at(&first.path))?;
             self.segments.pop_front();
         }
         Ok(())
@@ -481,9 +496,19 @@ impl<K: Kind> Store<K> {
         if is_full {
             self.sync()?;
             self.push_segment()?;
+            self.close_complete();
             self.shrink()?;
         }
         Ok(())
+    }
+
+    /// The last segment but one has been completed.
+    fn close_complete(&mut self) {
+        let (end, genesis_hash) = (self.end, self.config.genesis_hash);
+        if let Some(complete) = self.segments.iter_mut().rev().nth(1) {
+            complete.keep_index(&genesis_hash, end);
+            complete.close();
+        }
     }
 
     fn bytes(&self) -> u64 {
@@ -591,6 +616,12 @@ impl<K: Kind> Store<K> {
             let Some(one) = self.segments.get_mut(place) else {
                 break;
             };
+            if one.is_passed(&self.config.genesis_hash, next, wanted) {
+                left.read(INDEX_READ_BYTES);
+                chunk.end = StreamPosition::before(next).min(end).max(chunk.end);
+                place += 1;
+                continue;
+            }
             let stretch = (from, end, wanted);
             let read = one.read(&self.config.genesis_hash, next, stretch, &mut left);
             match read {

@@ -95,6 +95,8 @@ fn every_position_of_every_segment_is_told_as_it_was_published() {
     archive.go_on_from(&EventHistory::default()).unwrap();
     append(&mut archive, 1..=600, 1000);
     assert!(archive.segments.len() > 3, "{}", archive.segments.len());
+    let open = archive.segments.iter().filter(|one| one.is_open());
+    assert_eq!(open.count(), 1, "complete ones cost no descriptor");
     for (from, to) in [
         (pos(1, 0), pos(601, 0)),
         (pos(1, 1), pos(2, 1)),

@@ -21,6 +21,7 @@ mod streams;
 
 pub(crate) use sections::check_sections;
 pub use sections::{OWN_SECTIONS, SECTIONS_MAX, SectionsError};
+pub(crate) use streams::PrivateAnswer;
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
@@ -37,13 +38,15 @@ use quorate_proof::outputs::{BlockOutputs, OutputHistory};
 use crate::applying::{applying, tell_panics};
 use crate::auth::{BatchCheck, CommandAuth};
 use crate::lanes::{Admitted, commands_of_block};
-use crate::private::PrivateRing;
+use crate::private::archived::{Height, PrivateOutputs};
+use crate::private::{PrivateRing, PrivateStream};
 use crate::results::{BlockResults, CommandResult, Correction, Mark, Outcome, Place};
 use crate::roots::{ROOT_HEIGHTS, RootRing, StateRoot};
 use crate::sessions::{
     LastResult, Opening, Room, Session, SessionCommand, SessionTable, Standing,
     TIMEOUT_OUTPUTS_PER_BLOCK, TIMEOUTS_PER_BLOCK,
 };
+use crate::stages::archive::ArchiveLink;
 use crate::stages::clock::nanoseconds;
 use crate::state_machine::{
     Audience, Context, Lane, Output, SessionEvent, SessionId, StateMachine,
@@ -120,8 +123,10 @@ pub struct Executor<S> {
     check: BatchCheck,
     /// The public stream of what is executed before anybody is served; none elsewhere.
     public: Option<PublicStream>,
-    /// The private streams of the newest blocks.
-    private: PrivateRing,
+    /// The private streams of the newest blocks, and of older ones while nobody is served.
+    private: PrivateStream,
+    /// The thread that keeps the older ones from then on.
+    private_link: Option<ArchiveLink<PrivateOutputs>>,
 }
 
 impl<S: StateMachine> Executor<S> {
@@ -146,7 +151,8 @@ impl<S: StateMachine> Executor<S> {
             told_root: None,
             timeout_next_ns: None,
             public: None,
-            private: PrivateRing::default(),
+            private: PrivateStream::new(PrivateRing::default(), None),
+            private_link: None,
         }
     }
 
@@ -259,7 +265,7 @@ impl<S: StateMachine> Executor<S> {
         if let Some(public) = &mut self.public {
             public.push(results);
         }
-        self.private.push(results);
+        self.keep_private_of(results);
         Ok(())
     }
 
@@ -272,6 +278,7 @@ impl<S: StateMachine> Executor<S> {
         if let Some(public) = &mut self.public {
             public.place(&self.events);
         }
+        self.private.place(&Height(self.events.height()));
         let leaf = events_leaf(self.height, self.time_ns, published(results));
         self.events.push(&leaf);
         results.events_leaf = Some(leaf);

@@ -407,6 +407,8 @@ numbers! {
     Counter public_cuts;
     /// Height of the oldest block of the public stream that is kept.
     Gauge public_oldest;
+    /// Height of the oldest block whose private outputs are kept; 0 where none are kept on disk.
+    Gauge private_oldest;
     /// Finalized blocks that the embedding program did not take in time.
     Counter finalized_lagged;
 }

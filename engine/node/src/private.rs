@@ -6,10 +6,17 @@
 //! is connected, sockets, or a block that is not final.
 //!
 //! There is no index by session: a question walks over the outputs behind its position, a bounded
-//! number of them a time, and most blocks are passed by what is known of whom they are for.
+//! number of them a time, and most blocks are passed by what is known of whom they are for. What
+//! the ring has passed is kept on disk (`archived`, and `stages::archive` for the thread).
+
+pub(crate) mod archived;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
+use archived::{Height, PrivateOutputs};
+
+use crate::archive::{Ring, Stream};
 use crate::client_wire::{PrivateFrame, PrivateState};
 use crate::results::{BlockResults, OwnShare};
 use crate::state_machine::{Audience, OUTPUT_BYTES_MAX, SessionId};
@@ -24,8 +31,8 @@ const FRAME_BYTES_FULL: usize = 256 * 1024;
 const WALK_MAX: usize = 8_192;
 
 /// One output.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
     session: SessionId,
     /// Place among all outputs of the block.
     number: u32,
@@ -37,8 +44,9 @@ struct Entry {
     end: usize,
 }
 
-#[derive(Debug)]
-struct Block {
+/// The private outputs of one block.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Block {
     time_ns: u64,
     /// A bit for each session that has something here; others may share it.
     whose: u64,
@@ -109,7 +117,7 @@ impl Block {
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct PrivateRing {
-    blocks: VecDeque<Block>,
+    blocks: VecDeque<Arc<Block>>,
     /// Height of the first one kept.
     first: u64,
     bytes: usize,
@@ -151,7 +159,7 @@ impl PrivateRing {
         }
         let block = Block::of(results);
         self.bytes += block.memory_bytes();
-        self.blocks.push_back(block);
+        self.blocks.push_back(Arc::new(block));
         while self.bytes > self.bytes_max
             && self.blocks.len() > 1
             && let Some(oldest) = self.blocks.pop_front()
@@ -166,26 +174,36 @@ impl PrivateRing {
         self.first.saturating_add(self.blocks.len() as u64)
     }
 
-    fn block(&self, height: u64) -> Option<&Block> {
+    fn block(&self, height: u64) -> Option<&Arc<Block>> {
         let place = height.checked_sub(self.first)?;
         self.blocks.get(usize::try_from(place).ok()?)
     }
 
-    /// Writes what a session asks for, as much of it as one answer takes, where blocks up to
-    /// `height` have been executed.
-    pub(crate) fn answer(&self, range: &PrivateRange, height: u64, frame: &mut PrivateFrame) {
-        let tip = StreamPosition::before(height.saturating_add(1));
+    /// The oldest position here, where blocks before `tip` have been executed.
+    pub(crate) fn oldest(&self, tip: StreamPosition) -> StreamPosition {
         // Nothing may have been executed yet since a start from a snapshot.
-        let is_level = self.end() == tip.height;
-        let oldest = match is_level {
+        match self.end() == tip.height {
             true => StreamPosition::before(self.first),
             false => tip,
-        };
+        }
+    }
+
+    /// Writes what a session asks for, as much of it as one answer takes, where blocks up to
+    /// `height` have been executed and those from `archived` on are on disk.
+    pub(crate) fn answer(
+        &self,
+        range: &PrivateRange,
+        (height, archived): (u64, Option<u64>),
+        frame: &mut PrivateFrame,
+    ) {
+        let tip = StreamPosition::before(height.saturating_add(1));
+        let here = self.oldest(tip);
+        let oldest = archived.map_or(here, |first| StreamPosition::before(first).min(here));
         let from = match range.from {
             StreamPosition::LIVE => tip,
             from => from,
         };
-        let (state, next) = if from < oldest {
+        let (state, next) = if from < here {
             (PrivateState::Gone, from)
         } else if from > tip {
             (PrivateState::Ahead, from)
@@ -242,6 +260,38 @@ impl PrivateRing {
         at
     }
 }
+
+impl Ring for PrivateRing {
+    type Kind = PrivateOutputs;
+
+    fn push(&mut self, results: &BlockResults) {
+        self.push(results);
+    }
+
+    fn begin(&mut self, before: &Height) {
+        (self.first, self.bytes) = (before.0.saturating_add(1), 0);
+        self.blocks.clear();
+    }
+
+    fn first(&self) -> u64 {
+        self.first
+    }
+
+    fn end(&self) -> u64 {
+        self.end()
+    }
+
+    fn before(&self) -> Option<Height> {
+        Some(Height(self.first.saturating_sub(1)))
+    }
+
+    fn block(&self, height: u64) -> Option<&Arc<Block>> {
+        self.block(height)
+    }
+}
+
+/// The private streams of what a start executes.
+pub(crate) type PrivateStream = Stream<PrivateRing>;
 
 #[cfg(test)]
 #[path = "private_tests.rs"]

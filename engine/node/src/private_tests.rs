@@ -79,7 +79,11 @@ fn ask(
     [StreamPosition; 2],
 ) {
     let mut frame = PrivateFrame::new(None, 7);
-    ring.answer(&PrivateRange::of(session, from, to), height, &mut frame);
+    ring.answer(
+        &PrivateRange::of(session, from, to),
+        (height, None),
+        &mut frame,
+    );
     let bytes = frame.into_bytes();
     let Ok((_, ServerFrame::Private(private))) = ServerFrame::decode(&bytes) else {
         panic!("an answer")
@@ -196,7 +200,11 @@ fn what_is_kept_is_what_a_connected_session_was_told_with_its_results_and_by_its
     // More than one answer takes.
     while from < at(2, 0) {
         let mut frame = PrivateFrame::new(None, 7);
-        ring.answer(&PrivateRange::of(ALICE, from, at(2, 0)), 1, &mut frame);
+        ring.answer(
+            &PrivateRange::of(ALICE, from, at(2, 0)),
+            (1, None),
+            &mut frame,
+        );
         let bytes = frame.into_bytes();
         assert!(bytes.len() < FRAME_BYTES_FULL + OUTPUT_BYTES_MAX + 1024);
         let Ok((_, ServerFrame::Private(private))) = ServerFrame::decode(&bytes) else {

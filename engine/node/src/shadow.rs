@@ -152,7 +152,7 @@ pub struct Shadow<S> {
     kept: Option<(u64, RecordRef)>,
     pruning: Option<Pruning>,
     /// Which public events are durable besides.
-    archived: Option<Arc<Archived>>,
+    archived: Vec<Arc<Archived>>,
     /// Snapshots that peers are fetching, ascending.
     held: Vec<u64>,
     /// What a snapshot is restored into; none when that is the instance that it was taken of.
@@ -207,7 +207,7 @@ impl<S: StateMachine> Shadow<S> {
             proof_ahead: None,
             kept: None,
             pruning: None,
-            archived: None,
+            archived: Vec::new(),
             held: Vec::new(),
             fresh: None,
             is_spoilt: false,
@@ -271,10 +271,10 @@ impl<S: StateMachine> Shadow<S> {
         self
     }
 
-    /// Takes no snapshot before the public events up to its block are durable: a start from it does
-    /// not come to them again.
+    /// Takes no snapshot before what is archived is durable up to its block: a start from it does
+    /// not come to that again.
     #[must_use]
-    pub(crate) fn behind(mut self, archived: Option<Arc<Archived>>) -> Self {
+    pub(crate) fn behind(mut self, archived: Vec<Arc<Archived>>) -> Self {
         self.archived = archived;
         self
     }
@@ -380,11 +380,17 @@ impl<S: StateMachine> Shadow<S> {
         Ok(Progress::More)
     }
 
-    /// Whether the public events up to a block are durable, or nobody waits for that any more.
+    /// Whether what is archived is durable up to a block, or nobody waits for that any more.
     fn is_archived(&self, height: u64) -> bool {
-        let Some(archived) = &self.archived else {
-            return true;
-        };
+        // Each is asked: one that is behind makes it durable when somebody waits for it.
+        let behind = self
+            .archived
+            .iter()
+            .filter(|one| !self.reaches(one, height));
+        behind.count() == 0
+    }
+
+    fn reaches(&self, archived: &Archived, height: u64) -> bool {
         // The log does not grow for it until it fills the disk, which every vote needs. The archive
         // may have a disk of its own, on which there is no room for as long as nobody makes some.
         if archived.is_held_up() && self.pruning.as_ref().is_some_and(Pruning::is_overgrown) {

@@ -250,6 +250,7 @@ impl<S: StateMachine> Member<S> {
             public_bytes_max: 0,
             private_bytes_max: 0,
             public_archive: None,
+            private_archive: None,
             auth: Arc::clone(auth),
             snapshots: snapshots.clone(),
             first: past.first.clone(),

@@ -163,6 +163,7 @@ fn member(set: &Arc<ValidatorSet>, timers: TimerConfig, place: usize, now: Now) 
         public_bytes_max: 0,
         private_bytes_max: 0,
         public_archive: None,
+        private_archive: None,
         auth: Arc::new(CommandAuth::session()),
         snapshots: None,
         first: None,

@@ -48,6 +48,25 @@ pub trait Before: Clone + Debug + Default + PartialEq + Send + 'static {
     fn pass(&mut self, height: u64, block: &Self::Block);
 }
 
+/// For whom there may be something in a segment. It never denies what is there.
+pub trait Index: Debug + Default + Send + 'static {
+    /// What is kept of a block.
+    type Block;
+    /// For whom something is read.
+    type Wanted;
+    /// Extension of the file that keeps it beside its segment; none where there is none.
+    const SUFFIX: Option<&'static str>;
+
+    /// Adds what a block has.
+    fn note(&mut self, block: &Self::Block);
+    /// Whether there may be something for this one.
+    fn may_have(&self, wanted: Self::Wanted) -> bool;
+    /// As it stands in the file.
+    fn bytes(&self) -> &[u8];
+    /// From these bytes again; none when they are not as many.
+    fn from_bytes(bytes: &[u8]) -> Option<Self>;
+}
+
 /// A kind of archive.
 pub trait Kind: Debug + Send + 'static {
     /// Begins each segment; the last byte is the version.
@@ -60,6 +79,8 @@ pub trait Kind: Debug + Send + 'static {
     type Before: Before<Block = Self::Block>;
     /// For whom something is read.
     type Wanted: Copy + Debug;
+    /// For whom there may be something in a segment.
+    type Index: Index<Block = Self::Block, Wanted = Self::Wanted>;
 
     /// What of a block one is to have; none where that is nothing.
     fn select(block: Self::Block, wanted: Self::Wanted) -> Option<Self::Block>;
@@ -76,9 +97,34 @@ impl Kind for PublicEvents {
     type Block = Block;
     type Before = EventHistory;
     type Wanted = ();
+    type Index = Everybody;
 
     fn select(block: Block, (): ()) -> Option<Block> {
         (block.outputs_len() > 0).then_some(block)
+    }
+}
+
+/// There is something for everybody in every segment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Everybody;
+
+impl Index for Everybody {
+    type Block = Block;
+    type Wanted = ();
+    const SUFFIX: Option<&'static str> = None;
+
+    fn note(&mut self, _: &Block) {}
+
+    fn may_have(&self, (): ()) -> bool {
+        true
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &[]
+    }
+
+    fn from_bytes(_: &[u8]) -> Option<Self> {
+        None
     }
 }
 

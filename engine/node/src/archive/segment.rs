@@ -3,13 +3,15 @@
 //! Owns the layout (docs/log-format.md) and the chain of checks from record to record, which
 //! covers every byte. Never: which segments there are.
 
+mod index;
+
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::kind::{Before, Kept, Kind};
+use super::kind::{Before, Index, Kept, Kind};
 use crate::streams::StreamPosition;
 
 /// Magic, genesis hash, first height. Behind them stands what is known of all blocks before, and
@@ -123,6 +125,8 @@ pub(super) struct Segment<K: Kind> {
     marks: Option<Vec<Mark>>,
     /// Behind its last record; only while it is the last one.
     tail: Mark,
+    /// For whom there may be something in it; none while that is not known.
+    index: Option<K::Index>,
 }
 
 /// The bytes of a head, and the place behind them.
@@ -173,6 +177,7 @@ impl<K: Kind> Segment<K> {
             file: None,
             bytes,
             marks: None,
+            index: None,
         }
     }
 
@@ -198,6 +203,7 @@ impl<K: Kind> Segment<K> {
             before: Some(before.clone()),
             marks: Some(vec![tail]),
             tail,
+            index: Some(K::Index::default()),
         })
     }
 
@@ -220,12 +226,12 @@ impl<K: Kind> Segment<K> {
         let Some(first) = self.read_head(&file, genesis_hash)? else {
             return Ok(false);
         };
-        let (mut marks, mut tail) = (vec![first], first);
+        let (mut marks, mut tail, mut index) = (vec![first], first, K::Index::default());
         let mut records = Records::new(&file, first, file.metadata()?.len())?;
         // A record that is not whole ends the segment: what was torn is executed again.
         loop {
             match records.next::<K::Block>() {
-                Ok(Some(_)) => {}
+                Ok(Some(record)) => index.note(&record.block),
                 Ok(None) => break,
                 Err(error) if is_loss(&error) => break,
                 Err(error) => return Err(error),
@@ -235,7 +241,7 @@ impl<K: Kind> Segment<K> {
         }
         file.set_len(tail.offset)?;
         (self.bytes, self.tail) = (tail.offset, tail);
-        (self.marks, self.file) = (Some(marks), Some(file));
+        (self.marks, self.file, self.index) = (Some(marks), Some(file), Some(index));
         Ok(true)
     }
 
@@ -362,6 +368,9 @@ impl<K: Kind> Segment<K> {
         if let Some(marks) = &mut self.marks {
             note(marks, self.tail);
         }
+        if let Some(index) = &mut self.index {
+            index.note(block);
+        }
         true
     }
 
@@ -377,6 +386,17 @@ impl<K: Kind> Segment<K> {
         let start = self.bytes - records.len() as u64;
         let file = self.file.as_ref();
         file.map_or(Ok(()), |file| file.write_all_at(records, start))
+    }
+
+    /// It is complete, and opened again when it is read.
+    pub(super) fn close(&mut self) {
+        self.file = None;
+    }
+
+    /// Whether a descriptor is spent on it.
+    #[cfg(test)]
+    pub(super) const fn is_open(&self) -> bool {
+        self.file.is_some()
     }
 
     pub(super) fn sync(&self) -> std::io::Result<()> {
@@ -401,6 +421,12 @@ impl<K: Kind> Segment<K> {
         let file = own.map_err(failed)?;
         if self.marks.is_none() {
             self.marks = Some(self.find_marks(&file, genesis_hash, end)?);
+            self.keep_index(genesis_hash, end);
+            // What was not known without reading all of it.
+            if self.is_without(wanted) {
+                left.read(usize::try_from(self.bytes).unwrap_or(usize::MAX));
+                return Ok((Vec::new(), StreamPosition::before(end)));
+            }
         }
         let marks = self.marks.as_deref().unwrap_or_default();
         let place = marks.partition_point(|mark| mark.height <= from.height);
@@ -455,22 +481,25 @@ impl<K: Kind> Segment<K> {
         let Some(first) = head.map_err(|source| self.failed(source))? else {
             return Err(damaged(0));
         };
-        let mut marks = vec![first];
+        let (mut marks, mut index) = (vec![first], K::Index::default());
         let mut records =
             Records::new(file, first, self.bytes).map_err(|source| self.failed(source))?;
         loop {
             match records.next::<K::Block>() {
-                Ok(Some(_)) => note(&mut marks, records.at),
+                Ok(Some(record)) => {
+                    note(&mut marks, records.at);
+                    index.note(&record.block);
+                }
                 Ok(None) => break,
                 Err(error) if is_loss(&error) => return Err(damaged(records.at.offset)),
                 Err(error) => return Err(self.failed(error)),
             }
         }
-        if records.at.height == end {
-            Ok(marks)
-        } else {
-            Err(damaged(records.at.offset))
+        if records.at.height != end {
+            return Err(damaged(records.at.offset));
         }
+        self.index = Some(index);
+        Ok(marks)
     }
 }
 

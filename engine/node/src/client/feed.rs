@@ -26,6 +26,9 @@ const BEHIND_RETRY: Duration = Duration::from_millis(5);
 /// A validator may take so many times the patience until the stream is level there, else the next
 /// one is to go on with it: an answer need not bring much.
 const FILL_PATIENCES: u32 = 16;
+/// Heights behind the oldest position of a validator that are given up at most when what is before
+/// it is gone, and an eighth of what it has: a disk has far more than comes while one asks.
+const MARGIN_HEIGHTS: u64 = 1024;
 
 /// What a validator that refuses a position has: from where on, and up to where.
 type Span = (StreamPosition, StreamPosition);
@@ -241,7 +244,7 @@ impl Feed {
     }
 
     /// Where to ask on when nobody has the position any more: where the first of them has
-    /// something, and a little behind that, since the oldest goes with each block. Where that was
+    /// something, and a little behind that, since the oldest may go with each block. Where that was
     /// gone as well, what most have decides, and more is given up; where they have nothing, or that
     /// was gone too, everything up to what comes live, which is told then. None is for that.
     fn landing(&mut self, mut spans: Vec<Span>) -> Option<StreamPosition> {
@@ -253,7 +256,7 @@ impl Feed {
         let (oldest, tip) = *spans.get(place)?;
         let span = tip.height.saturating_sub(oldest.height);
         let given_up = match self.holes {
-            0 => span / 8,
+            0 => (span / 8).min(MARGIN_HEIGHTS),
             1 => span / 2,
             _ => span,
         };

@@ -236,6 +236,17 @@ fn a_stream_that_is_kept_for_a_moment_alone_is_caught_up_with_all_the_same() {
     }
 }
 
+/// What a disk has of millions of blocks is not given up for what goes while one asks.
+#[test]
+fn of_a_long_past_that_is_kept_no_more_than_a_margin_is_given_up() {
+    let now = Instant::now();
+    let mut feed = behind(now);
+    let tip = at(9_000_000, 0);
+    (0..3).for_each(|_| assert_eq!(gone(&mut feed, at(400, 0), tip, now), Fed::Leave));
+    let hole = gone(&mut feed, at(400, 0), tip, now);
+    assert_eq!(hole, Fed::Hole(at(5, 3), at(400 + MARGIN_HEIGHTS, 0)));
+}
+
 #[test]
 fn the_stream_goes_on_where_the_first_of_them_has_something() {
     let now = Instant::now();

@@ -36,14 +36,21 @@ impl Bounds<'_> {
                     .remedy("choose a multiple of 64, or 0 for no snapshots"),
             );
         }
-        let archive_bytes = self.limits.public_archive_bytes_max;
-        if (1..ARCHIVE_BYTES_MIN).contains(&archive_bytes) {
-            let field = "limits.public_archive_bytes_max";
-            return Err(FileError::new(path, field, "out of range")
-                .value(archive_bytes)
-                .remedy(format!(
-                    "choose at least {ARCHIVE_BYTES_MIN}, or 0 to keep no older events"
-                )));
+        let (public, private) = (
+            self.limits.public_archive_bytes_max,
+            self.limits.private_archive_bytes_max,
+        );
+        for (field, bytes, what) in [
+            ("limits.public_archive_bytes_max", public, "events"),
+            ("limits.private_archive_bytes_max", private, "outputs"),
+        ] {
+            if (1..ARCHIVE_BYTES_MIN).contains(&bytes) {
+                return Err(FileError::new(path, field, "out of range")
+                    .value(bytes)
+                    .remedy(format!(
+                        "choose at least {ARCHIVE_BYTES_MIN}, or 0 to keep no older {what}"
+                    )));
+            }
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use super::addresses::Addresses;
 use super::diverged::Diverged;
 use super::early::early_start;
 use super::first::{bring_first, first_state, recovery_error};
-use super::public::{archive_config, forget_unwanted, public_stage};
+use super::public::{archive_config, forget_unwanted, private_archive_config, stream_stages};
 use super::shared_ask::SharedAsk;
 use super::{ASK_TIMEOUT, Asker, Node, NodeFailure, StartError};
 use crate::archive::Archived;
@@ -186,6 +186,7 @@ fn replica_config(config: &NodeConfig) -> Result<ReplicaConfig, StartError> {
         public_bytes_max: config.limits.public_bytes_max,
         private_bytes_max: config.limits.private_bytes_max,
         public_archive: archive_config(config),
+        private_archive: private_archive_config(config),
         auth: Arc::new(command_auth(config)?),
         snapshots: Some(SnapshotFolder::new(snapshots_path(&config.data))),
         first: first_state(config),
@@ -225,7 +226,7 @@ pub(super) fn start<S: StateMachine>(
     let (peer_address, client_address) = (net.peer_address(), net.client_address());
     let metrics = first_metrics(companions.summary.snapshot, bytes_max, &parts.executor);
     let peers = PeerParts::new(&set, config.own, shadow_sender.events());
-    let public = public_stage(&mut parts, &config.limits, peers, &metrics, net.waker())?;
+    let streams = stream_stages(&mut parts, &config.limits, peers, &metrics, &net.waker())?;
     let (publisher, finalized) = Publisher::new(config.limits.finalized_queue_max);
     let (is_wanted, durable) = publisher.ends();
     let inlet = inlet_of(&config.genesis, parts.executor.auth());
@@ -239,7 +240,7 @@ pub(super) fn start<S: StateMachine>(
         own: config.own,
         parts,
         waker: net.waker(),
-        wire: WireStage::new(net, &config.rates, &metrics, trace, (clock, public)),
+        wire: WireStage::new(net, &config.rates, &metrics, trace, clock, streams),
         sync: companions.sync,
         verify,
         clock,
@@ -428,7 +429,7 @@ struct ShadowPlan<S> {
     scrub: ScrubSender,
     own: ValidatorIndex,
     asks: Asks,
-    archived: Option<Arc<Archived>>,
+    archived: Vec<Arc<Archived>>,
     auth: CommandAuth,
     diverged: PathBuf,
 }

@@ -48,12 +48,13 @@ use quorate_consensus::types::{Now, ValidatorIndex};
 use quorate_consensus::validators::ValidatorSet;
 use quorate_log::{DataFolder, LogConfig, Preparer, Pruner, Reader, RecordRef, Scrubber};
 
-use crate::archive::{Archive, ArchiveConfig};
+use crate::archive::{Archive, ArchiveConfig, Store};
 use crate::auth::{Checked, CommandAuth, KeySource};
 use crate::begins::FirstState;
 use crate::executor::{ExecuteError, Executor, FinalBlock, check_sections};
 use crate::journal::{Journal, JournalError, Journaled, SyncDone, SyncError, SyncWorker};
 use crate::lanes::{CommandVerdict, Lanes, LanesConfig, Rejection, Verdict};
+use crate::private::{PrivateRing, PrivateStream};
 use crate::recovery::{
     OpenFolder, RecoveryConfig, RecoveryError, RecoverySummary, SnapshotBase, restore_newest,
 };
@@ -94,6 +95,8 @@ pub struct ReplicaConfig {
     pub public_bytes_max: usize,
     /// Bytes of the sessions' private streams that are kept; 0: nothing is.
     pub private_bytes_max: usize,
+    /// Where older blocks of them are kept on disk; none: nowhere.
+    pub private_archive: Option<ArchiveConfig>,
     /// Where older public ones are kept; nowhere when absent.
     pub public_archive: Option<ArchiveConfig>,
     /// Whether commands are signed (genesis), and what is found out about that.
@@ -199,14 +202,9 @@ impl<S: StateMachine> Parts<S> {
         check_sections(app.sections())?;
         let set = &config.set;
         let sessions_max = config.lanes.sessions_max;
-        let mut executor = Executor::new(app, sessions_max, set.genesis_time_ns())
+        let executor = Executor::new(app, sessions_max, set.genesis_time_ns())
             .with_auth(Arc::clone(&config.auth));
-        if config.public_bytes_max > 0 {
-            let archive = config.public_archive.clone().map(Archive::open);
-            let public = PublicStream::new(PublicRing::new(config.public_bytes_max), archive);
-            executor = executor.keeping_public(public);
-        }
-        executor = executor.keeping_private(config.private_bytes_max);
+        let mut executor = keeping_streams(executor, config);
         let snapshots = config.snapshots.as_ref();
         let recovery = config.recovery();
         let opened = OpenFolder::open(folder, &recovery)?;
@@ -315,6 +313,19 @@ fn settle_snapshots(
         snapshots.settle_fetched(base.header.height.number())?;
     }
     damaged.map_or(Ok(()), |height| remove_above(snapshots, height))
+}
+
+/// Lets an executor keep the streams that are to be kept, and opens their archives.
+fn keeping_streams<S: StateMachine>(executor: Executor<S>, config: &ReplicaConfig) -> Executor<S> {
+    let archive = config.private_archive.clone().map(Store::open);
+    let ring = PrivateRing::new(config.private_bytes_max);
+    let executor = executor.keeping_private(PrivateStream::new(ring, archive));
+    if config.public_bytes_max == 0 {
+        return executor;
+    }
+    let archive = config.public_archive.clone().map(Archive::open);
+    let ring = PublicRing::new(config.public_bytes_max);
+    executor.keeping_public(PublicStream::new(ring, archive))
 }
 
 /// Lanes that know of every session what the state knows of it.

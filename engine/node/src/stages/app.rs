@@ -12,11 +12,12 @@ use super::questions::answer_of;
 use super::session_ask;
 use crate::client_wire;
 use crate::drift::Recorder;
-use crate::executor::Executor;
+use crate::executor::{Executor, PrivateAnswer};
 use crate::idle::{Received, receive};
 use crate::metrics::Metrics;
 use crate::node::NodeFailure;
 use crate::parked::{Receiver, Sender};
+use crate::private::PrivateRange;
 use crate::profiles::Placement;
 use crate::queues::{NetSender, StatusReply, ToApp, ToNet, ToOrder};
 use crate::replica::ReplicaError;
@@ -124,9 +125,7 @@ impl<S: StateMachine> AppThread<S> {
                 });
             }
             ToApp::Private(client, id, range, room) => {
-                self.answer((client, id), &room, |leader| {
-                    self.executor.private_frame(leader, id, &range)
-                });
+                self.answer_private((client, id), &range, &room);
             }
             ToApp::Status(status, reply) => self.status(status, reply),
             ToApp::Control(control) => self.control(control),
@@ -171,6 +170,20 @@ impl<S: StateMachine> AppThread<S> {
             // The net thread sends these elsewhere.
             Control::Status(_) | Control::Shutdown(_) => {}
         }
+    }
+
+    /// Answers what is in memory, if there is room for that; the rest comes from disk.
+    fn answer_private(&mut self, from: (ClientId, u64), range: &PrivateRange, room: &AnswerRoom) {
+        let leader = super::dedicated::leader_of(&self.metrics);
+        let answer = match room.is_open() {
+            true => self.executor.answer_private(leader, from, range),
+            false => PrivateAnswer::Busy,
+        };
+        self.net.send(match answer {
+            PrivateAnswer::Frame(frame) => ToNet::Answer(from.0, room.take(frame)),
+            PrivateAnswer::Busy => ToNet::Busy(from.0, from.1),
+            PrivateAnswer::Later => return,
+        });
     }
 
     /// Makes an answer that may be long, if there is room for it.

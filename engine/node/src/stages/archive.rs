@@ -12,6 +12,7 @@ use super::fetch::{Asked, Ticket};
 use crate::archive::{ArchiveError, Archived, Kept, Ring, Store};
 use crate::metrics::Metrics;
 use crate::parked::{Receiver, Sender, bounded};
+use crate::private::archived::PrivateOutputs;
 use crate::streams::Unavailable;
 use crossbeam::channel::{self, RecvTimeoutError};
 use quorate_net::ClientId;
@@ -248,6 +249,11 @@ impl<K: Asked> ArchiveLink<K> {
         is_sent
     }
 
+    /// What is read comes out here too, for another thread to take.
+    pub(crate) fn answers(&self) -> channel::Receiver<Fetched<K>> {
+        self.fetched.clone()
+    }
+
     /// Something that was read.
     pub(crate) fn take(&mut self) -> Option<TakenFetch<K>> {
         let (fetch, read, _) = self.fetched.try_recv().ok()?;
@@ -257,6 +263,14 @@ impl<K: Asked> ArchiveLink<K> {
     /// Whether something was read.
     pub(crate) fn has_fetched(&self) -> bool {
         !self.fetched.is_empty()
+    }
+}
+
+impl ArchiveLink<PrivateOutputs> {
+    /// Tells the operator the height of the oldest private outputs that are to be had here, on disk
+    /// or in memory from `first` on.
+    pub(crate) fn tell_oldest(&self, first: u64) {
+        self.metrics.private_oldest.set(self.oldest().min(first));
     }
 }
 

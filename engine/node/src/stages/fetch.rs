@@ -3,6 +3,8 @@
 //! Owns the questions of each kind of archive. Never: who may ask, or what is told of an answer.
 
 use crate::archive::{Archive, Chunk, Kind, PublicEvents, Store};
+use crate::private::PrivateRange;
+use crate::private::archived::{self, PrivateOutputs, PrivatePiece};
 use crate::streams::{StreamPosition, Unavailable};
 use quorate_net::ClientId;
 use std::fmt::Debug;
@@ -71,5 +73,31 @@ impl Asked for PublicEvents {
 
     fn read(archive: &mut Archive, fetch: &Fetch) -> Result<Chunk, Unavailable> {
         archive.read((fetch.from, fetch.to), fetch.bytes_max)
+    }
+}
+
+/// What is to be read of one session's private stream, and for whom.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PrivateFetch {
+    pub(crate) client: ClientId,
+    pub(crate) id: u64,
+    pub(crate) range: PrivateRange,
+    /// The oldest position in memory when it was asked.
+    pub(crate) ring: StreamPosition,
+    /// Behind what was executed then.
+    pub(crate) tip: StreamPosition,
+}
+
+impl Asked for PrivateOutputs {
+    const THREAD: &'static str = "quorate-private";
+    type Fetch = PrivateFetch;
+    type Piece = PrivatePiece;
+
+    fn client(fetch: &PrivateFetch) -> ClientId {
+        fetch.client
+    }
+
+    fn read(archive: &mut Store<Self>, fetch: &PrivateFetch) -> Result<PrivatePiece, Unavailable> {
+        archived::read(archive, &fetch.range)
     }
 }

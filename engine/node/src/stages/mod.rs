@@ -5,14 +5,14 @@
 //! anything; the replica does.
 //!
 //! - `wire`: sockets, clients' requests, frames of peers (with `clients`: who is connected, and
-//!   whose results go where; `door`: what a submission passes first; and `public`: who reads the
-//!   public stream; `identity`: who is who; `refusals`: who refuses this validator; and
-//!   `forgeries`: who forges).
+//!   whose results go where; `door`: what a submission passes first; `public`: who reads the public
+//!   stream; `private`: answers about private streams that come from disk; `identity`: who is who;
+//!   `refusals`: who refuses this validator; and `forgeries`: who forges).
 //! - `verify`: signatures, on a thread of its own.
 //! - `check`: clients' signatures, on threads of their own or in pieces of a turn.
 //! - `journal`: the blocking calls of the log, on a thread of their own; and its appending end.
-//! - `archive`: the public stream of older blocks, on a thread of its own (with `older`: what of it
-//!   peers lack, or have; and `fetch`: what is asked of it).
+//! - `archive`: the streams of older blocks, on a thread for each kind (with `older`: what of the
+//!   public one peers lack, or have; and `fetch`: what is asked of it).
 //! - `shadow`: snapshots and pruning, on a thread of their own (with `exchange`: joining, and peers
 //!   that join).
 //! - `shared`: one thread that runs wire, order, journal and app in turn (where validators share
@@ -43,6 +43,7 @@ pub(crate) mod older;
 pub(crate) mod order;
 mod own_memory;
 pub(crate) mod patience;
+pub(crate) mod private;
 pub(crate) mod public;
 pub(crate) mod publisher;
 mod questions;

@@ -33,7 +33,7 @@ const PIECE_BYTES: usize = 512 * 1024;
 const RANGES_MAX: usize = 1024;
 const RANGES_PER_CLIENT_MAX: u32 = 16;
 /// When to come again, microseconds.
-const RETRY_US: u32 = 2_000;
+pub(super) const RETRY_US: u32 = 2_000;
 /// A reader is told where the stream is after so many heights in which it was told nothing: else it
 /// would come back with a position that is long gone.
 const PROGRESS_HEIGHTS: u64 = 256;
@@ -66,7 +66,7 @@ struct Subscription {
 /// Whether a reader for whom so much waits is told no more for now. Where much waits for all of
 /// them together one that has anything waiting is: a thousand readers behind a slow link would
 /// otherwise fill what may wait for all, at which the network cuts the one that most waits for.
-fn is_full(waiting: usize, out: &impl Outlet) -> bool {
+pub(super) fn is_full(waiting: usize, out: &impl Outlet) -> bool {
     waiting > ROOM_BYTES || (waiting > 0 && out.is_crowded())
 }
 

@@ -24,6 +24,7 @@ use super::verify::VerifyWorker;
 use super::wire::{Caller, Inward, Replies, WireStage, count_verdicts};
 use crate::client_wire::{self, ClientFrame};
 use crate::drift::Recorder;
+use crate::executor::PrivateAnswer;
 use crate::journal::{SyncDone, SyncError};
 use crate::lanes::CommandVerdict;
 use crate::metrics::Metrics;
@@ -642,9 +643,12 @@ impl<S: StateMachine> Inward for Inner<'_, S> {
             }
             ClientFrame::PrivateAsk { id, from: at, to } => {
                 let range = PrivateRange::of(from.session, at, to);
-                let executor = self.replica.executor();
-                let frame = executor.private_frame(leader, id, &range);
-                replies.push(from.client, |bytes| bytes.extend_from_slice(&frame));
+                let executor = self.replica.executor_mut();
+                let answer = executor.answer_private(leader, (from.client, id), &range);
+                if matches!(answer, PrivateAnswer::Busy) {
+                    self.metrics.questions_busy.add(1);
+                }
+                replies.push_private(from.client, leader, id, answer);
             }
             // The wire stage answers these itself.
             ClientFrame::Public { .. } => {}

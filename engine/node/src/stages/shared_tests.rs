@@ -12,6 +12,7 @@ use crate::results::BlockResults;
 use crate::stages::clock::machine_ns;
 use crate::stages::identity::ValidatorIdentity;
 use crate::stages::inlet::Inlet;
+use crate::stages::private::PrivateStage;
 use crate::stages::public::PublicStage;
 use crate::stages::verify::VerifyParts;
 use crate::state_machine::SessionId;
@@ -120,7 +121,8 @@ fn fixture(member: Member, key: KeyPair, trace: Trace) -> Fixture<impl StateMach
             &RateConfig::default(),
             &metrics,
             trace,
-            (clock, public),
+            clock,
+            (public, PrivateStage::default()),
         ),
         sync,
         verify,

@@ -9,12 +9,14 @@ use super::clock::{Clock, wall_ns};
 use super::dedicated::leader_of;
 use super::door::{Door, Room};
 use super::forgeries::{Forged, Forgeries};
+use super::private::PrivateStage;
 use super::public::{Outlet, PublicStage};
 use super::questions::{Questions, Wait};
 use super::refusals::Refusals;
 use super::stamping::Stamping;
 use crate::client_wire::{self, ClientFrame, Refusal, VerdictsWriter};
 use crate::config::RateConfig;
+use crate::executor::PrivateAnswer;
 use crate::lanes::{CommandVerdict, Rejection, Verdict};
 use crate::metrics::Metrics;
 use crate::replica::{FrameClass, Frames};
@@ -102,6 +104,25 @@ impl Replies {
         });
     }
 
+    /// Adds the answer about a private stream, unless it comes from disk.
+    pub(crate) fn push_private(
+        &mut self,
+        client: ClientId,
+        leader: Option<ValidatorIndex>,
+        id: u64,
+        answer: PrivateAnswer,
+    ) {
+        match answer {
+            PrivateAnswer::Frame(frame) => {
+                self.push(client, |bytes| bytes.extend_from_slice(&frame));
+            }
+            PrivateAnswer::Busy => self.push(client, |bytes| {
+                client_wire::encode_busy(leader, id, QUESTION_RETRY_US, bytes);
+            }),
+            PrivateAnswer::Later => {}
+        }
+    }
+
     fn drain(&mut self, mut send: impl FnMut(ClientId, &[u8])) {
         let mut start = 0;
         for (client, end) in self.entries.drain(..) {
@@ -124,6 +145,7 @@ pub(crate) struct WireStage {
     began: Instant,
     replies: Replies,
     public: PublicStage,
+    private: PrivateStage,
     stamping: Stamping,
     leader: Option<ValidatorIndex>,
     clock: Clock,
@@ -144,7 +166,8 @@ impl WireStage {
         rates: &RateConfig,
         metrics: &Arc<Metrics>,
         trace: Trace,
-        (clock, public): (Clock, PublicStage),
+        clock: Clock,
+        (public, private): (PublicStage, PrivateStage),
     ) -> Self {
         Self {
             net,
@@ -154,6 +177,7 @@ impl WireStage {
             held: Vec::new(),
             replies: Replies::default(),
             public,
+            private,
             stamping: Stamping::default(),
             leader: None,
             clock,
@@ -208,7 +232,7 @@ impl WireStage {
             refusals: &mut self.refusals,
             questions: &mut self.questions,
         };
-        let timeout = if taking.public.is_unfinished() {
+        let timeout = if taking.public.is_unfinished() || self.private.is_unfinished() {
             Duration::ZERO
         } else {
             timeout
@@ -302,6 +326,7 @@ impl WireStage {
     /// Tells every client that this validator answers nobody any more.
     pub(crate) fn stop_serving(&mut self) {
         self.public.clear();
+        self.private.clear();
         for client in self.clients.clients() {
             refuse(client, 0, &mut self.replies);
         }
@@ -326,6 +351,7 @@ impl WireStage {
         self.replies
             .drain(|client, frame| send_client(net, client, frame));
         self.public.pump(self.leader, &mut Sockets(net));
+        self.private.pump(self.leader, &mut Sockets(net));
         self.net.flush();
         let now = || (self.clock.mono_ns(), wall_ns());
         self.stamping.stamp(&self.metrics, now);

@@ -104,6 +104,7 @@ impl Member {
             public_bytes_max: 0,
             private_bytes_max: 0,
             public_archive: None,
+            private_archive: None,
             auth: Arc::new(auth(&genesis)),
             snapshots: None,
             first: None,

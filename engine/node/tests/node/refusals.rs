@@ -73,7 +73,7 @@ type Set = fn(&mut NodeConfig);
 #[test]
 fn a_configuration_that_a_program_has_set_wrong_is_not_started_with() {
     let cluster = Cluster::new("set-wrong", 4, Durability::Sync);
-    let wrong: [(&str, Set); 4] = [
+    let wrong: [(&str, Set); 5] = [
         ("snapshots.every_heights", |config| {
             config.snapshots.every_heights = 100;
         }),
@@ -83,6 +83,9 @@ fn a_configuration_that_a_program_has_set_wrong_is_not_started_with() {
         ("rates.open_burst", |config| config.rates.open_burst = 0),
         ("limits.public_archive_bytes_max", |config| {
             config.limits.public_archive_bytes_max = 1;
+        }),
+        ("limits.private_archive_bytes_max", |config| {
+            config.limits.private_archive_bytes_max = 1;
         }),
     ];
     for (field, set) in wrong {

@@ -233,6 +233,7 @@ impl World {
             public_bytes_max: 0,
             private_bytes_max: 1 << 20,
             public_archive: None,
+            private_archive: None,
             auth: Arc::new(self.auth(place)),
             snapshots: slot.snapshots.clone(),
             first: None,

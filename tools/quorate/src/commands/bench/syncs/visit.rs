@@ -53,14 +53,20 @@ enum Duty {
 impl Duty {
     fn of(place: &Place) -> Self {
         let is_beside = |folder: &str| place.file.starts_with(folder);
-        let own = ["quorate-shadow", "quorate-taking", "quorate-public"];
+        let own = [
+            "quorate-shadow",
+            "quorate-taking",
+            "quorate-public",
+            "quorate-private",
+        ];
+        let beside = ["data/snapshots", "data/public", "data/private"];
         // The next certificate is as good. Two folders are synced for one too.
         let is_own = own.contains(&place.thread.as_str());
         let is_folder = place.file == "data" || place.file == "data/snapshots";
         if place.file.ends_with(".certificate.new") || is_own && is_folder {
             return Self::GoOn;
         }
-        if is_own || is_beside("data/snapshots") || is_beside("data/public") {
+        if is_own || beside.into_iter().any(is_beside) {
             return Self::Alarm;
         }
         Self::End

@@ -12,6 +12,7 @@ mod joining;
 mod maker;
 mod older;
 mod panics;
+mod private;
 mod rates;
 mod refusals;
 mod refused;

@@ -314,6 +314,8 @@ fn a_start_goes_on_where_it_begins_to_execute_and_comes_to_the_same_again() {
     for height in [390, 201, 30] {
         let mut archive = open(&folder, height);
         assert_eq!((archive.first(), archive.end()), (1, height));
+        let complete = files(&folder, "events").len() - 1;
+        assert_eq!(files(&folder, "sessions").len(), complete, "{height}");
         let (told, _) = read_all(&mut archive, session(1), ALL).unwrap();
         assert_eq!(told, ring_tells(1..=height - 1, mixed, session(1), ALL));
         append(&mut archive, height..=400, mixed);

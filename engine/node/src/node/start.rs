@@ -11,7 +11,7 @@ use super::{ASK_TIMEOUT, Asker, Node, NodeFailure, StartError};
 use crate::archive::Archived;
 use crate::auth::{BatchSeed, CommandAuth};
 use crate::begins::FirstState;
-use crate::config::NodeConfig;
+use crate::config::{NodeConfig, RateConfig};
 use crate::drift;
 use crate::executor::Executor;
 use crate::genesis::{Auth, Genesis};
@@ -33,6 +33,8 @@ use crate::stages::identity::ValidatorIdentity;
 use crate::stages::inlet::{Control, Inlet, InletReader};
 use crate::stages::journal::{SyncThread, start_preparer};
 use crate::stages::older::PeerParts;
+use crate::stages::private::PrivateStage;
+use crate::stages::public::PublicStage;
 use crate::stages::publisher::Publisher;
 use crate::stages::scrub::{self, ScrubAsks, ScrubParts, ScrubSender};
 use crate::stages::shadow::{self, Asks, ShadowParts, ShadowSender};
@@ -50,7 +52,7 @@ use quorate_consensus::signing::ValidatorKey;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::validators::ValidatorSet;
 use quorate_log::{DataFolder, LogConfig, Reader, RecordRef, Scrubber};
-use quorate_net::{Reserved, Waker};
+use quorate_net::{Net, Reserved, Waker};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -240,7 +242,7 @@ pub(super) fn start<S: StateMachine>(
         own: config.own,
         parts,
         waker: net.waker(),
-        wire: WireStage::new(net, &config.rates, &metrics, trace, clock, streams),
+        wire: wire_stage(net, &config.rates, &metrics, (clock, trace), streams),
         sync: companions.sync,
         verify,
         clock,
@@ -267,6 +269,16 @@ pub(super) fn start<S: StateMachine>(
         shadow: shadow_sender,
         thread: Some(start_threads(parts, besides)?),
     })
+}
+
+fn wire_stage(
+    net: Net,
+    rates: &RateConfig,
+    metrics: &Arc<Metrics>,
+    (clock, trace): (Clock, Trace),
+    (public, private): (PublicStage, PrivateStage),
+) -> WireStage {
+    WireStage::new(net, rates, metrics, trace, (clock, public)).with_private(private)
 }
 
 /// The way for commands of the embedding process.

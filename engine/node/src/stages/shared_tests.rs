@@ -12,7 +12,6 @@ use crate::results::BlockResults;
 use crate::stages::clock::machine_ns;
 use crate::stages::identity::ValidatorIdentity;
 use crate::stages::inlet::Inlet;
-use crate::stages::private::PrivateStage;
 use crate::stages::public::PublicStage;
 use crate::stages::verify::VerifyParts;
 use crate::state_machine::SessionId;
@@ -121,8 +120,7 @@ fn fixture(member: Member, key: KeyPair, trace: Trace) -> Fixture<impl StateMach
             &RateConfig::default(),
             &metrics,
             trace,
-            clock,
-            (public, PrivateStage::default()),
+            (clock, public),
         ),
         sync,
         verify,

@@ -166,8 +166,7 @@ impl WireStage {
         rates: &RateConfig,
         metrics: &Arc<Metrics>,
         trace: Trace,
-        clock: Clock,
-        (public, private): (PublicStage, PrivateStage),
+        (clock, public): (Clock, PublicStage),
     ) -> Self {
         Self {
             net,
@@ -177,7 +176,7 @@ impl WireStage {
             held: Vec::new(),
             replies: Replies::default(),
             public,
-            private,
+            private: PrivateStage::default(),
             stamping: Stamping::default(),
             leader: None,
             clock,
@@ -190,6 +189,12 @@ impl WireStage {
             forgeries: Forgeries::default(),
             trace,
         }
+    }
+
+    /// Tells what of private streams comes from disk.
+    pub(crate) fn with_private(mut self, private: PrivateStage) -> Self {
+        self.private = private;
+        self
     }
 
     /// How long a turn looks for what comes soon before it sleeps.

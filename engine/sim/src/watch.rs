@@ -99,8 +99,7 @@ impl<S: StateMachine> World<S> {
             self.checks.take(outcome);
         }
         if let Some((height, root)) = turned.root {
-            let heights = turned.delivered.iter().map(|block| block.height);
-            self.see_handed(at, heights);
+            self.see_handed(at, turned.delivered.iter().map(|block| block.height));
             let outcome = self.checks.roots.see(at, height, root);
             self.checks.take(outcome);
         }

@@ -53,6 +53,12 @@ pub(crate) fn sample_genesis(validators: u8) -> (Genesis, Vec<KeyPair>) {
 
 /// The same with validators of these stakes.
 pub(crate) fn genesis_of_stakes(stakes: &[u64]) -> (Genesis, Vec<KeyPair>) {
+    let (plan, keys) = plan_of_stakes(stakes);
+    (Genesis::build(plan).unwrap(), keys)
+}
+
+/// What such a genesis is made of.
+pub(crate) fn plan_of_stakes(stakes: &[u64]) -> (GenesisPlan, Vec<KeyPair>) {
     let keys: Vec<KeyPair> = (1..)
         .take(stakes.len())
         .map(|seed| KeyPair::from_seed(&[seed; 32]))
@@ -69,7 +75,7 @@ pub(crate) fn genesis_of_stakes(stakes: &[u64]) -> (Genesis, Vec<KeyPair>) {
             client_addresses: vec![format!("127.0.0.1:{}", 7001 + 4 * place)],
         })
         .collect();
-    let genesis = Genesis::build(GenesisPlan {
+    let plan = GenesisPlan {
         chain_id: [8; 32],
         // Within the life of an opening with number 1.
         genesis_time_ns: 1_000_000_000,
@@ -85,9 +91,8 @@ pub(crate) fn genesis_of_stakes(stakes: &[u64]) -> (Genesis, Vec<KeyPair>) {
         },
         limits: ChainLimits::default(),
         validators: members,
-    })
-    .unwrap();
-    (genesis, keys)
+    };
+    (plan, keys)
 }
 
 /// A final block of this set with commands of clients: number of the client, of its command, text.

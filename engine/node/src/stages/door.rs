@@ -546,8 +546,7 @@ mod tests {
         };
         pass(&mut door, 0, 5, &[Lane::Order; 3], full);
         // There is room again, and what was on its way comes before what was refused.
-        let (passed, told, hold_ns) = pass(&mut door, MS, 8, &[Lane::Order, Lane::Cancel], OPEN);
-        let told = (passed, told, hold_ns);
+        let told = pass(&mut door, MS, 8, &[Lane::Order, Lane::Cancel], OPEN);
         assert_eq!(told, (0, vec![(8, 19_000), (9, 19_000)], None));
         let (passed, _, hold_ns) = pass(&mut door, 21 * MS, 5, &[Lane::Order; 5], OPEN);
         assert_eq!((passed, hold_ns), (5, None));
@@ -652,10 +651,8 @@ mod tests {
         }
         assert_eq!(open_at(&mut door, 0, 1, 5), Err(15_000_000));
         // Whoever does not wait until then is not read from for a while, and no longer.
-        assert_eq!(
-            open_held(&mut door, MS, (1, 5)),
-            (Err(14_999_000), Some(HOLD_NS_MAX))
-        );
+        let held = (Err(14_999_000), Some(HOLD_NS_MAX));
+        assert_eq!(open_held(&mut door, MS, (1, 5)), held);
         let passed = (0..5).map(|turn| open_at(&mut door, 0, 2, 7 + turn % 2));
         assert_eq!(passed.filter(Result::is_ok).count(), 4);
         assert_eq!(open(&mut door, 0, 3), Ok(()));

@@ -121,3 +121,7 @@ impl Net {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "dial_tests.rs"]
+mod tests;

@@ -3,6 +3,7 @@
 use super::*;
 use crate::client::quorum::Whose;
 use crate::client_wire::{ClientFrame, Outcome};
+use crate::streams::StreamPosition;
 use crate::testing::sample_genesis;
 use quorate_net::LinkHandler as _;
 use std::net::TcpListener;
@@ -179,6 +180,31 @@ fn an_idle_session_leaves_a_validator_that_tells_nothing_and_does_not_answer() {
     assert_eq!(turn(&mut clients, asked + patience), 1);
     assert!(!clients.table.sessions[0].gateway.is_up());
     assert!(clients.table.sessions[1].gateway.is_up());
+}
+
+/// As one that is busy with other things whenever it is asked, or far behind.
+#[test]
+fn a_session_leaves_a_validator_that_talks_and_brings_nothing_of_its_stream_on() {
+    let (mut clients, all) = clients(Trust::OneValidator, 1);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let link = knock(&mut clients, &listener);
+    clients.table.sessions[0].gateway.up(link);
+    let (patience, begin) = (ClientOptions::default().patience, Instant::now());
+    let position = StreamPosition::before(5);
+    clients.follow_stream(all[0], Some(position), begin);
+    let validator = clients.table.sessions[0].gateway.validator();
+    let mut stays_at = |now: Instant| {
+        let ignored = &mut |_: ClientRef, _: ClientEvent<'_>| ();
+        clients.table.heard(validator, now);
+        clients.table.next_due = now;
+        clients.run_timers(now, ignored);
+        clients.judge_stuck(now, ignored);
+        clients.leave(now, ignored);
+        clients.table.sessions[0].gateway.is_up()
+    };
+    assert!(stays_at(begin), "it is asked now");
+    assert!(stays_at(begin + patience - MS));
+    assert!(!stays_at(begin + patience));
 }
 
 /// One that hangs listens to nothing, whatever its session waits for.

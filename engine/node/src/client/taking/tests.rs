@@ -386,6 +386,24 @@ fn a_result_does_not_wait_for_ever_for_those_before_it() {
     assert_eq!(fixture.told, ["unsure 1 2", "result 3", "result 4"]);
 }
 
+#[test]
+fn results_that_waited_long_enough_are_told_and_no_validator_is_left_for_them() {
+    let mut fixture = Fixture::trusting(Trust::FaultStake);
+    fixture.clients.dial(0, Instant::now());
+    let gateway = &mut fixture.clients.table.sessions[0].gateway;
+    let link = gateway.link().expect("on its way");
+    gateway.up(link);
+    fixture.results(0, &[3, 4], None);
+    fixture.results(1, &[3, 4], None);
+    let late = Instant::now() + ClientOptions::default().patience;
+    fixture.clients.table.stuck.push(LinkUse::Session(0));
+    let told = &mut fixture.told;
+    let mut tell = |_: ClientRef, event: ClientEvent<'_>| told.push(name_of(&event));
+    fixture.clients.judge_stuck(late, &mut tell);
+    assert_eq!(fixture.told, ["unsure 1 2", "result 3", "result 4"]);
+    assert!(fixture.clients.table.leaving.is_empty());
+}
+
 /// What one of several validators, or the only one that is asked, tells of the opening.
 fn tell_all(fixture: &mut Fixture, seq: u64, outcome: Outcome) {
     for validator in 0..2 {

@@ -77,7 +77,7 @@ impl Chain {
         for command in commands {
             if !self.early.remove(&command.id) {
                 self.waiting.insert(command.id, command);
-            } else if command.is_own {
+            } else {
                 done.push(command.id);
             }
         }
@@ -218,8 +218,7 @@ impl Chain {
             let ids = self.blocks.get(digest).map_or(&[][..], |block| &block.ids);
             for id in ids {
                 match self.waiting.remove(id) {
-                    Some(command) if command.is_own => done.push(*id),
-                    Some(_) => {}
+                    Some(_) => done.push(*id),
                     None => drop(self.early.insert(*id)),
                 }
             }

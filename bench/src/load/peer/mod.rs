@@ -1,7 +1,7 @@
 //! Another system as the target of the open loop, over the protocol of `bench/peers/README.md`.
 //!
 //! Owns one connection to each node, which is read and written in one poll, and the commands that
-//! are not final. A command's time ends when the node that it was handed to tells that it is
+//! are not final. A command's time ends when the first node that it was handed to tells that it is
 //! final, as Quorate's ends with the result of its gateway. Never: starts a node.
 
 mod frame;
@@ -41,7 +41,7 @@ const CONNECT: Duration = Duration::from_secs(30);
 pub enum Routing {
     /// The one that leads, as far as nodes have told.
     Leader,
-    /// All; each in turn is the one that tells when a command is final.
+    /// All; the first that tells that a command is final counts.
     Everyone,
 }
 
@@ -158,12 +158,13 @@ impl Peer<'_> {
         match self.routing {
             Routing::Leader => {
                 let node = self.leader.unwrap_or(0) % nodes;
-                frame::encode_submit(id, true, body, &mut self.links[node].out);
+                frame::encode_submit(id, body, &mut self.links[node].out);
             }
             Routing::Everyone => {
-                let own = usize::try_from(id % nodes as u64).unwrap_or(0);
-                for (node, link) in self.links.iter_mut().enumerate() {
-                    frame::encode_submit(id, node == own, body, &mut link.out);
+                // All of them tell: a client that waits for one takes that one's delay for the
+                // system's, and its silence for a loss.
+                for link in &mut self.links {
+                    frame::encode_submit(id, body, &mut link.out);
                 }
             }
         }
@@ -306,9 +307,54 @@ mod tests {
             let number = frame[1..9].try_into().unwrap();
             numbers.push(u64::from_le_bytes(number));
             let told = [&9_u32.to_le_bytes()[..], &[3], &number].concat();
-            stream.write_all(&told).unwrap();
+            if stream.write_all(&told).is_err() {
+                // Another node told the last one, and the load is gone.
+                break;
+            }
         }
         numbers
+    }
+
+    const fn plan(seed: u64) -> LoadPlan {
+        LoadPlan {
+            flow: Flow::Opaque { size: 16 },
+            rate: NonZeroU64::new(20).unwrap(),
+            seconds: 1,
+            clients: 1,
+            seed,
+            keeps_acknowledged: false,
+            routing: crate::load::Routing::Flow,
+            keeps_trips: false,
+        }
+    }
+
+    #[test]
+    fn a_node_that_never_answers_takes_no_command_from_those_that_do() {
+        let [speaks, is_mute] =
+            [0; 2].map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        let addresses = [&speaks, &is_mute].map(|one| one.local_addr().unwrap());
+        let mut nodes = Nodes::new(addresses.to_vec(), Routing::Everyone);
+        std::thread::scope(|scope| {
+            scope.spawn(|| node(&speaks));
+            // Nobody accepts: the system has the connection, and takes what is sent.
+            let outcome = run(&plan(0), &mut nodes, &AtomicBool::new(false)).unwrap();
+            assert_eq!((outcome.counts.finalized, outcome.missing), (20, 0));
+        });
+    }
+
+    #[test]
+    fn of_several_nodes_that_tell_the_first_counts() {
+        let listeners = [0; 2].map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        let addresses = listeners.each_ref().map(|one| one.local_addr().unwrap());
+        let mut nodes = Nodes::new(addresses.to_vec(), Routing::Everyone);
+        std::thread::scope(|scope| {
+            for listener in &listeners {
+                scope.spawn(|| node(listener));
+            }
+            let outcome = run(&plan(0), &mut nodes, &AtomicBool::new(false)).unwrap();
+            assert_eq!((outcome.counts.finalized, outcome.missing), (20, 0));
+            assert_eq!(outcome.client.count(), 20);
+        });
     }
 
     #[test]
@@ -318,16 +364,7 @@ mod tests {
         let mut numbers = Vec::new();
         // As a cluster is warmed up, again, and measured.
         for seed in [0, u64::MAX - 1, 1] {
-            let plan = LoadPlan {
-                flow: Flow::Opaque { size: 16 },
-                rate: NonZeroU64::new(20).unwrap(),
-                seconds: 1,
-                clients: 1,
-                seed,
-                keeps_acknowledged: false,
-                routing: crate::load::Routing::Flow,
-                keeps_trips: false,
-            };
+            let plan = plan(seed);
             let stop = AtomicBool::new(false);
             let told = std::thread::scope(|scope| {
                 let node = scope.spawn(|| node(&listener));

@@ -55,6 +55,9 @@ const ABOUT: About = About {
 const RATE: u32 = 16_384;
 /// How long a leader without commands may stay silent before it proposes an empty block.
 const IDLE: Duration = Duration::from_millis(250);
+/// Time between two looks for a block that was missed. It is asked for at the second one: far above
+/// what a block takes that is on its way.
+const LOOK: Duration = Duration::from_millis(25);
 /// The example's, as are those below.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(1);
 const CERTIFICATION_TIMEOUT: Duration = Duration::from_secs(2);
@@ -112,18 +115,24 @@ fn lock(chain: &Shared) -> MutexGuard<'_, Chain> {
     chain.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes blocks of other nodes in.
-async fn receive(mut blocks: impl Receiver<PublicKey = PublicKey>, chain: Shared) {
-    while let Ok((_, block)) = blocks.recv().await {
-        lock(&chain).receive(block.as_ref());
+/// Takes blocks of other nodes in, and asks who gave one that was missed for the next such.
+async fn receive(
+    mut blocks: impl Receiver<PublicKey = PublicKey>,
+    mut wants: impl Sender<PublicKey = PublicKey>,
+    chain: Shared,
+) {
+    while let Ok((who, block)) = blocks.recv().await {
+        let next = lock(&chain).receive(block.as_ref());
+        if let Some(next) = next {
+            wants.send(Recipients::One(who), next.as_ref().to_vec(), true);
+        }
     }
 }
 
-/// Proposes where there is nothing to propose, and asks for a block that was missed.
+/// Asks for a block that was missed.
 fn look(chain: &Shared, wants: &mut impl Sender<PublicKey = PublicKey>) {
-    let mut chain = lock(chain);
-    chain.propose_idle(true);
-    if let Some(missing) = chain.missing() {
+    let missing = lock(chain).missing();
+    if let Some(missing) = missing {
         wants.send(Recipients::All, missing.as_ref().to_vec(), true);
     }
 }
@@ -206,17 +215,21 @@ fn run(node: Config) -> Result<(), Failure> {
         engine.start(votes, certificates, resolver);
 
         let theirs = Arc::clone(&chain);
+        let next_out = wants_out.clone();
         context
             .child("blocks")
-            .spawn(move |_| receive(blocks_in, theirs));
+            .spawn(move |_| receive(blocks_in, next_out, theirs));
         let asked = Arc::clone(&chain);
         context
             .child("answers")
             .spawn(move |_| answer(wants_in, answers_out, asked));
         listen(&gateway, &node, Arc::clone(&chain))?;
         loop {
-            context.sleep(IDLE).await;
-            look(&chain, &mut wants_out);
+            for _ in 0..IDLE.as_millis() / LOOK.as_millis() {
+                context.sleep(LOOK).await;
+                look(&chain, &mut wants_out);
+            }
+            lock(&chain).propose_idle(true);
         }
     })
 }

@@ -53,7 +53,7 @@ pub fn decode(bytes: &[u8]) -> Result<Option<(Submit<'_>, usize)>, FrameError> {
         return Ok(None);
     };
     let length = u32::from_le_bytes(*length) as usize;
-    if length > FRAME_BYTES_MAX || length < 1 + ID_BYTES {
+    if !(1 + ID_BYTES..=FRAME_BYTES_MAX).contains(&length) {
         return Err(FrameError::Length(length));
     }
     let Some(frame) = rest.get(..length) else {

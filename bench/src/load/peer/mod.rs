@@ -112,19 +112,7 @@ pub fn run(plan: &LoadPlan, nodes: &mut Nodes, stop: &AtomicBool) -> Result<Outc
     let links = links
         .map(|(node, address)| connect(node, *address, deadline))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut peer = Peer {
-        routing: nodes.routing,
-        links,
-        leader: None,
-        flights: BTreeMap::new(),
-        body_bytes: 0,
-        next_id,
-        again: Vec::new(),
-        counts: Counts::default(),
-        recorded: Recorded::default(),
-        start: Instant::now(),
-        stop,
-    };
+    let mut peer = Peer::new(nodes.routing, links, next_id, stop);
     peer.find_leader(deadline)?;
     let offered = open_loop::run(plan, source, &mut peer, stop, &mut |_| ())?;
     Ok(peer.outcome(offered))
@@ -135,7 +123,23 @@ const fn has_room(flights: usize, body_bytes: usize) -> bool {
     flights < FLIGHTS_MAX && body_bytes <= FLIGHT_BYTES_MAX
 }
 
-impl Peer<'_> {
+impl<'a> Peer<'a> {
+    fn new(routing: Routing, links: Vec<Link>, next_id: u64, stop: &'a AtomicBool) -> Self {
+        Self {
+            routing,
+            links,
+            leader: None,
+            flights: BTreeMap::new(),
+            body_bytes: 0,
+            next_id,
+            again: Vec::new(),
+            counts: Counts::default(),
+            recorded: Recorded::default(),
+            start: Instant::now(),
+            stop,
+        }
+    }
+
     /// Waits until some node has told who leads, where that matters.
     fn find_leader(&mut self, deadline: Instant) -> Result<(), LoadError> {
         while self.routing == Routing::Leader && self.leader.is_none() {
@@ -200,6 +204,24 @@ impl Peer<'_> {
         }
     }
 
+    /// Reads once what a node told. It came when it was read, and not when the first node of a turn
+    /// was: Quorate's results count so.
+    fn take_in(&mut self, node: usize) -> Result<(), LoadError> {
+        let read = self.links[node].read();
+        read.map_err(|source| LoadError::Peer { node, source })?;
+        let since = self.start.elapsed();
+        let now_ns = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+        let bytes = std::mem::take(&mut self.links[node].pending);
+        let mut at = 0;
+        let wrong = |source| LoadError::PeerProtocol { node, source };
+        while let Some((told, length)) = frame::decode(&bytes[at..]).map_err(wrong)? {
+            self.on_told(told, now_ns);
+            at += length;
+        }
+        self.links[node].keep(bytes, at);
+        Ok(())
+    }
+
     fn outcome(self, offered: u64) -> Outcome {
         Outcome {
             offered,
@@ -260,19 +282,8 @@ impl Target for Peer<'_> {
         }
         let wake = wake.map_or(now + LOOK, |wake| wake.min(now + LOOK));
         let ready = poll_all(&self.links, wake.saturating_duration_since(Instant::now()))?;
-        let since = self.start.elapsed();
-        let now_ns = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
         for node in ready {
-            let read = self.links[node].read();
-            read.map_err(|source| LoadError::Peer { node, source })?;
-            let bytes = std::mem::take(&mut self.links[node].pending);
-            let mut at = 0;
-            let wrong = |source| LoadError::PeerProtocol { node, source };
-            while let Some((told, length)) = frame::decode(&bytes[at..]).map_err(wrong)? {
-                self.on_told(told, now_ns);
-                at += length;
-            }
-            self.links[node].keep(bytes, at);
+            self.take_in(node)?;
         }
         Ok(())
     }
@@ -376,6 +387,43 @@ mod tests {
             numbers.extend(told);
         }
         assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
+    }
+
+    #[test]
+    fn what_nodes_tell_in_one_turn_came_when_each_was_read() {
+        let listeners = [0; 2].map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        let links = listeners.iter().map(|listener| {
+            connect(0, listener.local_addr().unwrap(), Instant::now() + CONNECT).unwrap()
+        });
+        let links = links.collect();
+        let stop = AtomicBool::new(false);
+        let mut peer = Peer::new(Routing::Everyone, links, 0, &stop);
+        let next = Next {
+            offset_ns: 0,
+            session: 0,
+            lane: Lane::Order,
+            bytes: b"x",
+        };
+        assert!(peer.take(&next) && peer.take(&next));
+        let _streams: Vec<_> = (0_u64..)
+            .zip(&listeners)
+            .map(|(id, listener)| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let told = [&9_u32.to_le_bytes()[..], &[3], &id.to_le_bytes()].concat();
+                stream.write_all(&told).unwrap();
+                stream
+            })
+            .collect();
+        while poll_all(&peer.links, LOOK).unwrap().len() < 2 {}
+        peer.take_in(0).unwrap();
+        let first_ns = peer.recorded.last_result_ns;
+        let told = Instant::now();
+        while told.elapsed() < Duration::from_millis(1) {
+            std::hint::spin_loop();
+        }
+        peer.take_in(1).unwrap();
+        assert_eq!(peer.counts.finalized, 2);
+        assert!(peer.recorded.last_result_ns >= first_ns + 1_000_000);
     }
 
     #[test]

@@ -124,8 +124,8 @@ impl LinkHandler for World<'_> {
     }
 
     fn link_frame(&mut self, link: LinkId, frame: &[u8]) {
-        // Of each frame anew: a turn reads on while frames come, and what comes behind its first one
-        // was not there when that was.
+        // Of each frame anew: a turn reads on while frames come, and what comes behind its first
+        // one was not there when that was.
         let now_ns = self.ns(Instant::now());
         let Some(session) = self.by_link.get(&link) else {
             return;

@@ -253,8 +253,7 @@ fn run(node: Config) -> Result<(), Failure> {
             },
         );
         network.start();
-        let theirs = Arc::clone(&chain);
-        let next_out = wants_out.clone();
+        let (theirs, next_out) = (Arc::clone(&chain), wants_out.clone());
         context
             .child("blocks")
             .spawn(move |_| receive(blocks_in, next_out, theirs));

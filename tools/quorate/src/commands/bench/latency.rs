@@ -500,11 +500,10 @@ impl Figures {
 
     fn text(&self) -> String {
         let mut times = table(&["microseconds", "p50", "p90", "p99", "p99.9", "max"]);
-        let kind = self.runs.first().map_or("floor".to_owned(), |run| {
-            format!("floor ({})", run.kind.words())
-        });
+        let kind = self.runs.first().map_or("-", |run| run.kind.words());
+        let floor = format!("floor ({kind})");
         for (what, us) in [
-            (kind.as_str(), &self.floor_us),
+            (floor.as_str(), &self.floor_us),
             ("finality, at the leader", &self.finality_us),
             ("finality, elsewhere", &self.other_gateways.finality_us),
             ("client, from the intended time", &self.client_us),

@@ -4,7 +4,7 @@
 //! are with the callers, so that the simulated folder of `memory.rs` runs the same ones.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -75,10 +75,6 @@ pub(crate) trait Backend: Send + Sync + std::fmt::Debug {
     /// The names in the folder, sorted.
     fn names(&self) -> io::Result<Vec<String>>;
 
-    /// The whole content of a file, or `None` if there is none. More than `bytes_max` bytes are
-    /// cut to `bytes_max + 1`, so that the caller sees that it is too long.
-    fn read(&self, name: &str, bytes_max: usize) -> io::Result<Option<Vec<u8>>>;
-
     /// Reads a file from its start, at most `bytes_max` bytes, and shows it piece by piece; pages
     /// that the disk does not give, asked twice, are shown as zeros and returned. `None` if there
     /// is no such file.
@@ -93,8 +89,9 @@ pub(crate) trait Backend: Send + Sync + std::fmt::Debug {
         see: &mut dyn FnMut(&[u8]),
     ) -> io::Result<Option<Unreadable>>;
 
-    /// The whole content of a file as [`Backend::read`] gives it, with zeros where it cannot be
-    /// read, and where that is.
+    /// The whole content of a file with zeros where it cannot be read, and where that is; `None` if
+    /// there is none. More than `bytes_max` bytes are cut to `bytes_max + 1`, so that the caller
+    /// sees that it is too long.
     fn read_lossy(
         &self,
         name: &str,
@@ -315,17 +312,6 @@ impl Backend for FileBackend {
         }
         names.sort();
         Ok(names)
-    }
-
-    fn read(&self, name: &str, bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
-        let file = match File::open(self.path.join(name)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let mut bytes = Vec::new();
-        file.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
-        Ok(Some(bytes))
     }
 
     fn read_pages(

@@ -96,6 +96,6 @@ pub use sealed::SealDamage;
 pub use segment::{FORMAT_VERSION, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 pub use shared::LogUsage;
 pub use sync::{SyncRange, Syncer};
-pub use verify::{Verification, segment_bytes, verify, verify_path};
+pub use verify::{Verification, kept_genesis, segment_bytes, verify, verify_path};
 pub use walk::FAULTS_MAX;
 pub use writer::Writer;

@@ -16,7 +16,8 @@
 //! - `readable`, `walk`, `fault`, `gaps`, `recovery`, `open`: what a start finds, what it means,
 //!   what is done;
 //! - `prune`: remove the oldest segments; `base`: where the log begins since;
-//! - `scrub`: look at what the disk has while the log is open; `mend`: bring back what it lost;
+//! - `scrub`: look at what the disk has while the log is open; `mend` with `shown`: bring back what
+//!   it lost;
 //! - `verify`: the same check, offline;
 //! - `lease`, `clean_stop` over `sealed`: the two small files beside the log.
 //!
@@ -67,6 +68,7 @@ mod scrub;
 mod sealed;
 mod segment;
 mod shared;
+mod shown;
 mod sync;
 mod verify;
 mod walk;

@@ -55,6 +55,8 @@ mod map;
 mod memory;
 mod mend;
 mod open;
+#[cfg(test)]
+mod open_tests;
 mod pieces;
 mod position;
 mod prepare;

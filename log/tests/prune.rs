@@ -260,10 +260,23 @@ fn rot_in_the_first_header_of_a_pruned_log_is_undone_and_rot_behind_it_is_marked
     assert!(!log.pruner.may_begin_with(3));
     drop(log);
     let mut log = open_memory(&memory.process_kill());
+    // Nor with the mark alone: it would count no more, and the next start take this for a whole
+    // log.
+    assert!(!log.pruner.may_begin_with(resumed));
+    let error = log.pruner.prune(resumed).unwrap_err();
+    assert!(matches!(error, PruneError::NotThere { segment } if segment == resumed));
     append(&mut log, b"behind");
+    assert!(!log.pruner.may_begin_with(resumed), "it is not synced yet");
     sync(&mut log);
     log.pruner.prune(resumed).unwrap();
     assert_eq!(all(&log), [b"behind"]);
+}
+
+/// A look at the folder says what a start does: nothing of the log is marked any more.
+fn assert_unmarked(memory: &MemoryBackend) {
+    let folder = DataFolder::in_memory(&memory.power_cut(|_| false));
+    let found = verify(&folder).expect("it can be judged");
+    assert_eq!((found.row, found.marked.len()), (Row::CleanEnd, 0));
 }
 
 #[test]
@@ -277,6 +290,7 @@ fn a_log_that_begins_behind_a_marked_stretch_opens_again() {
     let resumed = log.recovery.marked[0].resumed_in;
     log.pruner.prune(resumed).unwrap();
     drop(log);
+    assert_unmarked(&memory);
     let log = open_memory(&memory.power_cut(|_| false));
     assert_eq!(
         (log.recovery.row, all(&log)),
@@ -306,6 +320,7 @@ fn a_log_never_begins_inside_a_marked_stretch() {
     assert_eq!(segments(&memory)[0], damaged, "it begins before the damage");
     log.pruner.prune(resumed).unwrap();
     drop(log);
+    assert_unmarked(&memory);
     let log = open_memory(&memory.power_cut(|_| false));
     assert_eq!(log.recovery.row, Row::CleanEnd);
     assert!(log.recovery.marked.is_empty() && !log.recovery.is_unvouched);

@@ -64,6 +64,27 @@ fn a_pruned_log_without_its_genesis_is_judged_by_another_copy_and_wants_a_start(
     fs::remove_dir_all(data).unwrap();
 }
 
+/// The system gives no byte of the file, and a start needs none of it.
+#[test]
+fn a_pruned_log_whose_genesis_cannot_be_read_is_judged_by_another_copy_too() {
+    let (data, chain) = written_pruned("verify-unreadable-genesis");
+    let (kept, given) = (data.join("log").join("genesis"), data.join("genesis.json"));
+    fs::write(&given, genesis().bytes()).unwrap();
+    fs::remove_file(&kept).unwrap();
+    // Its first page is nobody's: a plain read of it is an error of input or output.
+    std::os::unix::fs::symlink("/proc/self/mem", &kept).unwrap();
+    assert!(fs::read(&kept).is_err());
+    for (given, blocks) in [(None, 0), (Some(given.as_path()), chain.blocks.len())] {
+        let (code, found, text) = verified(&data, given);
+        assert_eq!(
+            (code, &found["has_genesis"], &found["blocks"]),
+            (Code::Damaged, &false.into(), &blocks.into()),
+            "{text}"
+        );
+    }
+    fs::remove_dir_all(data).unwrap();
+}
+
 /// Every segment is whole then: nobody finds a missing one. And one that is, is no validator that
 /// removes its oldest segments.
 #[test]

@@ -14,7 +14,9 @@ use quorate::genesis::Genesis;
 use quorate::shadow::statement_of;
 use quorate::snapshot::{self, Manifest, Origin, SnapshotError, SnapshotFolder};
 use quorate::vouched;
+use quorate_bench::applications::Hosted;
 use quorate_consensus::attestation::StateCertificate;
+use quorate_consensus::header::Header;
 use quorate_consensus::restart;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::verify::{Claim, check_claims};
@@ -26,10 +28,11 @@ use crate::applications::Applications;
 use crate::failure::{Code, Failure};
 use crate::inspect::chain::{self, Chain, OneByOne};
 use crate::inspect::replay::{
-    Replay, executor_of, failure_of, genesis_of, no_snapshot, snapshots_beside,
+    Replay, executor_of, failure_of, genesis_of, no_snapshot, other_section, snapshots_beside,
 };
 use crate::inspect::{failure_of as log_failure, lock, log_folder};
 use crate::output::{Report, hex, table};
+use crate::verdict;
 
 /// What to do with snapshots.
 #[derive(Debug, Subcommand)]
@@ -140,19 +143,63 @@ fn create(applications: &Applications, options: &CreateOptions) -> Result<Report
         };
         Failure::new(Code::No, what).remedy("name a height that quorate log show lists")
     })?;
-    let origin = Origin::of(genesis.validator_set());
-    snapshot::take(&mut executor, &header, &origin, &snapshots)
-        .map_err(|error| failure_of(&error))?;
-    let made = describe(genesis, &snapshots, reached, None)?;
-    let text = format!(
-        "{}: snapshot of height {reached}",
-        snapshots.path().display()
-    );
+    let is_there = is_vouched_for_here(&mut executor, genesis, &header, &snapshots)?;
+    if !is_there {
+        let origin = Origin::of(genesis.validator_set());
+        snapshot::take(&mut executor, &header, &origin, &snapshots)
+            .map_err(|error| failure_of(&error))?;
+    }
     let fields = Fields {
         dir: snapshots.path().to_path_buf(),
-        snapshots: vec![made],
+        snapshots: vec![describe(genesis, &snapshots, reached, None)?],
     };
-    Report::new(&fields, text)
+    report_created(&fields, reached, is_there)
+}
+
+/// Whether a whole snapshot of this state is there already, for which enough validators vouch. It
+/// is not written anew: what another build makes of the same state need not have the same bytes,
+/// and its certificate is of the old ones.
+///
+/// # Errors
+/// What they vouch for is another state than this one: it is not to be lost for that.
+fn is_vouched_for_here(
+    executor: &mut Executor<Hosted>,
+    genesis: &Genesis,
+    header: &Header,
+    snapshots: &SnapshotFolder,
+) -> Result<bool, Failure> {
+    let height = header.height.number();
+    let found = vouched::certificate(genesis.validator_set(), snapshots, height);
+    let Ok((manifest, Some(_))) = found else {
+        return Ok(false);
+    };
+    let differs = match manifest.header == *header {
+        true => other_section(executor, &manifest).map(|name| format!("section {name}")),
+        false => Some("the block".to_owned()),
+    };
+    let Some(differs) = differs else {
+        // Where its data is damaged, what is taken is held against the certificate afterwards.
+        return Ok(snapshots.verify(height).is_ok());
+    };
+    let what = format!(
+        "{}: the snapshot of height {height}, which enough validators vouch for, is of another \
+         state than this log comes to here: {differs} is another",
+        snapshots.path().display()
+    );
+    Err(Failure::new(Code::No, what).remedy(
+        "nothing was written: keep that snapshot, and look for what differs with quorate log replay, \
+         by the build that the others run too",
+    ))
+}
+
+fn report_created(fields: &Fields, height: u64, is_there: bool) -> Result<Report, Failure> {
+    let mut text = format!("{}: snapshot of height {height}", fields.dir.display());
+    if is_there {
+        text.push_str(" is there already, and vouched for: nothing was written");
+    }
+    let faults = faults(fields);
+    text.push_str(&faults);
+    Ok(Report::new(fields, text)?.with_code(verdict::code(faults.is_empty())))
 }
 
 /// Height of the newest whole snapshot below a block, of this chain, that the log goes on from:
@@ -369,13 +416,16 @@ fn text(fields: &Fields) -> String {
             one.root.clone(),
         ]);
     }
-    let mut text = format!("{}\n{rows}", fields.dir.display());
-    for one in &fields.snapshots {
-        if let Some(fault) = &one.fault {
-            text.push_str(&format!("\nFAULTY: height {}: {fault}", one.height));
-        }
-    }
-    text
+    format!("{}\n{rows}{}", fields.dir.display(), faults(fields))
+}
+
+/// A line for each that is not good.
+fn faults(fields: &Fields) -> String {
+    let line = |one: &Snapshot| {
+        let fault = one.fault.as_ref()?;
+        Some(format!("\nFAULTY: height {}: {fault}", one.height))
+    };
+    fields.snapshots.iter().filter_map(line).collect()
 }
 
 #[cfg(test)]
@@ -385,6 +435,7 @@ mod tests {
         certify, fill_blocks, finalize, header, prune, write_snapshot, written,
     };
     use quorate_log::Writer;
+    use std::collections::BTreeMap;
 
     #[test]
     fn no_snapshot_is_made_of_a_log_that_may_not_be_on_the_disk() {
@@ -451,6 +502,61 @@ mod tests {
             told.contains("--height") && !told.contains("--from-snapshot"),
             "{told}"
         );
+        fs::remove_dir_all(data).unwrap();
+    }
+
+    /// What stands in a folder, by name.
+    fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+        let entries = fs::read_dir(folder).unwrap();
+        let entries = entries.map(|entry| entry.unwrap().path());
+        entries
+            .map(|path| (path.clone(), fs::read(path).unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn a_snapshot_that_others_vouch_for_is_never_replaced_by_another_state() {
+        let fill = |writer: &mut Writer, genesis: &Genesis| fill_blocks(writer, genesis, 100);
+        let (data, chain) = written("snapshot-create-vouched", fill);
+        let (genesis, snapshots) = (&chain.genesis, snapshots_beside(&data.join("log")));
+        let create = || {
+            let options = CreateOptions {
+                dir: data.clone(),
+                height: Some(64),
+            };
+            create(&Applications::new(), &options)
+        };
+        create().unwrap();
+        let own = snapshots.manifest(64).unwrap();
+        certify(genesis, &snapshots, &own, 1);
+        let before = files(snapshots.path());
+        let again = create().unwrap();
+        assert_eq!(again.code, Code::Done);
+        assert!(again.text.contains("nothing was written"), "{}", again.text);
+        assert_eq!(files(snapshots.path()), before);
+        // One whose data is damaged is made whole.
+        let damaged = snapshots.path().join(format!("snapshot-{:020}.data", 64));
+        fs::write(&damaged, b"").unwrap();
+        let mended = create().unwrap();
+        assert!(!mended.text.contains("nothing"), "{}", mended.text);
+        assert_eq!(files(snapshots.path()), before);
+        // Of another state than this build comes to: it stays, and that is told.
+        let others = write_snapshot(genesis, &snapshots, own.header);
+        certify(genesis, &snapshots, &others, 1);
+        let before = files(snapshots.path());
+        let refused = create().unwrap_err();
+        assert_eq!(refused.code, Code::No);
+        let told = refused.to_string();
+        assert!(told.contains("section text is another"), "{told}");
+        assert_eq!(files(snapshots.path()), before);
+        // Where only the certificate of another state is left, what was taken is called faulty.
+        for ending in ["data", "manifest"] {
+            let name = format!("snapshot-{:020}.{ending}", 64);
+            fs::remove_file(snapshots.path().join(name)).unwrap();
+        }
+        let faulty = create().unwrap();
+        assert_eq!(faulty.code, Code::No);
+        assert!(faulty.text.contains("FAULTY: height 64"), "{}", faulty.text);
         fs::remove_dir_all(data).unwrap();
     }
 

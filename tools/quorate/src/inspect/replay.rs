@@ -14,7 +14,7 @@ use quorate::executor::{Executor, FinalBlock};
 use quorate::genesis::Genesis;
 use quorate::journal::{FinalMark, JournalEntry, decode};
 use quorate::results::BlockResults;
-use quorate::snapshot::{self, Origin, SnapshotError, SnapshotFolder};
+use quorate::snapshot::{self, Manifest, Origin, SnapshotError, SnapshotFolder};
 use quorate::state_machine::Audience;
 use quorate_bench::applications::Hosted;
 use quorate_consensus::header::Header;
@@ -79,6 +79,23 @@ pub(crate) fn executor_of(
         )
     })?;
     Ok(executor.with_auth(Arc::new(auth)))
+}
+
+/// The name of the first section of a state that is another in a snapshot, or in one of them alone.
+pub(crate) fn other_section(
+    executor: &mut Executor<Hosted>,
+    manifest: &Manifest,
+) -> Option<String> {
+    let own = executor.root().sections;
+    let mut entries = manifest.sections.iter().enumerate();
+    let other = entries.find(|(place, entry)| {
+        let here = own.get(*place);
+        here != Some(&(entry.name.as_str(), entry.root))
+    });
+    let missing = || own.get(manifest.sections.len());
+    other
+        .map(|(_, entry)| entry.name.clone())
+        .or_else(|| missing().map(|(name, _)| (*name).to_owned()))
 }
 
 /// A snapshot that cannot be used.

@@ -19,7 +19,7 @@ use crate::applications::Applications;
 use crate::failure::{Code, Failure};
 use crate::inspect::log_folder;
 use crate::inspect::replay::{
-    Replay, failure_of as snapshot_failure, genesis_of, snapshots_beside,
+    Replay, failure_of as snapshot_failure, genesis_of, other_section, snapshots_beside,
 };
 use crate::output::{Report, hex};
 
@@ -92,15 +92,9 @@ struct Fields {
 
 /// The first section that is another than a snapshot has.
 fn difference(executor: &mut Executor<Hosted>, manifest: &Manifest) -> Option<Difference> {
-    let own = executor.root().sections;
-    let mut entries = manifest.sections.iter().enumerate();
-    let (_, entry) = entries.find(|(place, entry)| {
-        let here = own.get(*place);
-        here != Some(&(entry.name.as_str(), entry.root))
-    })?;
     Some(Difference {
         height: manifest.height(),
-        section: entry.name.clone(),
+        section: other_section(executor, manifest)?,
     })
 }
 
@@ -273,5 +267,9 @@ mod tests {
         let mut more = equal.clone();
         more.sections.push(equal.sections[0].clone());
         assert!(difference(&mut executor, &more).is_some());
+        let mut fewer = equal.clone();
+        let last = fewer.sections.pop().unwrap();
+        let told = difference(&mut executor, &fewer).unwrap();
+        assert_eq!(told.section, last.name);
     }
 }

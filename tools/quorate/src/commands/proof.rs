@@ -21,8 +21,8 @@ use quorate_consensus::types::Point;
 use quorate_consensus::validators::ValidatorSet;
 use quorate_log::Verification;
 use quorate_proof::{
-    BlockProof, CommandProof, PROOF_BYTES_MAX, PROOF_HEADERS_MAX, Proof, Proven, ProvenBlock,
-    ProvenOutput, decode, encode, verify,
+    BlockProof, CommandProof, PROOF_BYTES_MAX, PROOF_HEADERS_MAX, PROOF_MAGIC, Proof, Proven,
+    ProvenBlock, ProvenOutput, decode, encode, verify,
 };
 use serde::Serialize;
 
@@ -148,6 +148,7 @@ fn make(applications: &Applications, options: &MakeOptions) -> Result<Report, Fa
         let what = "--from-snapshot is for proofs by a state: of a block the log has all";
         return Err(Failure::usage(what).remedy("give --state, --output N or --outcomes with it"));
     }
+    files::require_own(&options.out, PROOF_MAGIC, "a proof")?;
     let folder = log_folder(&options.dir)?;
     let found = verify_beside(&folder)?;
     let chain = chain::read(&folder, &found)?;
@@ -379,6 +380,7 @@ fn report(fields: Fields) -> Result<Report, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scratch::Scratch;
 
     /// A block with a forged command becomes final like any other.
     #[test]
@@ -400,6 +402,32 @@ mod tests {
         assert!(told.contains("--outcomes"), "{told}");
         let alone = report(Fields::default()).unwrap().text;
         assert!(!alone.contains("--outcomes"), "{alone}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_proof_is_refused_before_the_log_is_looked_for() {
+        let scratch = Scratch::create(None).unwrap();
+        let key = scratch.path().join("key");
+        std::fs::write(&key, b"0123456789abcdef").unwrap();
+        let made = |out: &Path| {
+            let options = MakeOptions {
+                dir: scratch.path().join("no-log"),
+                height: 1,
+                index: None,
+                state: false,
+                output: None,
+                public: false,
+                outcomes: false,
+                from_snapshot: None,
+                out: out.to_path_buf(),
+            };
+            make(&Applications::new(), &options)
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(made(&key).contains("a file that is not a proof"));
+        assert_eq!(std::fs::read(&key).unwrap(), b"0123456789abcdef");
+        assert!(made(&scratch.path().join("new")).contains("no log here"));
     }
 
     #[test]

@@ -483,11 +483,11 @@ mod tests {
     #[test]
     fn where_the_file_cannot_be_written_the_one_before_is_whole() {
         let data = data_with("evidence-refused", &[1]);
-        let (out, genesis) = (data.join("evidence"), genesis());
+        // No name beside it is short enough for what is to take its place.
+        let (out, genesis) = (data.join("e".repeat(250)), genesis());
         let mut file = head(&genesis);
         append(&two_records_later(&genesis, 1, 7), &mut file);
         fs::write(&out, &file).unwrap();
-        fs::create_dir(data.join("evidence.new")).unwrap();
         let refused = run(&Options {
             dir: Some(data.clone()),
             out: Some(out.clone()),

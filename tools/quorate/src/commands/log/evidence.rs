@@ -24,7 +24,7 @@ use crate::failure::{Code, Failure};
 use crate::files;
 use crate::inspect::beside::verify_beside;
 use crate::inspect::replay::genesis_of;
-use crate::inspect::{chain, log_folder, records, unreadable};
+use crate::inspect::{chain, log_folder, records, require_beginning, unreadable};
 use crate::output::{Report, hex, table};
 
 /// How a file of evidence begins: its name, and the version of its form.
@@ -118,6 +118,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
 fn list(dir: &Path, out: Option<&Path>) -> Result<Report, Failure> {
     let folder = log_folder(dir)?;
     let found = verify_beside(&folder)?;
+    require_beginning(&folder, &found)?;
     let genesis = genesis_of(&folder)?;
     let (mut entries, mut good) = (Vec::new(), Vec::new());
     records::visit(&folder, &found, &mut |record| {

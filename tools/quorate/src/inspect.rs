@@ -26,7 +26,7 @@ use crate::failure::{Code, Failure};
 /// How the names of segments begin; a number of ten digits follows.
 const SEGMENT_PREFIX: &str = "segment-";
 /// What a log that was pruned has besides.
-const BASE: &str = "base";
+pub(crate) const BASE: &str = "base";
 
 /// What kind of trouble a place is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

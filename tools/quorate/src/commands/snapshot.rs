@@ -29,8 +29,9 @@ use crate::failure::{Code, Failure};
 use crate::inspect::chain::{self, Chain, OneByOne};
 use crate::inspect::replay::{
     Replay, executor_of, failure_of, genesis_of, no_snapshot, other_section, snapshots_beside,
+    worst,
 };
-use crate::inspect::{failure_of as log_failure, lock, log_folder};
+use crate::inspect::{BASE, failure_of as log_failure, lock, log_folder};
 use crate::output::{Report, hex, table};
 use crate::verdict;
 
@@ -80,6 +81,9 @@ struct Snapshot {
     vouched_by: Vec<u16>,
     /// What is wrong with it, if it was looked at closely.
     fault: Option<String>,
+    /// What that is a case of.
+    #[serde(skip)]
+    code: Option<Code>,
 }
 
 #[derive(Serialize)]
@@ -87,6 +91,11 @@ struct Fields {
     #[serde(serialize_with = "crate::output::path")]
     dir: PathBuf,
     snapshots: Vec<Snapshot>,
+    /// Heights of which the data is there without a manifest, where all of a stopped validator's
+    /// are looked at.
+    without_manifest: Vec<u64>,
+    /// Whether the log begins above genesis and there is none to go on from.
+    lacks_base: bool,
 }
 
 /// Does it.
@@ -152,6 +161,8 @@ fn create(applications: &Applications, options: &CreateOptions) -> Result<Report
     let fields = Fields {
         dir: snapshots.path().to_path_buf(),
         snapshots: vec![describe(genesis, &snapshots, reached, None)?],
+        without_manifest: Vec::new(),
+        lacks_base: false,
     };
     report_created(&fields, reached, is_there)
 }
@@ -302,14 +313,46 @@ fn look(options: &Options, closely: Option<&Applications>) -> Result<Report, Fai
     if let Some(height) = options.height.filter(|_| described.is_empty()) {
         return Err(no_snapshot(&snapshots, height));
     }
-    let fields = Fields {
+    let mut fields = Fields {
         dir: snapshots.path().to_path_buf(),
         snapshots: described,
+        without_manifest: Vec::new(),
+        lacks_base: false,
     };
-    let is_good = fields.snapshots.iter().all(|one| one.fault.is_none());
-    let code = if is_good { Code::Done } else { Code::Damaged };
+    if closely.is_some() && options.height.is_none() {
+        look_for_missing(&folder, &snapshots, &mut fields)?;
+    }
+    let codes = fields.snapshots.iter().filter_map(|one| one.code);
+    let missing = fields.lacks_base.then_some(Code::Damaged);
+    let code = worst(codes.chain(missing)).unwrap_or(Code::Done);
     let text = text(&fields);
     Ok(Report::new(&fields, text)?.with_code(code))
+}
+
+/// Looks for what should be there. Of a running validator nothing is said: it names the data of a
+/// snapshot before its manifest.
+fn look_for_missing(
+    folder: &Path,
+    snapshots: &SnapshotFolder,
+    fields: &mut Fields,
+) -> Result<(), Failure> {
+    let Ok(_locked) = lock(folder) else {
+        return Ok(());
+    };
+    let unnamed = snapshots.heights_unnamed();
+    fields.without_manifest = unnamed.map_err(|error| failure_of(&error))?;
+    fields.lacks_base = fields.snapshots.is_empty() && folder.join(BASE).exists();
+    Ok(())
+}
+
+/// What a snapshot that cannot be used is a case of: of the table in docs/operations.md.
+fn code_of(error: &SnapshotError) -> Code {
+    match error {
+        SnapshotError::Io { source, .. } => Failure::of_refusal(error, source, Code::Damaged).code,
+        // A start refuses it so.
+        SnapshotError::Sections { .. } => Code::Configuration,
+        _ => failure_of(error).code,
+    }
 }
 
 /// What there is of snapshots that were listed: a running validator removes old ones meanwhile.
@@ -345,6 +388,7 @@ fn describe(
                 chunks: 0,
                 vouched_by: Vec::new(),
                 fault: Some(error.to_string()),
+                code: Some(code_of(&error)),
             });
         }
     };
@@ -353,7 +397,9 @@ fn describe(
         let origin = Origin::of(genesis.validator_set());
         let mut executor = executor_of(applications, genesis)?;
         let restored = snapshot::restore(&mut executor, height, &origin, snapshots);
-        fault = restored.err().map(|error| error.to_string());
+        fault = restored
+            .err()
+            .map(|error| (code_of(&error), error.to_string()));
     }
     let vouched_by = match vouched_by(genesis, snapshots, &manifest) {
         Ok(signers) => signers,
@@ -369,7 +415,8 @@ fn describe(
         bytes: manifest.data_bytes(),
         chunks: manifest.chunks.len(),
         vouched_by,
-        fault,
+        code: fault.as_ref().map(|(code, _)| *code),
+        fault: fault.map(|(_, what)| what),
     })
 }
 
@@ -378,15 +425,16 @@ fn vouched_by(
     genesis: &Genesis,
     snapshots: &SnapshotFolder,
     manifest: &Manifest,
-) -> Result<Vec<u16>, String> {
-    let told = |error: SnapshotError| error.to_string();
+) -> Result<Vec<u16>, (Code, String)> {
+    let told = |error: SnapshotError| (code_of(&error), error.to_string());
+    let damaged = |what: String| (Code::Damaged, what);
     let Some(bytes) = snapshots.certificate(manifest.height()).map_err(told)? else {
         return Ok(Vec::new());
     };
     let certificate: StateCertificate = wire::decode_state_certificate(&bytes)
-        .map_err(|error| format!("its certificate is damaged: {error}"))?;
+        .map_err(|error| damaged(format!("its certificate is damaged: {error}")))?;
     if certificate.statement != statement_of(manifest) {
-        return Err("its certificate is of another state".to_owned());
+        return Err(damaged("its certificate is of another state".to_owned()));
     }
     let signers = certificate.signatures.iter();
     let signers = signers.map(|(signer, _)| signer.number()).collect();
@@ -400,7 +448,7 @@ fn vouched_by(
     );
     match checked.iter().all(Result::is_ok) {
         true => Ok(signers),
-        false => Err("its certificate does not hold".to_owned()),
+        false => Err(damaged("its certificate does not hold".to_owned())),
     }
 }
 
@@ -425,7 +473,17 @@ fn faults(fields: &Fields) -> String {
         let fault = one.fault.as_ref()?;
         Some(format!("\nFAULTY: height {}: {fault}", one.height))
     };
-    fields.snapshots.iter().filter_map(line).collect()
+    let mut text: String = fields.snapshots.iter().filter_map(line).collect();
+    for height in &fields.without_manifest {
+        text.push_str(&format!(
+            "\nno manifest beside the data of height {height}: a stop while it was taken or removed \
+             leaves that, and the next start removes it"
+        ));
+    }
+    if fields.lacks_base {
+        text.push_str("\nFAULTY: the log was pruned, and no snapshot is here that it goes on from");
+    }
+    text
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::inspect::chain::tests::{
-    certify, fill_blocks, finalize, header, prune, write_snapshot, written,
+    certify, fill_blocks, finalize, header, prune, write_snapshot, written, written_pruned,
 };
 use quorate_log::Writer;
 use std::collections::BTreeMap;
@@ -75,6 +75,89 @@ fn of_a_pruned_log_a_snapshot_is_made_from_the_newest_one_below() {
     fs::remove_dir_all(data).unwrap();
 }
 
+#[test]
+fn what_is_wrong_with_a_snapshot_ends_with_the_code_of_what_it_is_a_case_of() {
+    let (data, chain) = written("snapshot-codes", |_, _| ());
+    let (genesis, snapshots) = (&chain.genesis, snapshots_beside(&data.join("log")));
+    let parent = genesis.validator_set().genesis().id;
+    // Its sections are none of the application's, which nobody has damaged.
+    write_snapshot(genesis, &snapshots, header(genesis, 1, parent));
+    let code = |verifies: bool| {
+        let options = Options {
+            dir: data.clone(),
+            height: None,
+        };
+        let applications = Applications::new();
+        let found = look(&options, verifies.then_some(&applications)).unwrap();
+        assert_eq!(found.code != Code::Done, found.text.contains("FAULTY"));
+        found.code
+    };
+    assert_eq!([code(false), code(true)], [Code::Done, Code::Configuration]);
+    let file = |ending: &str| {
+        let name = format!("snapshot-{:020}.{ending}", 1);
+        snapshots.path().join(name)
+    };
+    // Too many links are nothing that the disk has lost either; see docs/operations.md.
+    fs::rename(file("data"), file("kept")).unwrap();
+    assert_eq!(code(true), Code::Damaged, "its data is missing");
+    fs::rename(file("kept"), file("data")).unwrap();
+    fs::write(file("certificate"), b"damaged").unwrap();
+    assert_eq!(code(false), Code::Damaged);
+    fs::remove_file(file("certificate")).unwrap();
+    write_snapshot(genesis, &snapshots, header(genesis, 2, parent));
+    fs::write(file("data"), b"tex!").unwrap();
+    assert_eq!(code(true), Code::Damaged, "the worst of both");
+    for (errno, expected) in [(13, 3), (24, 75), (5, 70), (2, 5)] {
+        let error = SnapshotError::Io {
+            path: file("data"),
+            action: "read",
+            source: io::Error::from_raw_os_error(errno),
+        };
+        assert_eq!(code_of(&error) as u8, expected, "{errno}");
+    }
+    fs::remove_dir_all(data).unwrap();
+}
+
+#[test]
+fn a_pruned_log_without_a_snapshot_is_not_called_good() {
+    let (data, chain) = written_pruned("snapshot-unnamed");
+    let log = data.join("log");
+    let verified = || {
+        let options = Options {
+            dir: data.clone(),
+            height: None,
+        };
+        look(&options, Some(&Applications::new())).unwrap()
+    };
+    let name = |ending: &str| {
+        let name = format!("snapshot-{:020}.{ending}", 400);
+        snapshots_beside(&log).path().join(name)
+    };
+    let whole = verified();
+    assert_eq!(whole.json["lacks_base"], false, "{}", whole.text);
+    fs::remove_file(name("manifest")).unwrap();
+    let lost = verified();
+    assert_eq!(lost.code, Code::Damaged);
+    assert_eq!(lost.json["lacks_base"], true);
+    assert_eq!(lost.json["without_manifest"], serde_json::json!([400]));
+    assert!(
+        lost.text
+            .contains("no manifest beside the data of height 400"),
+        "{}",
+        lost.text
+    );
+    // Its validator runs: it may be taking one.
+    let running = DataFolder::open(&log).unwrap();
+    assert_eq!(verified().code, Code::Done);
+    drop(running);
+    // Another one is there to go on from: what a crash leaves is no damage.
+    let genesis = &chain.genesis;
+    let other = header(genesis, 399, genesis.validator_set().genesis().id);
+    write_snapshot(genesis, &snapshots_beside(&log), other);
+    assert_eq!(verified().json["lacks_base"], false);
+    fs::remove_dir_all(data).unwrap();
+}
+
 /// What stands in a folder, by name.
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let entries = fs::read_dir(folder).unwrap();
@@ -110,6 +193,7 @@ fn a_snapshot_that_others_vouch_for_is_never_replaced_by_another_state() {
     let mended = create().unwrap();
     assert!(!mended.text.contains("nothing"), "{}", mended.text);
     assert_eq!(files(snapshots.path()), before);
+    let bytes = fs::read(&damaged).unwrap();
     // Of another state than this build comes to: it stays, and that is told.
     let others = write_snapshot(genesis, &snapshots, own.header);
     certify(genesis, &snapshots, &others, 1);
@@ -119,6 +203,19 @@ fn a_snapshot_that_others_vouch_for_is_never_replaced_by_another_state() {
     let told = refused.to_string();
     assert!(told.contains("section text is another"), "{told}");
     assert_eq!(files(snapshots.path()), before);
+    // And of another block, which comes to the same roots.
+    let mut block = own.header;
+    block.time_ns += 1;
+    let mut writer = snapshots.write(64).unwrap();
+    writer.push(&bytes).unwrap();
+    let others = writer.finish(Manifest {
+        header: block,
+        chunks: Vec::new(),
+        ..own
+    });
+    certify(genesis, &snapshots, &others.unwrap(), 1);
+    let told = create().unwrap_err().to_string();
+    assert!(told.contains("the block is another"), "{told}");
     // Where only the certificate of another state is left, what was taken is called faulty.
     for ending in ["data", "manifest"] {
         let name = format!("snapshot-{:020}.{ending}", 64);

@@ -31,7 +31,8 @@ use crate::failure::{Code, Failure};
 use crate::files;
 use crate::inspect::beside::verify_beside;
 use crate::inspect::chain::{self, Chain};
-use crate::inspect::{log_folder, records, unreadable};
+use crate::inspect::replay::genesis_of;
+use crate::inspect::{log_folder, records, require_beginning, unreadable};
 use crate::output::{Report, hex};
 use states::States;
 
@@ -151,7 +152,8 @@ fn make(applications: &Applications, options: &MakeOptions) -> Result<Report, Fa
     files::require_own(&options.out, PROOF_MAGIC, "a proof")?;
     let folder = log_folder(&options.dir)?;
     let found = verify_beside(&folder)?;
-    let chain = chain::read(&folder, &found)?;
+    require_beginning(&folder, &found)?;
+    let genesis = genesis_of(&folder)?;
     let place = match options.output {
         Some(number) => Some(output::Wanted::Output {
             number,
@@ -164,31 +166,36 @@ fn make(applications: &Applications, options: &MakeOptions) -> Result<Report, Fa
         None => options.outcomes.then_some(output::Wanted::Outcomes),
     };
     let height = options.height;
-    let states = States::open(&chain.genesis, &folder, options.from_snapshot.as_deref())?;
+    let states = States::open(&genesis, &folder, options.from_snapshot.as_deref())?;
     let proof = match place {
         Some(wanted) => {
             let made = output::make(
                 applications,
                 (&folder, &found),
-                &chain.genesis,
+                &genesis,
                 &states,
                 (height, wanted),
             );
             Proof::Output(made?)
         }
         None if options.state => Proof::State(states.of(height)?),
-        None => Proof::Block(block_proof(&folder, &found, &chain, options)?),
+        // The others rest on certificates, or on what is executed: the chain of all blocks, with
+        // every signature checked, is read for this one alone.
+        None => {
+            let chain = chain::read_with(genesis.clone(), &folder, &found)?;
+            Proof::Block(block_proof(&folder, &found, &chain, options)?)
+        }
     };
     let bytes = encode(&proof);
     // What is given away is what a stranger will believe.
-    let (set, out) = (chain.genesis.validator_set(), &options.out);
+    let (set, out) = (genesis.validator_set(), &options.out);
     let proven = verify(set, &proof).map_err(|error| {
         Failure::new(Code::No, format!("there is no such proof: {error}")).remedy(
             "--index and --output count from 0; name one that the block has, or another block",
         )
     })?;
     let mut fields = fields_of(out, bytes.len(), proven);
-    fields.name_sections(applications, &chain.genesis.file().application);
+    fields.name_sections(applications, &genesis.file().application);
     files::replace(out, &bytes)
         .map_err(|error| Failure::of_system(out, &error, Code::Configuration))?;
     report(fields)

@@ -18,6 +18,8 @@ fn a_wrong_command_line_ends_with_2() {
         &["demo", "--book", "b.csv"],
         &["demo", "--validators", "3", "--weights", "1,1"],
         &["demo", "--workload", "opaque", "--size", "0"],
+        &["demo", "--size", "64"],
+        &["demo", "--workload", "exchange", "--size", "64"],
         &["demo", "--workload", "opaque", "--orders", "a.csv"],
         &["load"],
         &["prices", "--dir", "x", "--key", "k"],

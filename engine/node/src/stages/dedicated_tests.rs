@@ -222,6 +222,25 @@ fn what_is_told_of_finality_counts_from_the_frame_and_not_from_the_order_stage()
     workers.join();
 }
 
+/// Who alarms by the metrics alone has to see both.
+#[test]
+fn a_full_disk_and_a_validator_that_recovers_stand_in_the_metrics() {
+    let mut lost = stages(Member::open_lost(4, 0, signed_auth));
+    let mut good = stages(Member::open(4, 0, signed_auth));
+    let told = |stages: &Stages| {
+        let metrics = Metrics::default();
+        copy_order(&metrics, &stages.order.stage);
+        (metrics.recovering.read(), metrics.disk_full.read())
+    };
+    assert_eq!((told(&lost), told(&good)), ((1, 0), (0, 0)));
+    for (is_full, expected) in [(true, 1), (false, 0)] {
+        for stages in [&mut lost, &mut good] {
+            stages.take(ToOrder::Journaled(vec![Journaled::Full(is_full)]));
+        }
+        assert_eq!((told(&lost), told(&good)), ((1, expected), (0, expected)));
+    }
+}
+
 /// The order thread stands still, and one peer sends whatever it wants.
 #[test]
 fn a_peer_that_forwards_without_end_fills_no_queue_and_its_other_messages_pass() {

@@ -3,6 +3,7 @@
 //! Owns a [`Clients`] with one session. Never: threads; all work is done inside the calls.
 
 use super::event::ClientEvent;
+use super::feed::StreamHole;
 use super::sessions::{ClientOptions, ClientRef, Clients};
 use super::{ClientError, end_of, pending};
 use crate::client_wire::{Outcome, Place, Stream};
@@ -46,8 +47,8 @@ pub struct Client {
 #[derive(Default)]
 pub(super) struct OnStream {
     told: Option<TellStream>,
-    /// What nobody had any more. Bound: `HOLES_MAX`.
-    pub(super) holes: Vec<(StreamPosition, StreamPosition)>,
+    /// Where it did not go on as it was. Bound: `HOLES_MAX`.
+    pub(super) holes: Vec<StreamHole>,
 }
 
 /// Holes of the private stream that are kept for whoever asks.
@@ -67,11 +68,11 @@ impl OnStream {
                     tell(stream.clone());
                 }
             }
-            ClientEvent::StreamHole { from, to } => {
+            ClientEvent::StreamHole(hole) => {
                 if self.holes.len() >= HOLES_MAX {
                     self.holes.remove(0);
                 }
-                self.holes.push((*from, *to));
+                self.holes.push(*hole);
             }
             _ => {}
         }
@@ -138,8 +139,10 @@ impl Client {
     ///
     /// Each is told once, and none is left out once
     /// [`stream_position`](Self::stream_position) tells one: what was put out in a time without a
-    /// connection is asked for and told after the next login, at whichever validator. What none of
-    /// them has any more is a hole ([`take_stream_holes`](Self::take_stream_holes)). They are one
+    /// connection is asked for and told after the next login, at whichever validator. What they do
+    /// not have any more is a hole ([`take_stream_holes`](Self::take_stream_holes)); and where they
+    /// never came to what was told, what is told from there on may have been told before
+    /// ([`HoleKind::Ahead`](super::HoleKind)). They are one
     /// validator's word, also with [`Trust::FaultStake`](super::Trust).
     pub fn on_stream(&mut self, tell: impl FnMut(Stream<'_>) + Send + 'static) {
         self.tell_stream_to(None, tell);

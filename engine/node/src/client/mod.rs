@@ -11,6 +11,7 @@
 
 mod blocking;
 mod event;
+mod everybody;
 mod feed;
 mod gateway;
 mod identity;
@@ -34,6 +35,7 @@ pub use quorate_net::Waker;
 
 pub use blocking::{Client, Finalized};
 pub use event::ClientEvent;
+pub use feed::{HoleKind, StreamHole};
 pub use missed::{PrivateOutput, PrivatePiece};
 pub use public::{PublicClient, PublicItem, PublicOptions, PublicReader, PublicUpdate};
 pub use quorum::Trust;

@@ -6,6 +6,7 @@
 
 use super::ClientError;
 use super::event::ClientEvent;
+use super::everybody::Everybody;
 use super::feed::Feed;
 use super::gateway::{Contact, Gateway, State, contacts};
 use super::identity::Identity;
@@ -220,13 +221,18 @@ impl Clients {
             listed: false,
             timeout_ns: None,
             spoke_at: now,
-            refusals: Refusals::new(Arc::clone(&self.set), Arc::clone(&self.contacts)),
+            refusals: Refusals::new(self.everybody()),
             quorum: None,
             feed: None,
         });
         self.add_watchers(place, trust, now);
         self.table.next_due = now;
         ClientRef(place)
+    }
+
+    /// Who must have said something before it is what everybody says.
+    pub(super) fn everybody(&self) -> Everybody {
+        Everybody::new(Arc::clone(&self.set), Arc::clone(&self.contacts))
     }
 
     /// Takes a command; it is sent in the next turn or [`flush`](Self::flush). Gives its number.

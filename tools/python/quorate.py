@@ -154,9 +154,11 @@ class Client:
                 for _ in range(count):
                     start, at = at + 4, at + 4 + int.from_bytes(content[at : at + 4], "little")
                     outputs.append(content[start:at].hex())
-                if seq == self.seq and outcome in (2, 4): self.channel.send(self.sent)  # Nothing happened yet.
+                own = mark in (0, zlib.crc32(entry) or 1)
+                if seq == self.seq and (outcome in (2, 4) or outcome > 1 and not own):
+                    self.channel.send(self.sent)  # Nothing happened yet, or nothing to another one with this number.
                 elif seq == self.seq:
-                    if mark not in (0, zlib.crc32(entry) or 1): raise RuntimeError(f"{seq} is another command's number")
+                    if not own: raise RuntimeError(f"{seq} is another command's number")
                     return {"seq": seq, "outcome": OUTCOMES[outcome], "height": height, "time_ns": time_ns,
                             "applied": [applied, index], "finality_ns": finality_ns, "outputs": outputs}
 

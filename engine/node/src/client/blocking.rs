@@ -58,6 +58,9 @@ const HOLES_MAX: usize = 64;
 /// validators that are asked it, so it is not carried on to the next one.
 const QUESTION_LOSSES_MAX: u32 = 2;
 
+/// How long a submission without a wait waits all the same, where the session has to be asked for.
+const FIND_MAX: Duration = Duration::from_secs(1);
+
 type TellStream = Box<dyn FnMut(Stream<'_>) + Send>;
 
 impl OnStream {
@@ -92,6 +95,14 @@ impl Client {
     /// Connects a session and learns where its numbers stand. One that has ended is opened again by
     /// the first command.
     ///
+    /// A command may be refused since the session is open already ([`Rejection::SessionOpen`]), or
+    /// has ended ([`Rejection::SessionEnded`]): by another process with this key, by a copy of an
+    /// earlier opening, or since it was closed. Then the client asks where the session stands
+    /// before it takes the next one, and goes on from there, or opens it again. A time-out that was
+    /// declared is declared again, by a command with a number of its own. That command is not sent
+    /// again by itself: it did nothing and may be submitted, unless it was told to be
+    /// [`Unsure`](ClientError::Unsure).
+    ///
     /// Commands that another process sent with this key and that are not applied yet may be applied
     /// under the numbers that this one gives anew. Then [`submit_and_wait`](Self::submit_and_wait)
     /// ends with [`Rejection::Conflict`]: the new command did nothing and may be submitted again.
@@ -113,20 +124,7 @@ impl Client {
             patience,
             on_stream: OnStream::default(),
         };
-        let (seq_last, has_ended) =
-            connected.question(timeout, Clients::ask_session, |id, event| match event {
-                ClientEvent::Session {
-                    id: of,
-                    seq_last,
-                    has_ended,
-                } if *of == id => Some((*seq_last, *has_ended)),
-                _ => None,
-            })?;
-        if has_ended {
-            connected.clients.reopen(client, seq_last);
-        } else {
-            connected.clients.resume(client, seq_last);
-        }
+        connected.learn_session(timeout)?;
         Ok(connected)
     }
 
@@ -176,10 +174,12 @@ impl Client {
         body: &[u8],
         timeout: Duration,
     ) -> Result<Finalized, ClientError> {
+        let end = end_of(timeout);
+        self.find_session(timeout)?;
         let wanted = self
             .clients
             .submit(self.client, lane, body, Instant::now())?;
-        self.await_result(wanted, timeout)
+        self.await_result(wanted, end)
     }
 
     /// Says something of the session itself, and waits until that is finalized. Whoever declares a
@@ -192,14 +192,17 @@ impl Client {
         command: SessionCommand,
         timeout: Duration,
     ) -> Result<Finalized, ClientError> {
+        let end = end_of(timeout);
+        self.find_session(timeout)?;
         let wanted = self
             .clients
             .tell_session(self.client, command, Instant::now())?;
-        self.await_result(wanted, timeout)
+        self.await_result(wanted, end)
     }
 
-    fn await_result(&mut self, wanted: u64, timeout: Duration) -> Result<Finalized, ClientError> {
-        self.wait(timeout, |event| {
+    fn await_result(&mut self, wanted: u64, end: Instant) -> Result<Finalized, ClientError> {
+        let left = end.saturating_duration_since(Instant::now());
+        self.wait(left, |event| {
             let mut told = None;
             ended(event, |seq, end| {
                 if seq == wanted {
@@ -214,8 +217,11 @@ impl Client {
     /// number.
     ///
     /// # Errors
-    /// As [`Clients::submit`].
+    /// As [`Clients::submit`]. [`ClientError::Timeout`]: the session was told to be another one
+    /// than it was taken for ([`connect`](Self::connect)), and within a second no validator said
+    /// where it stands; nothing was submitted, and it may be tried again.
     pub fn submit(&mut self, lane: Lane, body: &[u8]) -> Result<u64, ClientError> {
+        self.find_session(FIND_MAX)?;
         let now = Instant::now();
         let seq = self.clients.submit(self.client, lane, body, now)?;
         self.clients.flush(now);

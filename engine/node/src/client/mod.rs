@@ -9,6 +9,7 @@
 //! acknowledged: only its result is, and until then it is kept and sent again, with the same
 //! number, to whichever validator answers. The session table makes that exactly once.
 
+mod astray;
 mod blocking;
 mod event;
 mod everybody;

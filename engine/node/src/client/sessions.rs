@@ -106,8 +106,10 @@ pub(super) struct Session {
     pub(super) unreached: Unreached,
     pub(super) listed: bool,
     /// The time-out that was declared for it, nanoseconds.
-    timeout_ns: Option<u64>,
+    pub(super) timeout_ns: Option<u64>,
     spoke_at: Instant,
+    /// No sign of life is sent by itself.
+    pub(super) rests_heartbeats: bool,
     /// Who refuses what was taken before.
     pub(super) refusals: Refusals,
     /// Where no single validator's word is taken.
@@ -221,6 +223,7 @@ impl Clients {
             listed: false,
             timeout_ns: None,
             spoke_at: now,
+            rests_heartbeats: false,
             refusals: Refusals::new(self.everybody()),
             quorum: None,
             feed: None,
@@ -634,7 +637,8 @@ impl Session {
     /// Silence after which a sign of life is sent.
     fn heartbeat_due(&self) -> Option<Instant> {
         let pause = |ns| Duration::from_nanos(ns / 3);
-        self.timeout_ns.map(|ns| self.spoke_at + pause(ns))
+        let timeout_ns = self.timeout_ns.filter(|_| !self.rests_heartbeats);
+        timeout_ns.map(|ns| self.spoke_at + pause(ns))
     }
 
     /// Declares the time-out again where the next command is preceded by an opening, after which

@@ -124,6 +124,32 @@ except ConnectionError: pass
 else: raise AssertionError("no validator may send so much")
 "#;
 
+/// What came of an entry with this number that the session never signed, and of its own.
+const OF_ANOTHER: &str = r#"
+import quorate, struct, zlib
+client, sent = quorate.Client.__new__(quorate.Client), []
+client.chain = quorate.Chain.__new__(quorate.Chain)
+client.chain.file, client.public, client.seq = {"auth": "session"}, bytes(32), 7
+client.channel = quorate.Channel.__new__(quorate.Channel)
+client.channel.send = sent.append
+def tell(*results):
+    "What validators tell of number 7, each (outcome, mark)."
+    body = b"".join(struct.pack("<QBQIIQH", 7, outcome, 0, 0, mark, 0, 0) for outcome, mark in results)
+    told = [struct.pack("<QQI", 5, 6, len(results)) + body]
+    client.next = lambda kind: told.pop()
+    return client.result(b"order", 1, 0)
+entry = struct.pack("<BBHI16sQ", 1, 0, 0, 5, quorate.hash_of(bytes(32))[:16], 7) + b"order"
+own = zlib.crc32(entry)
+for outcome in range(2, 8):
+    told = tell((outcome, own ^ 1), (0, own))
+    assert told["outcome"] == "applied", told
+assert tell((5, own))["outcome"] == "session ended" and tell((5, 0))["outcome"] == "session ended"
+for outcome in (0, 1):
+    try: tell((outcome, own ^ 1))
+    except RuntimeError: pass
+    else: raise AssertionError("another command was applied")
+"#;
+
 #[test]
 fn the_python_client_waits_for_room_and_changes_its_key_in_time() {
     if !has_python() {
@@ -141,6 +167,15 @@ fn the_python_client_takes_no_frame_longer_than_a_validator_may_send() {
         return;
     }
     script(TOO_LONG, &[]);
+}
+
+#[test]
+fn the_python_client_goes_by_the_mark_of_what_it_is_told() {
+    if !has_python() {
+        eprintln!("skipped: no python3 with the packages cryptography and blake3");
+        return;
+    }
+    script(OF_ANOTHER, &[]);
 }
 
 fn serve(auth: &str, weights: &str) {

@@ -101,6 +101,7 @@ class Client:
         self.channel.send(self.public + self.key.sign(login))
         self.seq, ended = struct.unpack("<QB", self.ask(SESSION_ASK))
         self.opens = ended or not self.seq  # With the time as its number, which the next ones go on from.
+        self.ours = False  # Opened here, and nobody else's command was met since.
     def send(self, kind, content):
         self.sent = struct.pack("<IHBB", 4 + len(content), 4, kind, 0) + content
         self.channel.send(self.sent)
@@ -129,7 +130,7 @@ class Client:
         """Opens the session by a sign of life: what is refused may be applied all the same for as long as it is young."""
         before, number = self.seq, max(self.seq + 1, time.time_ns())
         while (told := self.offer(number)) == "table full": time.sleep(1)
-        self.opens = told not in ("applied", "duplicate")
+        self.opens, self.ours = told not in ("applied", "duplicate"), told == "applied"
         if self.opens: self.seq = before; raise ConnectionError(f"the session is not opened: {told}")
     def offer(self, number):
         """Offers an opening; a validator whose table is full says so at once, others by its result."""
@@ -158,8 +159,11 @@ class Client:
                 if seq == self.seq and (outcome in (2, 4) or outcome > 1 and not own):
                     self.channel.send(self.sent)  # Nothing happened yet, or nothing to another one with this number.
                 elif seq == self.seq:
+                    self.ours = self.ours and own
                     if not own: raise RuntimeError(f"{seq} is another command's number")
-                    return {"seq": seq, "outcome": OUTCOMES[outcome], "height": height, "time_ns": time_ns,
+                    if (outcome, mark) == (1, 0) and not (self.ours or flags & 1):
+                        raise RuntimeError(f"{seq} was applied, and nobody knows whether it was this command")
+                    return {"seq": seq, "outcome": OUTCOMES[outcome], "height": height, "time_ns": time_ns, "mark": mark,
                             "applied": [applied, index], "finality_ns": finality_ns, "outputs": outputs}
 
 def main(genesis, key_file, validator, *texts):

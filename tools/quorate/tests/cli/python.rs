@@ -129,7 +129,7 @@ const OF_ANOTHER: &str = r#"
 import quorate, struct, zlib
 client, sent = quorate.Client.__new__(quorate.Client), []
 client.chain = quorate.Chain.__new__(quorate.Chain)
-client.chain.file, client.public, client.seq = {"auth": "session"}, bytes(32), 7
+client.chain.file, client.public, client.seq, client.ours = {"auth": "session"}, bytes(32), 7, False
 client.channel = quorate.Channel.__new__(quorate.Channel)
 client.channel.send = sent.append
 def tell(*results):
@@ -148,6 +148,32 @@ for outcome in (0, 1):
     try: tell((outcome, own ^ 1))
     except RuntimeError: pass
     else: raise AssertionError("another command was applied")
+"#;
+
+/// A duplicate of which the validator does not know any more what was applied.
+const UNMARKED: &str = r#"
+import quorate, struct, zlib
+client = quorate.Client.__new__(quorate.Client)
+client.chain = quorate.Chain.__new__(quorate.Chain)
+client.chain.file, client.public, client.ours = {"auth": "session"}, bytes(32), False
+client.send = lambda kind, content: None
+def tell(outcome, mark, flags=0):
+    "What comes of number 7 when a validator tells this of it."
+    client.seq = 7
+    told = [struct.pack("<QQIQBQIIQH", 5, 6, 1, 7, outcome, 0, 0, mark, 0, 0)]
+    client.next = lambda kind: told.pop()
+    try: return client.result(b"order", 1, flags)
+    except RuntimeError as error: return str(error)
+own = zlib.crc32(struct.pack("<BBHI16sQ", 1, 0, 0, 5, quorate.hash_of(bytes(32))[:16], 7) + b"order")
+assert "nobody knows" in tell(1, 0), "it may be that of an earlier run"
+assert tell(1, own)["mark"] == own and tell(0, own)["mark"] == own
+assert tell(1, 0, flags=1)["outcome"] == "duplicate", "an opening does nothing twice"
+client.command = lambda *told: {"outcome": "applied"}
+client.open()
+del client.command
+assert tell(1, 0)["outcome"] == "duplicate", "of the session that was opened here"
+assert "another" in tell(1, own ^ 1)
+assert "nobody knows" in tell(1, 0), "since another process was met"
 "#;
 
 #[test]
@@ -176,6 +202,7 @@ fn the_python_client_goes_by_the_mark_of_what_it_is_told() {
         return;
     }
     script(OF_ANOTHER, &[]);
+    script(UNMARKED, &[]);
 }
 
 fn serve(auth: &str, weights: &str) {

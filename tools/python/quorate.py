@@ -48,7 +48,9 @@ def seats(weights, most=1024):
 class Channel:
     """Noise_NN_25519_ChaChaPoly_SHA256 over TCP, and the stream of bytes in it."""
     def __init__(self, chain, address, timeout=30.0):
-        self.socket, own = socket.create_connection(address.rsplit(":", 1), timeout), X25519PrivateKey.generate()
+        host, port = address.rsplit(":", 1)
+        self.socket = socket.create_connection((host.strip("[]"), port), timeout)
+        own = X25519PrivateKey.generate()
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.stream, self.plain = self.socket.makefile("rb"), b""
         mix = lambda h, data: hashlib.sha256(h + data).digest()
@@ -85,7 +87,9 @@ def ciphers(key):
         yield ChaCha20Poly1305(key), bytes(4) + struct.pack("<Q", number)
 
 class Rejected(ConnectionError):
-    """A command is refused for good, and its number is free. The second argument is the reason."""
+    """A validator does not take a command, and its number is free here. The second argument is the reason. Where that is
+    not final the same command may be taken later (3 to 5), or by another validator at once (6, 9)."""
+    is_final = property(lambda self: self.args[1] not in (3, 4, 5, 6, 9))
 
 class Client:
     """One session, which is one key."""
@@ -117,7 +121,7 @@ class Client:
             runs = {VERDICTS: frame[10:], BUSY: struct.pack("<QIB", 0, 0, 1) + frame[14:]}.get(kind, b"")
             for _first, _count, verdict, detail in struct.iter_unpack("<QIBI", runs):
                 if verdict == 2: raise Rejected(f"command {self.seq} is rejected: reason {detail}", detail)
-                if verdict == 1: time.sleep(detail / 1e6); self.channel.send(self.sent)
+                if verdict == 1: time.sleep(min(detail, 1_000_000) / 1e6); self.channel.send(self.sent)
     def ask(self, kind, content=b""):
         """Asks a question (kinds 2 to 5); gives the answer behind its id."""
         self.send(kind, struct.pack("<Q", kind) + content)

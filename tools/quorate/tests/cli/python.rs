@@ -176,6 +176,36 @@ assert "another" in tell(1, own ^ 1)
 assert "nobody knows" in tell(1, 0), "since another process was met"
 "#;
 
+/// Who is busy for more than an hour, which refusals are the last word, and where it dials.
+const IN_DETAIL: &str = r#"
+import quorate, struct
+slept, dialed = [], []
+quorate.time.sleep = slept.append
+client = quorate.Client.__new__(quorate.Client)
+client.channel, client.seq, client.sent = quorate.Channel.__new__(quorate.Channel), 7, b"sent"
+client.channel.send = lambda sent: None
+def frames(*all):
+    plain = [struct.pack("<HBBH", 4, kind, 0, 65535) + content for kind, content in all]
+    client.channel.plain = b"".join(len(one).to_bytes(4, "little") + one for one in plain)
+busy = struct.pack("<IQIBI", 1, 7, 1, 1, 2**32 - 1)
+frames((129, busy), (135, struct.pack("<QI", 5, 2**32 - 1)), (134, b"answer"))
+assert client.next(134) == b"answer" and slept == [1, 1], f"no more than a second: {slept}"
+for reason in range(1, 13):
+    frames((129, struct.pack("<IQIBI", 1, 7, 1, 2, reason)))
+    try: client.next(130)
+    except quorate.Rejected as refused: told = (refused.args[1], refused.is_final)
+    else: raise AssertionError("it is refused")
+    assert told == (reason, reason not in (3, 4, 5, 6, 9)), told
+def dial(address, timeout):
+    dialed.append(address)
+    raise OSError("nobody is there")
+quorate.socket.create_connection = dial
+for address in ("[::1]:7010", "127.0.0.1:7010"):
+    try: quorate.Channel(None, address)
+    except OSError: pass
+assert dialed == [("::1", "7010"), ("127.0.0.1", "7010")], dialed
+"#;
+
 #[test]
 fn the_python_client_waits_for_room_and_changes_its_key_in_time() {
     if !has_python() {
@@ -183,6 +213,7 @@ fn the_python_client_waits_for_room_and_changes_its_key_in_time() {
         return;
     }
     script(NO_ROOM_AT_THE_DOOR, &[]);
+    script(IN_DETAIL, &[]);
     script(NEXT_KEY, &[]);
 }
 

@@ -102,8 +102,11 @@ pub(super) struct Session {
     pub(super) losses: u64,
     /// The validator that refused to serve anybody last.
     pub(super) refused_by: Option<ValidatorIndex>,
-    /// Validators that it could not reach.
+    /// Validators that it could not reach, or that brought nothing on.
     pub(super) unreached: Unreached,
+    /// Commands from this number on were made while it was logged in where it is: no other
+    /// validator was given them.
+    pub(super) first_here: u64,
     pub(super) listed: bool,
     /// The time-out that was declared for it, nanoseconds.
     pub(super) timeout_ns: Option<u64>,
@@ -220,6 +223,7 @@ impl Clients {
             losses: 0,
             refused_by: None,
             unreached: Unreached::default(),
+            first_here: 0,
             listed: false,
             timeout_ns: None,
             spoke_at: now,

@@ -53,6 +53,17 @@ pub(crate) fn sample_genesis(validators: u8) -> (Genesis, Vec<KeyPair>) {
 
 /// The same with validators of these stakes.
 pub(crate) fn genesis_of_stakes(stakes: &[u64]) -> (Genesis, Vec<KeyPair>) {
+    let all: Vec<_> = stakes.iter().map(|&stake| (stake, true)).collect();
+    genesis_of(&all)
+}
+
+/// The same with validators of one stake, some of which have client addresses.
+pub(crate) fn genesis_reached_at(has_address: &[bool]) -> (Genesis, Vec<KeyPair>) {
+    let all: Vec<_> = has_address.iter().map(|&has| (1, has)).collect();
+    genesis_of(&all)
+}
+
+fn genesis_of(stakes: &[(u64, bool)]) -> (Genesis, Vec<KeyPair>) {
     let keys: Vec<KeyPair> = (1..)
         .take(stakes.len())
         .map(|seed| KeyPair::from_seed(&[seed; 32]))
@@ -61,12 +72,15 @@ pub(crate) fn genesis_of_stakes(stakes: &[u64]) -> (Genesis, Vec<KeyPair>) {
         .iter()
         .zip(stakes)
         .zip(0_u16..)
-        .map(|((key, &stake), place)| GenesisValidator {
+        .map(|((key, &(stake, has_address)), place)| GenesisValidator {
             key: Hex32(key.public()),
             stake,
             leader_weight: None,
             peer_address: format!("127.0.0.1:{}", 7000 + 4 * place),
-            client_addresses: vec![format!("127.0.0.1:{}", 7001 + 4 * place)],
+            client_addresses: has_address
+                .then(|| format!("127.0.0.1:{}", 7001 + 4 * place))
+                .into_iter()
+                .collect(),
         })
         .collect();
     let genesis = Genesis::build(GenesisPlan {

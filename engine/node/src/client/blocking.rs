@@ -108,7 +108,8 @@ impl Client {
     /// ends with [`Rejection::Conflict`]: the new command did nothing and may be submitted again.
     ///
     /// # Errors
-    /// No validator answers in time.
+    /// [`ClientError::TooFewAddresses`]: no result could ever be trusted. No validator answers in
+    /// time.
     pub fn connect(
         genesis: &Genesis,
         key: Arc<KeyPair>,
@@ -116,6 +117,7 @@ impl Client {
         timeout: Duration,
     ) -> Result<Self, ClientError> {
         let mut clients = Clients::new(genesis)?;
+        clients.can_listen(options.trust)?;
         let patience = options.patience;
         let client = clients.add(key, options);
         let mut connected = Self {

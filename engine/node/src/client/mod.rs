@@ -65,6 +65,15 @@ pub enum ClientError {
     /// No validator of the genesis has a client address.
     #[error("no validator of this genesis has a client address")]
     NoAddress,
+    /// The validators that have client addresses are too few to tell a result, whatever happens:
+    /// with [`Trust::FaultStake`] nothing is sent before stake above 2 F listens.
+    #[error("validators of stake {stake} have client addresses, {needed} must listen")]
+    TooFewAddresses {
+        /// Of all that have addresses.
+        stake: u64,
+        /// 2 F + 1.
+        needed: u64,
+    },
     /// As many commands as allowed wait for finality.
     #[error("{pending} commands wait for finality, no more are taken")]
     Full {

@@ -202,7 +202,9 @@ impl Clients {
         })
     }
 
-    /// Adds a session; it is dialed in the next turn.
+    /// Adds a session; it is dialed in the next turn. With [`Trust::FaultStake`] it sends nothing
+    /// before validators of stake above 2 F listen: where those that have client addresses are
+    /// fewer, which is an error in the log, it never will.
     pub fn add(&mut self, key: Arc<KeyPair>, options: ClientOptions) -> ClientRef {
         let now = Instant::now();
         let place = self.table.sessions.len();

@@ -1,9 +1,10 @@
 //! Signs of life, the time-out behind an opening, and who must listen before something is sent.
 
 use super::*;
+use crate::client::Client;
 use crate::client::quorum::Whose;
 use crate::client_wire::{ClientFrame, Outcome};
-use crate::testing::sample_genesis;
+use crate::testing::{genesis_reached_at, sample_genesis};
 use quorate_net::LinkHandler as _;
 use std::net::TcpListener;
 
@@ -107,6 +108,33 @@ fn a_time_out_is_declared_again_behind_each_opening_and_no_more_once_it_was_take
         last + 12,
         "behind the opening alone"
     );
+}
+
+/// Its commands would wait for ever, and nobody would know why.
+#[test]
+fn a_client_that_could_never_trust_a_result_is_told_so_when_it_is_made() {
+    let (genesis, _) = sample_genesis(4);
+    let mut clients = Clients::new(&genesis).expect("an event queue");
+    for (reached, is_enough) in [(4, true), (3, true), (2, false)] {
+        clients.contacts = clients.contacts.iter().take(reached).cloned().collect();
+        let can_listen = clients.can_listen(Trust::FaultStake);
+        assert_eq!(can_listen.is_ok(), is_enough, "{reached}");
+        assert!(clients.can_listen(Trust::OneValidator).is_ok());
+    }
+    let told = clients.can_listen(Trust::FaultStake);
+    let told = told.expect_err("too few").to_string();
+    let expected = "validators of stake 2 have client addresses, 3 must listen";
+    assert_eq!(told, expected);
+    // It is told before anything is dialed.
+    let (genesis, _) = genesis_reached_at(&[true, false, true, false]);
+    let key = Arc::new(KeyPair::from_seed(&[1; 32]));
+    let options = ClientOptions {
+        trust: Trust::FaultStake,
+        ..ClientOptions::default()
+    };
+    let connected = Client::connect(&genesis, key, options, Duration::MAX);
+    let is_told = matches!(connected, Err(ClientError::TooFewAddresses { .. }));
+    assert!(is_told, "{connected:?}");
 }
 
 /// The connections of one session tell another one nothing.

@@ -110,6 +110,53 @@ fn a_time_out_is_declared_again_behind_each_opening_and_no_more_once_it_was_take
     );
 }
 
+/// Whoever opened it may have declared none, and the orders of a client that is gone would rest.
+#[test]
+fn a_session_that_is_gone_on_with_has_the_time_out_that_was_declared() {
+    let (mut clients, all) = clients(Trust::OneValidator, 1);
+    let (client, now) = (all[0], Instant::now());
+    assert!(clients.resume(client, 7));
+    let timeout = SessionCommand::Timeout(TIMEOUT_NS);
+    let told = clients.tell_session(client, timeout, now);
+    applied(&mut clients, told.expect("room"));
+    clients.go_on(client, (20, false));
+    let mut declared = Vec::new();
+    timeout.encode(&mut declared);
+    assert_eq!(waiting(&clients), [(21, declared)]);
+    applied(&mut clients, 21);
+    // One that is opened anew has it behind its opening anyway.
+    clients.go_on(client, (30, true));
+    assert_eq!(clients.pending(client), 0);
+    // And one in which something waits is not gone on with.
+    clients.resume(client, 40);
+    let submitted = clients.submit(client, Lane::Order, b"order", now);
+    assert_eq!(submitted.expect("room"), 41);
+    clients.go_on(client, (50, false));
+    assert_eq!(waiting(&clients), [(41, b"order".to_vec())]);
+}
+
+/// A sign of life of its own would be what waits, under a number of the session that is not there.
+#[test]
+fn no_sign_of_life_is_sent_while_a_client_asks_where_its_session_stands() {
+    let (mut clients, all) = clients(Trust::OneValidator, 1);
+    let (client, now) = (all[0], Instant::now());
+    assert!(clients.resume(client, 7));
+    let timeout = SessionCommand::Timeout(TIMEOUT_NS);
+    let told = clients.tell_session(client, timeout, now);
+    applied(&mut clients, told.expect("room"));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let link = knock(&mut clients, &listener);
+    clients.table.sessions[0].gateway.up(link);
+    let mut ignored = |_: ClientRef, _: ClientEvent<'_>| ();
+    let later = now + Duration::from_nanos(TIMEOUT_NS);
+    for (rests, pending) in [(true, 0), (false, 1)] {
+        clients.rest_heartbeats(client, rests);
+        clients.table.next_due = later;
+        clients.run_timers(later, &mut ignored);
+        assert_eq!(clients.pending(client), pending, "{rests}");
+    }
+}
+
 /// Its commands would wait for ever, and nobody would know why.
 #[test]
 fn a_client_that_could_never_trust_a_result_is_told_so_when_it_is_made() {

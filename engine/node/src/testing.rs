@@ -57,8 +57,20 @@ pub(crate) fn genesis_of_stakes(stakes: &[u64]) -> (Genesis, Vec<KeyPair>) {
     (Genesis::build(plan).unwrap(), keys)
 }
 
-/// What such a genesis is made of.
+/// The same with validators of one stake, some of which have client addresses.
+pub(crate) fn genesis_reached_at(has_address: &[bool]) -> (Genesis, Vec<KeyPair>) {
+    let all: Vec<_> = has_address.iter().map(|&has| (1, has)).collect();
+    let (plan, keys) = plan_of(&all);
+    (Genesis::build(plan).unwrap(), keys)
+}
+
+/// What a genesis of validators of these stakes is made of.
 pub(crate) fn plan_of_stakes(stakes: &[u64]) -> (GenesisPlan, Vec<KeyPair>) {
+    let all: Vec<_> = stakes.iter().map(|&stake| (stake, true)).collect();
+    plan_of(&all)
+}
+
+fn plan_of(stakes: &[(u64, bool)]) -> (GenesisPlan, Vec<KeyPair>) {
     let keys: Vec<KeyPair> = (1..)
         .take(stakes.len())
         .map(|seed| KeyPair::from_seed(&[seed; 32]))
@@ -67,12 +79,15 @@ pub(crate) fn plan_of_stakes(stakes: &[u64]) -> (GenesisPlan, Vec<KeyPair>) {
         .iter()
         .zip(stakes)
         .zip(0_u16..)
-        .map(|((key, &stake), place)| GenesisValidator {
+        .map(|((key, &(stake, has_address)), place)| GenesisValidator {
             key: Hex32(key.public()),
             stake,
             leader_weight: None,
             peer_address: format!("127.0.0.1:{}", 7000 + 4 * place),
-            client_addresses: vec![format!("127.0.0.1:{}", 7001 + 4 * place)],
+            client_addresses: has_address
+                .then(|| format!("127.0.0.1:{}", 7001 + 4 * place))
+                .into_iter()
+                .collect(),
         })
         .collect();
     let plan = GenesisPlan {

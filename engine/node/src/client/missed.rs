@@ -5,6 +5,7 @@
 use super::ClientError;
 use super::blocking::Client;
 use super::event::ClientEvent;
+use super::feed::StreamHole;
 use crate::client_wire::{Place, Private, PrivateItem, PrivateState, Stream};
 use crate::streams::StreamPosition;
 use std::time::{Duration, Instant};
@@ -98,9 +99,9 @@ impl Client {
         self.clients.stream_position(self.client)
     }
 
-    /// The stretches of the private stream that no validator had any more, since this was asked
-    /// last: ask the application how things stand. The newest 64 of them are kept.
-    pub fn take_stream_holes(&mut self) -> Vec<(StreamPosition, StreamPosition)> {
+    /// Where the private stream did not go on as it was, since this was asked last: ask the
+    /// application how things stand. The newest 64 of them are kept.
+    pub fn take_stream_holes(&mut self) -> Vec<StreamHole> {
         std::mem::take(&mut self.on_stream.holes)
     }
 

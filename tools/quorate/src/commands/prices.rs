@@ -146,7 +146,8 @@ impl Observer {
         Command::encode(&command, &mut bytes);
         match self.client.submit(Lane::Price, &bytes) {
             Ok(_) => {}
-            Err(ClientError::Full { .. }) => self.fields.unanswered += 1,
+            // The latter where its session is asked for and nobody says where it stands.
+            Err(ClientError::Full { .. } | ClientError::Timeout) => self.fields.unanswered += 1,
             Err(error) => return Err(error.into()),
         }
         Ok(())
@@ -200,16 +201,21 @@ impl Fields {
     }
 
     /// Notes how an observation ended. What became of one is not always told: after a loss of its
-    /// validator, or where another one has its number. The next one is worth more than that.
+    /// validator, or where another one has its number, or the session is another one. The next one
+    /// is worth more than that.
     ///
     /// # Errors
     /// It was refused for good, and the next ones would be.
     fn note(&mut self, end: Result<Finalized, ClientError>) -> Result<(), ClientError> {
         match end {
             Ok(finalized) => self.count(&finalized.outputs),
-            Err(ClientError::Unsure { .. } | ClientError::Rejected(Rejection::Conflict)) => {
-                self.unanswered += 1;
-            }
+            // The client finds its session again by itself.
+            Err(
+                ClientError::Unsure { .. }
+                | ClientError::Rejected(
+                    Rejection::Conflict | Rejection::SessionOpen | Rejection::SessionEnded,
+                ),
+            ) => self.unanswered += 1,
             Err(error) => return Err(error),
         }
         Ok(())
@@ -274,10 +280,12 @@ mod tests {
         for end in [
             ClientError::Unsure { seq: 7 },
             ClientError::Rejected(Rejection::Conflict),
+            ClientError::Rejected(Rejection::SessionOpen),
+            ClientError::Rejected(Rejection::SessionEnded),
         ] {
             fields.note(Err(end)).unwrap();
         }
-        assert_eq!((fields.unanswered, fields.observed), (2, 0));
+        assert_eq!((fields.unanswered, fields.observed), (4, 0));
         // No later one would be taken either.
         let ended = fields.note(Err(ClientError::Rejected(Rejection::OpeningTooOld)));
         assert!(matches!(ended, Err(ClientError::Rejected(_))), "{ended:?}");

@@ -459,6 +459,23 @@ fn an_opening_that_is_refused_for_its_time_drops_what_waits_for_it_by_enough_sta
     }
 }
 
+/// All honest validators tell what came of an entry that the session never signed.
+#[test]
+fn an_opening_is_not_given_up_for_what_another_s_entry_with_its_number_came_to() {
+    for trust in [Trust::OneValidator, Trust::FaultStake] {
+        for outcome in [Outcome::Gap, Outcome::SessionEnded] {
+            let (mut fixture, opening) = Fixture::unopened(trust);
+            let forged = Some(Mark::of(b"forged"));
+            for validator in 0..4 {
+                fixture.outcomes(validator, &[opening], |_, _| (outcome, forged));
+            }
+            assert_eq!(fixture.told, [""; 0], "{trust:?} {outcome:?}");
+            tell_all(&mut fixture, opening, Outcome::Applied);
+            assert_eq!(fixture.told, [format!("opened {opening}")]);
+        }
+    }
+}
+
 #[test]
 fn an_opening_is_refused_at_the_door_as_any_command_is() {
     for rejection in [

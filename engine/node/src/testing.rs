@@ -2,10 +2,12 @@
 
 mod logged;
 mod member;
+mod net;
 mod signed;
 
 pub(crate) use logged::logged;
 pub(crate) use member::{Member, Stateless, signed_auth};
+pub(crate) use net::{Login, chain_of, net_of};
 pub(crate) use signed::signed_entry;
 
 use crate::executor::FinalBlock;

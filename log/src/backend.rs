@@ -4,7 +4,7 @@
 //! are with the callers, so that the simulated folder of `memory.rs` runs the same ones.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -75,10 +75,6 @@ pub(crate) trait Backend: Send + Sync + std::fmt::Debug {
     /// The names in the folder, sorted.
     fn names(&self) -> io::Result<Vec<String>>;
 
-    /// The whole content of a file, or `None` if there is none. More than `bytes_max` bytes are
-    /// cut to `bytes_max + 1`, so that the caller sees that it is too long.
-    fn read(&self, name: &str, bytes_max: usize) -> io::Result<Option<Vec<u8>>>;
-
     /// Reads a file from its start, at most `bytes_max` bytes, and shows it piece by piece; pages
     /// that the disk does not give, asked twice, are shown as zeros and returned. `None` if there
     /// is no such file.
@@ -93,8 +89,9 @@ pub(crate) trait Backend: Send + Sync + std::fmt::Debug {
         see: &mut dyn FnMut(&[u8]),
     ) -> io::Result<Option<Unreadable>>;
 
-    /// The whole content of a file as [`Backend::read`] gives it, with zeros where it cannot be
-    /// read, and where that is.
+    /// The whole content of a file with zeros where it cannot be read, and where that is; `None` if
+    /// there is none. More than `bytes_max` bytes are cut to `bytes_max + 1`, so that the caller
+    /// sees that it is too long.
     fn read_lossy(
         &self,
         name: &str,
@@ -254,16 +251,40 @@ impl FileBackend {
     }
 }
 
-/// Reads what can be read of a piece that cannot be read as a whole.
+/// Reads and shows a file of this length, by calls that fill what they are given from an offset on.
+fn read_by_piece(
+    bytes_len: usize,
+    see: &mut dyn FnMut(&[u8]),
+    mut read_at: impl FnMut(&mut [u8], u64) -> io::Result<()>,
+) -> io::Result<Unreadable> {
+    // One buffer, small enough to stay in the processor's cache, for a file of any length.
+    let mut piece = vec![0; READ_BYTES.min(bytes_len)];
+    let mut unreadable = Vec::new();
+    for start in (0..bytes_len).step_by(READ_BYTES) {
+        let piece = &mut piece[..READ_BYTES.min(bytes_len - start)];
+        match read_at(piece, start as u64) {
+            Ok(()) => {}
+            Err(error) if is_medium(&error) => {
+                read_by_page(start, piece, &mut unreadable, &mut read_at)?;
+            }
+            Err(error) => return Err(error),
+        }
+        see(piece);
+    }
+    some_page(unreadable, bytes_len)
+}
+
+/// Reads what can be read of a piece, which begins at `start` of its file and cannot be read as a
+/// whole.
 fn read_by_page(
-    file: &File,
     start: usize,
     piece: &mut [u8],
     unreadable: &mut Unreadable,
+    read_at: &mut impl FnMut(&mut [u8], u64) -> io::Result<()>,
 ) -> io::Result<()> {
     for (number, page) in piece.chunks_mut(PAGE_BYTES).enumerate() {
         let offset = start + number * PAGE_BYTES;
-        let mut read = || file.read_exact_at(page, offset as u64);
+        let mut read = || read_at(page, offset as u64);
         // Once more before anything follows from it.
         match read().or_else(|_| read()) {
             Ok(()) => {}
@@ -317,17 +338,6 @@ impl Backend for FileBackend {
         Ok(names)
     }
 
-    fn read(&self, name: &str, bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
-        let file = match File::open(self.path.join(name)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let mut bytes = Vec::new();
-        file.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
-        Ok(Some(bytes))
-    }
-
     fn read_pages(
         &self,
         name: &str,
@@ -341,21 +351,8 @@ impl Backend for FileBackend {
         };
         let bytes_len = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
         let bytes_len = bytes_len.min(bytes_max);
-        // One buffer, small enough to stay in the processor's cache, for a file of any length.
-        let mut piece = vec![0; READ_BYTES.min(bytes_len)];
-        let mut unreadable = Vec::new();
-        for start in (0..bytes_len).step_by(READ_BYTES) {
-            let piece = &mut piece[..READ_BYTES.min(bytes_len - start)];
-            match file.read_exact_at(piece, start as u64) {
-                Ok(()) => {}
-                Err(error) if is_medium(&error) => {
-                    read_by_page(&file, start, piece, &mut unreadable)?;
-                }
-                Err(error) => return Err(error),
-            }
-            see(piece);
-        }
-        some_page(unreadable, bytes_len).map(Some)
+        let read = |bytes: &mut [u8], offset| file.read_exact_at(bytes, offset);
+        read_by_piece(bytes_len, see, read).map(Some)
     }
 
     fn create_with(
@@ -463,5 +460,63 @@ impl FileBackend {
         let advice = rustix::fs::Advice::DontNeed;
         rustix::fs::fadvise(&file, offset, NonZeroU64::new(bytes.len() as u64), advice)?;
         file.read_exact_at(bytes, offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    /// A piece behind the first one, of which a page cannot be read at first and another one never.
+    #[test]
+    fn every_page_that_the_disk_gives_is_read_and_no_other_is_lost() {
+        let bytes_len = READ_BYTES + 4 * PAGE_BYTES + PAGE_BYTES / 2;
+        let at = |page: usize| READ_BYTES + page * PAGE_BYTES;
+        let file: Vec<u8> = (0..bytes_len)
+            .map(|at| (at / PAGE_BYTES) as u8 + 1)
+            .collect();
+        let (mut asked, mut seen, mut failures) = (Vec::new(), Vec::new(), 0);
+        let unreadable = read_by_piece(
+            bytes_len,
+            &mut |piece| seen.extend_from_slice(piece),
+            |bytes, offset| {
+                let range = offset as usize..offset as usize + bytes.len();
+                asked.push((range.start, bytes.len()));
+                let fails_at_first = range.contains(&at(1)) && failures < 2;
+                failures += u32::from(fails_at_first);
+                if fails_at_first || range.contains(&at(2)) {
+                    bytes.fill(0xff);
+                    return Err(Errno::IO.into());
+                }
+                bytes.copy_from_slice(&file[range]);
+                Ok(())
+            },
+        );
+        assert_eq!(unreadable.unwrap(), [at(2)]);
+        let pages = [0, 1, 1, 2, 2, 3].map(|page| (at(page), PAGE_BYTES));
+        let pieces = [(0, READ_BYTES), (READ_BYTES, bytes_len - READ_BYTES)];
+        let expected = [&pieces[..], &pages, &[(at(4), PAGE_BYTES / 2)]];
+        assert_eq!(asked, expected.concat());
+        let mut expected = file;
+        expected[at(2)..at(3)].fill(0);
+        assert!(seen == expected, "other bytes were shown");
+    }
+
+    #[test]
+    fn a_read_that_is_refused_for_another_reason_than_the_medium_ends_the_reading() {
+        let bytes_len = 2 * READ_BYTES;
+        // Of a whole piece, and of a page of one that cannot be read as a whole.
+        for (refused, is_page) in [(READ_BYTES, false), (READ_BYTES + PAGE_BYTES, true)] {
+            let read = read_by_piece(bytes_len, &mut |_| {}, |bytes, offset| {
+                match (offset as usize, bytes.len() == PAGE_BYTES) {
+                    asked if asked == (refused, is_page) => Err(Errno::BADF.into()),
+                    (READ_BYTES, false) => Err(Errno::IO.into()),
+                    _ => Ok(()),
+                }
+            });
+            let error = read.unwrap_err();
+            assert_eq!(Errno::from_io_error(&error), Some(Errno::BADF));
+        }
     }
 }

@@ -10,7 +10,7 @@
 
 use std::io;
 
-use crate::backend::DataFolder;
+use crate::backend::{Backend, DataFolder, is_medium};
 use crate::identity::Identity;
 use crate::position::{LogOffset, RecordIndex, RecordRef};
 use crate::sealed::{self, SEALED_PAYLOAD_BYTES_MAX};
@@ -85,8 +85,45 @@ pub(crate) fn write(folder: &DataFolder, base: &Base) -> io::Result<()> {
 /// Makes sure, durably, that the folder holds the genesis of its log.
 pub(crate) fn keep_genesis(folder: &DataFolder, genesis: &[u8]) -> io::Result<()> {
     let backend = folder.backend.as_ref();
-    match backend.read(GENESIS_NAME, genesis.len())? {
+    match kept_genesis(backend, genesis.len())? {
         Some(found) if found == genesis => Ok(()),
         _ => sealed::replace(backend, GENESIS_NAME, genesis),
+    }
+}
+
+/// What the folder holds as the genesis of its log, at most a byte more than `bytes_max`; none when
+/// it is not there, or the disk does not give all of it back. Whoever has another copy needs
+/// nothing of this one, so a lost page of it is no reason to fail.
+///
+/// # Errors
+/// The system refuses, and not for want of what the disk has lost.
+pub(crate) fn kept_genesis(backend: &dyn Backend, bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
+    match backend.read_lossy(GENESIS_NAME, bytes_max) {
+        Ok(read) => Ok(read.and_then(|(bytes, lost)| lost.is_empty().then_some(bytes))),
+        // Not one page of several can be read.
+        Err(error) if is_medium(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::MemoryBackend;
+
+    /// Zeros in the place of what is lost may happen to be right, and tell nothing all the same.
+    #[test]
+    fn a_genesis_of_which_a_page_is_lost_is_not_there() {
+        let memory = MemoryBackend::new();
+        assert_eq!(kept_genesis(&memory, 9000).unwrap(), None);
+        memory.set_file(GENESIS_NAME, &[0; 9000]);
+        assert_eq!(kept_genesis(&memory, 9000).unwrap(), Some(vec![0; 9000]));
+        memory.make_unreadable(GENESIS_NAME, 4096..4097);
+        assert_eq!(kept_genesis(&memory, 9000).unwrap(), None);
+        memory.make_unreadable(GENESIS_NAME, 0..9000);
+        assert_eq!(kept_genesis(&memory, 9000).unwrap(), None);
+        let folder = DataFolder::in_memory(&memory);
+        keep_genesis(&folder, &[0; 9000]).unwrap();
+        assert_eq!(kept_genesis(&memory, 9000).unwrap(), Some(vec![0; 9000]));
     }
 }

@@ -16,7 +16,8 @@
 //! - `readable`, `walk`, `fault`, `gaps`, `recovery`, `open`: what a start finds, what it means,
 //!   what is done;
 //! - `prune`: remove the oldest segments; `base`: where the log begins since;
-//! - `scrub`: look at what the disk has while the log is open; `mend`: bring back what it lost;
+//! - `scrub`: look at what the disk has while the log is open; `mend` with `shown`: bring back what
+//!   it lost;
 //! - `verify`: the same check, offline;
 //! - `lease`, `clean_stop` over `sealed`: the two small files beside the log.
 //!
@@ -54,6 +55,8 @@ mod map;
 mod memory;
 mod mend;
 mod open;
+#[cfg(test)]
+mod open_tests;
 mod pieces;
 mod position;
 mod prepare;
@@ -67,6 +70,7 @@ mod scrub;
 mod sealed;
 mod segment;
 mod shared;
+mod shown;
 mod sync;
 mod verify;
 mod walk;
@@ -96,6 +100,6 @@ pub use sealed::SealDamage;
 pub use segment::{FORMAT_VERSION, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 pub use shared::LogUsage;
 pub use sync::{SyncRange, Syncer};
-pub use verify::{Verification, segment_bytes, verify, verify_path};
+pub use verify::{Verification, kept_genesis, segment_bytes, verify, verify_path};
 pub use walk::FAULTS_MAX;
 pub use writer::Writer;

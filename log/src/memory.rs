@@ -508,22 +508,6 @@ impl Backend for MemoryBackend {
         Ok(self.file_names())
     }
 
-    fn read(&self, name: &str, bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
-        let mut bytes = self.file(name);
-        if let Some(bytes) = &mut bytes {
-            bytes.truncate(bytes_max.saturating_add(1));
-            let file = self.live_file(name)?;
-            if locked(&file.unreadable)
-                .range(..bytes.len())
-                .next()
-                .is_some()
-            {
-                return Err(rustix::io::Errno::IO.into());
-            }
-        }
-        Ok(bytes)
-    }
-
     fn read_pages(
         &self,
         name: &str,

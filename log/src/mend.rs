@@ -23,6 +23,7 @@ use crate::record::{
 use crate::scrub::{Extent, is_header};
 use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::shared::Shared;
+use crate::shown::Shown;
 
 /// Up to this length every single wrong byte of a record is tried: half a second at most.
 const ONE_BYTE_MAX: usize = 2048;
@@ -96,11 +97,11 @@ impl Vain {
 #[derive(Debug)]
 pub struct Mend {
     shared: Arc<Shared>,
-    region: Arc<Region>,
+    /// What readers see of it.
+    shown: Shown,
     extent: Extent,
     /// The segment as the disk has it, with what is mended so far.
     bytes: Vec<u8>,
-    unreadable: Vec<Range<usize>>,
     pieces: Vec<Piece>,
     found: u64,
     repaired: u64,
@@ -121,10 +122,9 @@ impl Mend {
         let mut mend = Self {
             pieces: find_pieces(&shared.identity, &extent, &bytes),
             shared: Arc::clone(shared),
-            region,
+            shown: Shown::new(region, unreadable),
             extent,
             bytes,
-            unreadable,
             found: 0,
             repaired: 0,
             searches: 0,
@@ -134,9 +134,8 @@ impl Mend {
         if mend.pieces.is_empty() {
             // Pages of zeros that the disk does not give; or the disk is right, and what readers
             // see is not.
-            let is_lost = !mend.unreadable.is_empty();
-            if !is_lost && mend.region.published().get(..extent.end) == mend.bytes.get(..extent.end)
-            {
+            let records = 0..extent.end;
+            if mend.shown.is_all() && mend.shown.get(&records) == mend.bytes.get(records.clone()) {
                 return None;
             }
             mend.repaired = 1;
@@ -264,7 +263,7 @@ impl Mend {
     pub fn finish(self) -> Result<Mended, ScrubError> {
         let left = self.left();
         // A page that cannot be read is kept for whoever can, until all of the segment is back.
-        if self.repaired == 0 || !(left.is_empty() || self.unreadable.is_empty()) {
+        if self.repaired == 0 || !(left.is_empty() || self.shown.is_all()) {
             return Ok(Mended { repaired: 0, left });
         }
         self.write()?;
@@ -319,7 +318,7 @@ impl Mend {
         let mut region = backend
             .map(&name, &shared.claim)
             .map_err(ScrubError::io("map", &name))?;
-        region.publish(self.region.published_bytes());
+        region.publish(self.shown.published_bytes());
         shared.replace_segment(self.extent.number, Arc::clone(region.region()));
         drop(names);
         Ok(())
@@ -360,7 +359,7 @@ impl Mend {
         let number = self.extent.number;
         // Where a page cannot be read nothing is written before all is back.
         let ended_at = vain.ended_at.remove(&number);
-        let begin = ended_at.filter(|_| self.unreadable.is_empty()).unwrap_or(0);
+        let begin = ended_at.filter(|_| self.shown.is_all()).unwrap_or(0);
         let mut place = self.pieces.partition_point(|it| it.range.start < begin);
         while let Some(piece) = self.pieces.get(place).cloned() {
             if self.work_bytes >= WORK_BYTES_MAX.max(4 * self.bytes.len()) {
@@ -385,11 +384,12 @@ impl Mend {
     /// What readers see may be whole where the disk is not.
     fn mend_from_memory(&mut self, place: usize, piece: &Piece) -> bool {
         let range = &piece.range;
-        if matches!(piece.what, What::Tail) || !self.is_readable(range) {
+        if matches!(piece.what, What::Tail) {
             return false;
         }
-        // Where they see the same, it is no better there.
-        if self.region.published().get(range.clone()) == self.bytes.get(range.clone()) {
+        // Where they see nothing, or the same, it is no better there.
+        let shown = self.shown.get(range);
+        if shown.is_none() || shown == self.bytes.get(range.clone()) {
             return false;
         }
         // The hashes inside a run of lost records are lost with them: it is tried as a whole too.
@@ -402,7 +402,7 @@ impl Mend {
         let mut run = piece.range.clone();
         for next in &self.pieces[place + 1..] {
             let goes_on = next.range.start == run.end && matches!(next.what, What::Record(_));
-            if !goes_on || !self.is_readable(&next.range) {
+            if !goes_on || !self.shown.is_given(&next.range) {
                 break;
             }
             run.end = next.range.end;
@@ -410,20 +410,9 @@ impl Mend {
         run
     }
 
-    /// A page that the disk does not give is not touched in memory: that would be a bus error.
-    fn is_readable(&self, range: &Range<usize>) -> bool {
-        let behind = self
-            .unreadable
-            .partition_point(|page| page.end <= range.start);
-        self.unreadable
-            .get(behind)
-            .is_none_or(|page| range.end <= page.start)
-    }
-
     fn take_shown(&mut self, range: &Range<usize>) -> bool {
-        let region = Arc::clone(&self.region);
-        let shown = region.published().get(range.clone());
-        match shown.filter(|_| self.is_readable(range)) {
+        let readers = self.shown.clone();
+        match readers.get(range) {
             Some(shown) if range.end == SEGMENT_HEADER_BYTES => self.try_segment_header(shown),
             Some(shown) => self.try_bytes(range, shown),
             None => false,

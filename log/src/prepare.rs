@@ -63,10 +63,16 @@ impl PrepareSlot {
         reason = "time is what is given to others; nothing is waited for"
     )]
     fn rest(&self, took: Duration) {
+        std::thread::sleep(self.rest_after(took));
+    }
+
+    /// How long to rest after a piece that took so long.
+    fn rest_after(&self, took: Duration) -> Duration {
         // Only how soon something is done hangs on it; the lock orders the rest.
-        if !self.is_urgent.load(Ordering::Relaxed) {
-            std::thread::sleep(took.saturating_mul(REST_TIMES).min(REST_MAX));
+        if self.is_urgent.load(Ordering::Relaxed) {
+            return Duration::ZERO;
         }
+        took.saturating_mul(REST_TIMES).min(REST_MAX)
     }
 
     /// Takes the segment with the next number, making it if nobody has.
@@ -165,4 +171,71 @@ pub(crate) fn create_segment(
         .rename(&temporary, name)
         .map_err(CreateError::Write)?;
     backend.sync_folder().map_err(CreateError::Sync)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::DataFolder;
+    use crate::memory::MemoryBackend;
+    use crate::open::{LogConfig, Opened, open};
+    use std::sync::mpsc;
+    use std::time::Instant;
+
+    /// Longer than anybody has to wait, and what a test that fails takes.
+    const LONG: Duration = Duration::from_secs(10);
+
+    fn opened() -> Opened {
+        let mut config = LogConfig::new([7; 32]);
+        config.segment_bytes = 4096;
+        open(&DataFolder::in_memory(&MemoryBackend::new()), &config, b"g").unwrap()
+    }
+
+    /// Whether who makes a segment sees that it is urgent while somebody does what is given.
+    fn is_urgent_during(log: &Opened, does: impl FnOnce()) -> bool {
+        let slot = &log.preparer.slot;
+        let (is_making, making) = mpsc::channel();
+        std::thread::scope(|scope| {
+            let maker = scope.spawn(move || {
+                let mut seen = false;
+                let made = slot.handover.prepare(|_| {
+                    is_making.send(()).unwrap();
+                    let began = Instant::now();
+                    while !seen && began.elapsed() < LONG {
+                        std::thread::yield_now();
+                        seen = slot.rest_after(LONG).is_zero();
+                    }
+                    Err(())
+                });
+                assert_eq!(made, Err(()));
+                seen
+            });
+            making.recv().unwrap();
+            does();
+            maker.join().unwrap()
+        })
+    }
+
+    #[test]
+    fn who_makes_a_segment_rests_until_somebody_waits_for_it() {
+        let log = opened();
+        let slot = &log.preparer.slot;
+        let took = REST_MAX / (2 * REST_TIMES);
+        assert_eq!(slot.rest_after(took), REST_MAX / 2);
+        assert_eq!(slot.rest_after(LONG), REST_MAX);
+        let is_urgent = is_urgent_during(&log, || {
+            let (number, _) = slot.take(&log.preparer.shared).unwrap();
+            assert_eq!(number, 1);
+        });
+        assert!(is_urgent, "a writer waited");
+        assert_eq!(slot.rest_after(LONG), REST_MAX, "nobody waits any more");
+    }
+
+    #[test]
+    fn who_makes_a_segment_does_not_rest_when_the_writer_is_gone() {
+        let log = opened();
+        let slot = &log.preparer.slot;
+        assert!(is_urgent_during(&log, || slot.close()), "nobody needs it");
+        assert_eq!(slot.rest_after(LONG), Duration::ZERO);
+    }
 }

@@ -222,15 +222,16 @@ impl Iterator for RecordIter {
                 self.next = self.next.filter(|_| !is_pruned);
                 return is_pruned.then_some(Err(absent));
             };
-            // Asked for before the published length: if the next segment was started by then,
-            // this one is complete, and its published length final.
-            let following = shared.segment(number.saturating_add(1));
-            if (place.offset.bytes() as usize) < region.published_bytes() {
-                break region;
+            let is_followed = || shared.segment(number.saturating_add(1)).is_some();
+            let offset = place.offset.bytes() as usize;
+            match look(offset, is_followed, || region.published_bytes()) {
+                Found::Here => break region,
+                Found::InTheNext => {
+                    place.offset = LogOffset::new(number + 1, SEGMENT_HEADER_BYTES as u32);
+                    self.next = Some(place);
+                }
+                Found::Nothing => return None,
             }
-            following?;
-            place.offset = LogOffset::new(number + 1, SEGMENT_HEADER_BYTES as u32);
-            self.next = Some(place);
         };
         let read = self.reader.read_in(&region, place);
         self.next = read.as_ref().ok().map(|record| RecordRef {
@@ -238,6 +239,35 @@ impl Iterator for RecordIter {
             index: place.index.next(),
         });
         Some(read)
+    }
+}
+
+/// Where the record stands that is to be read next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Here,
+    /// At the beginning of the next segment.
+    InTheNext,
+    /// It was not appended yet.
+    Nothing,
+}
+
+/// Looks for the record at an offset of a segment while the log is appended to: whether the next
+/// segment was started, and how many bytes of this one are published.
+fn look(
+    offset: usize,
+    is_followed: impl FnOnce() -> bool,
+    published_bytes: impl FnOnce() -> usize,
+) -> Found {
+    // Asked for before the published length: if the next segment was started by then, this one is
+    // complete, and its published length final.
+    let is_followed = is_followed();
+    if offset < published_bytes() {
+        Found::Here
+    } else if is_followed {
+        Found::InTheNext
+    } else {
+        Found::Nothing
     }
 }
 
@@ -301,5 +331,45 @@ impl Iterator for Salvage {
             let segment = from.segment().saturating_add(1);
             self.next = Some(LogOffset::new(segment, SEGMENT_HEADER_BYTES as u32));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    /// A writer that appends the last record of a segment and starts the next one, between the two
+    /// looks of a reader or right before or behind them.
+    #[test]
+    fn no_record_is_passed_over_whenever_the_next_segment_is_started() {
+        for writes_before_look in 0..3 {
+            let (looks, published, is_followed) = (Cell::new(0), Cell::new(512), Cell::new(false));
+            let writer = || {
+                if looks.get() == writes_before_look {
+                    published.set(1024);
+                    is_followed.set(true);
+                }
+                looks.set(looks.get() + 1);
+            };
+            let found = look(
+                512,
+                || {
+                    writer();
+                    is_followed.get()
+                },
+                || {
+                    writer();
+                    published.get()
+                },
+            );
+            let expected = if writes_before_look < 2 {
+                Found::Here
+            } else {
+                Found::Nothing
+            };
+            assert_eq!(found, expected, "before look {writes_before_look}");
+        }
+        assert_eq!(look(512, || true, || 512), Found::InTheNext);
     }
 }

@@ -244,6 +244,19 @@ mod tests {
         assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderDamage::Version(2)));
     }
 
+    /// A later program may say something there: the bytes are whole and not ours to read.
+    #[test]
+    fn a_whole_header_with_what_we_do_not_write_is_none_of_ours() {
+        for at in [RESERVED_AT, CHECK_AT - 1, HEADER_BYTES_AT] {
+            let mut bytes = header().encode();
+            bytes[at] ^= 1;
+            let check = header_check(&bytes);
+            bytes[CHECK_AT..CHAIN_START_AT].copy_from_slice(&check);
+            let found = SegmentHeader::decode(&bytes);
+            assert_eq!(found, Err(HeaderDamage::Checksum), "byte {at}");
+        }
+    }
+
     #[test]
     fn only_our_spelling_of_a_name_is_a_segment() {
         assert_eq!(segment_number(&segment_name(0)), Some(0));

@@ -149,6 +149,18 @@ pub fn segment_bytes(path: &Path, number: u32) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The genesis that a pruned log at `path` keeps beside it, of at most `bytes_max` bytes; none when
+/// it is missing, longer, or the disk does not give all of it back. Whether it is that of the log
+/// its hash in a segment header tells.
+///
+/// # Errors
+/// The system refuses to read it.
+pub fn kept_genesis(path: &Path, bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
+    let backend = FileBackend::open_unlocked(path)?;
+    let kept = base::kept_genesis(&backend, bytes_max)?;
+    Ok(kept.filter(|bytes| bytes.len() <= bytes_max))
+}
+
 fn read_segment(
     folder: &DataFolder,
     number: u32,

@@ -47,6 +47,34 @@ fn parts_are_one_payload() {
     assert_eq!(&log.reader.read(empty).unwrap()[..], b"");
 }
 
+/// Long ones are not copied once more, whatever they are of.
+#[test]
+fn parts_of_a_long_record_are_one_payload_too() {
+    let memory = MemoryBackend::new();
+    let long = LogConfig {
+        segment_bytes: 8 * SEGMENT_BYTES,
+        ..config()
+    };
+    let mut log = open(&DataFolder::in_memory(&memory), &long, GENESIS).unwrap();
+    let mut expected = Vec::new();
+    for count in 0..6 {
+        let parts: Vec<_> = (0..count).map(|n| payload(n, 2000 + n as usize)).collect();
+        let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+        // Between short ones that wait for it.
+        for parts in [&[&b"short"[..]], &parts[..]] {
+            log.writer.stage(KIND, parts).unwrap();
+            expected.push(parts.concat());
+        }
+    }
+    log.writer.commit().unwrap();
+    assert_eq!(payloads(&log.reader), expected);
+    sync(&mut log);
+    drop(log);
+    let log = open(&DataFolder::in_memory(&memory), &long, GENESIS).unwrap();
+    assert_eq!(log.recovery.row, Row::CleanEnd);
+    assert_eq!(payloads(&log.reader), expected);
+}
+
 #[test]
 fn a_record_that_exceeds_the_rest_of_a_segment_starts_the_next_one() {
     let memory = MemoryBackend::new();
@@ -168,6 +196,25 @@ fn a_genesis_larger_than_a_segment_is_refused_and_leaves_an_empty_folder() {
         })
     ));
     assert!(memory.file_names().is_empty());
+}
+
+/// Else the first file is longer than its header says, and nothing opens the folder ever after.
+#[test]
+fn the_longest_genesis_fits_its_segment_to_the_end() {
+    let memory = MemoryBackend::new();
+    let longest = payload(1, SEGMENT_BYTES as usize - 512 - 64);
+    let too_long = [&longest[..], b"x"].concat();
+    let error = open(&DataFolder::in_memory(&memory), &config(), &too_long);
+    assert!(
+        matches!(error, Err(OpenError::GenesisTooLarge { genesis_bytes }) if genesis_bytes == 3521)
+    );
+    assert!(memory.file_names().is_empty());
+    for is_new in [true, false] {
+        let log = open(&DataFolder::in_memory(&memory), &config(), &longest).unwrap();
+        assert_eq!(log.recovery.is_new, is_new);
+        let genesis = log.reader.read(log.reader.start()).unwrap();
+        assert_eq!(genesis[..], longest);
+    }
 }
 
 #[test]

@@ -167,6 +167,29 @@ fn power_lost_again_at_every_step_of_a_recovery_changes_nothing() {
     }
 }
 
+/// What a run that was killed has written and not synced is durable before the watermark says that
+/// it is: else the next start misses what it takes for synced.
+#[test]
+fn power_lost_at_every_step_of_a_recovery_from_a_kill_is_taken_for_no_damage() {
+    for step in (0..=steps_of_a_run()).step_by(29) {
+        let memory = MemoryBackend::new();
+        memory.power_off_after(step);
+        let journal = run(&memory);
+        let whole = memory.process_kill();
+        let before = whole.steps_used();
+        drop(try_open(&whole).expect("a recovery with power"));
+        for recovery_step in 0..=whole.steps_used() - before {
+            let memory = memory.process_kill();
+            memory.power_off_after(recovery_step);
+            drop(try_open(&memory));
+            for keep in KEEPS {
+                let after = power_cut(&memory, keep, recovery_step);
+                check(&after, &journal, &(step, recovery_step, keep));
+            }
+        }
+    }
+}
+
 #[test]
 fn a_last_record_torn_at_every_byte_is_cut_and_the_log_goes_on() {
     let memory = MemoryBackend::new();

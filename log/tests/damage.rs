@@ -662,3 +662,26 @@ fn a_marker_counts_only_for_the_end_that_it_names() {
     );
     quorate_log::remove_clean_stop(&DataFolder::in_memory(&after)).unwrap();
 }
+
+/// Or a start that may have lost its last words would count as one that has lost none.
+#[test]
+fn a_marker_does_not_count_for_another_end_of_as_many_records() {
+    let memory = MemoryBackend::new();
+    let mut log = open_memory(&memory);
+    let places: Vec<_> = (1..=5)
+        .map(|number| append(&mut log, &payload(number, 200)))
+        .collect();
+    log.syncer.stop(log.writer).unwrap();
+    drop((log.reader, log.preparer, log.pruner, log.scrubber));
+    for (lost, row) in [(4, Row::LostEnd), (1, Row::SyncedDamage)] {
+        let memory = memory.process_kill();
+        let at = places[lost].offset.bytes() as usize;
+        edit(&memory, FIRST, |bytes| match row {
+            Row::LostEnd => bytes[at..].fill(0),
+            _ => bytes[at + 40] ^= 1,
+        });
+        let recovery = open_memory(&memory).recovery;
+        assert_eq!((recovery.row, recovery.end.index.count()), (row, 6));
+        assert_eq!(recovery.clean_stop, CleanStopRead::Stale, "{row:?}");
+    }
+}

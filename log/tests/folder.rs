@@ -348,3 +348,17 @@ fn a_growing_log_holds_the_memory_of_its_newest_segments_and_reads_the_others_fr
     }
     assert_eq!(payloads(&log.reader), expected);
 }
+
+/// One whose removal was refused, or that a replacement that failed has left.
+#[test]
+fn a_file_that_is_made_where_a_longer_one_was_left_has_nothing_of_it() {
+    let _turn = turn();
+    let folder = TestFolder::new();
+    let data = DataFolder::open(folder.path()).unwrap();
+    fs::write(folder.path().join("lease.new"), [0xff; 600]).unwrap();
+    let mut lease = LeaseFile::new(&data);
+    lease.replace(b"x").unwrap();
+    assert_eq!(lease.read().unwrap(), LeaseRead::Present(b"x".to_vec()));
+    let bytes = fs::read(folder.path().join("lease")).unwrap();
+    assert_eq!(bytes.len(), 8 + 4 + 4 + 1 + 32);
+}

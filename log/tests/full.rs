@@ -107,6 +107,29 @@ fn the_header_of_a_segment_that_finds_no_room_is_written_when_there_is_some() {
     assert_eq!(payloads(&open_memory(&after).reader).len(), 4);
 }
 
+/// Room of the disk, of a quota, and of the memory that a group of processes may have.
+#[test]
+fn every_want_of_room_is_waited_for_and_ends_no_log() {
+    for kind in [
+        ErrorKind::StorageFull,
+        ErrorKind::QuotaExceeded,
+        ErrorKind::OutOfMemory,
+    ] {
+        let memory = MemoryBackend::new();
+        let mut log = open_memory(&memory);
+        memory.refuse_writes(Some(kind));
+        log.writer.stage(KIND, &[b"waits"]).expect("it is staged");
+        assert!(refused(log.writer.commit()), "{kind}");
+        assert!(!log.writer.is_poisoned(), "{kind}");
+        memory.refuse_writes(None);
+        log.writer.commit().expect("there is room");
+        sync(&mut log);
+        drop(log);
+        let log = open_memory(&memory.power_cut(|_| false));
+        assert_eq!(payloads(&log.reader), [b"waits"], "{kind}");
+    }
+}
+
 #[test]
 fn a_run_that_ends_while_something_has_no_room_leaves_a_log_that_opens() {
     let memory = MemoryBackend::new();

@@ -260,10 +260,23 @@ fn rot_in_the_first_header_of_a_pruned_log_is_undone_and_rot_behind_it_is_marked
     assert!(!log.pruner.may_begin_with(3));
     drop(log);
     let mut log = open_memory(&memory.process_kill());
+    // Nor with the mark alone: it would count no more, and the next start take this for a whole
+    // log.
+    assert!(!log.pruner.may_begin_with(resumed));
+    let error = log.pruner.prune(resumed).unwrap_err();
+    assert!(matches!(error, PruneError::NotThere { segment } if segment == resumed));
     append(&mut log, b"behind");
+    assert!(!log.pruner.may_begin_with(resumed), "it is not synced yet");
     sync(&mut log);
     log.pruner.prune(resumed).unwrap();
     assert_eq!(all(&log), [b"behind"]);
+}
+
+/// A look at the folder says what a start does: nothing of the log is marked any more.
+fn assert_unmarked(memory: &MemoryBackend) {
+    let folder = DataFolder::in_memory(&memory.power_cut(|_| false));
+    let found = verify(&folder).expect("it can be judged");
+    assert_eq!((found.row, found.marked.len()), (Row::CleanEnd, 0));
 }
 
 #[test]
@@ -277,6 +290,7 @@ fn a_log_that_begins_behind_a_marked_stretch_opens_again() {
     let resumed = log.recovery.marked[0].resumed_in;
     log.pruner.prune(resumed).unwrap();
     drop(log);
+    assert_unmarked(&memory);
     let log = open_memory(&memory.power_cut(|_| false));
     assert_eq!(
         (log.recovery.row, all(&log)),
@@ -306,6 +320,7 @@ fn a_log_never_begins_inside_a_marked_stretch() {
     assert_eq!(segments(&memory)[0], damaged, "it begins before the damage");
     log.pruner.prune(resumed).unwrap();
     drop(log);
+    assert_unmarked(&memory);
     let log = open_memory(&memory.power_cut(|_| false));
     assert_eq!(log.recovery.row, Row::CleanEnd);
     assert!(log.recovery.marked.is_empty() && !log.recovery.is_unvouched);
@@ -394,7 +409,11 @@ fn what_a_removal_that_was_cut_short_has_left_is_no_part_of_the_log_that_is_chec
 fn a_pruned_log_whose_genesis_file_was_lost_has_it_again() {
     let lost: fn(&MemoryBackend) = |memory| memory.remove_file("genesis");
     let damaged: fn(&MemoryBackend) = |memory| edit(memory, "genesis", |bytes| bytes[3] ^= 1);
-    for spoil in [lost, damaged] {
+    let unreadable: fn(&MemoryBackend) = |memory| {
+        memory.set_file("genesis", b"other bytes");
+        memory.make_unreadable("genesis", 0..1);
+    };
+    for spoil in [lost, damaged, unreadable] {
         let (memory, kept) = pruned();
         spoil(&memory);
         let log = open_memory(&memory);
@@ -402,6 +421,42 @@ fn a_pruned_log_whose_genesis_file_was_lost_has_it_again() {
         drop(log);
         let memory = memory.power_cut(|_| false);
         assert_eq!(memory.file("genesis").as_deref(), Some(GENESIS));
+    }
+}
+
+/// One page of a file that could not be read would keep the log from being pruned, or opened, for
+/// good, though what stood in it is at hand.
+#[test]
+fn a_genesis_file_that_cannot_be_read_is_written_again_by_a_prune_and_by_a_start() {
+    let long = payload(1, 9000);
+    let config = quorate_log::LogConfig {
+        segment_bytes: 16 * 1024,
+        ..config()
+    };
+    // Some of its pages, and all of them.
+    for lost in [4096..4097, 0..9000] {
+        let memory = MemoryBackend::new();
+        let folder = DataFolder::in_memory(&memory);
+        let mut log = open(&folder, &config, &long).unwrap();
+        while log.writer.end().offset.segment() < 2 {
+            append(&mut log, &payload(2, 5000));
+        }
+        sync(&mut log);
+        // Other bytes, so that it shows whether the file is a new one.
+        memory.set_file("genesis", &[7; 9000]);
+        memory.make_unreadable("genesis", lost.clone());
+        log.pruner.prune(1).unwrap();
+        drop(log);
+        let memory = memory.power_cut(|_| false);
+        assert_eq!(memory.file("genesis").as_ref(), Some(&long));
+        memory.set_file("genesis", &[7; 9000]);
+        memory.make_unreadable("genesis", lost);
+        let folder = DataFolder::in_memory(&memory);
+        let log = open(&folder, &config, &long).unwrap();
+        assert_eq!(log.reader.start().offset.segment(), 1);
+        drop(log);
+        let memory = memory.power_cut(|_| false);
+        assert_eq!(memory.file("genesis").as_ref(), Some(&long));
     }
 }
 

@@ -9,41 +9,11 @@ use quorate_log::{
 };
 use rustix::io::Errno;
 use support::{
-    GENESIS, KIND, Random, SEGMENT_BYTES, TestFolder, append, config, open_memory, payload,
-    payloads, sync, try_open,
+    GENESIS, KIND, Random, SEGMENT_BYTES, TestFolder, append, config, durable, expected, filled,
+    name, payload, payloads, second_of, sync, try_open,
 };
 
-const RECORDS: u64 = 60;
 const PAGE_BYTES: usize = 4096;
-
-fn name(segment: u32) -> String {
-    format!("segment-{segment:010}")
-}
-
-/// Three segments and a part of a fourth, all synced.
-fn filled(memory: &MemoryBackend) -> (Opened, Vec<RecordRef>) {
-    let mut log = open_memory(memory);
-    let mut places = Vec::new();
-    while log.writer.end().offset.segment() < 3 {
-        let number = places.len() as u64;
-        places.push(append(
-            &mut log,
-            &payload(number, 40 + (number as usize * 61) % 400),
-        ));
-        assert!(number < RECORDS, "the segments are small");
-        if number.is_multiple_of(3) {
-            sync(&mut log);
-        }
-    }
-    sync(&mut log);
-    (log, places)
-}
-
-fn expected(places: &[RecordRef]) -> Vec<Vec<u8>> {
-    (0..places.len())
-        .map(|number| payload(number as u64, 40 + (number * 61) % 400))
-        .collect()
-}
 
 /// One pass; the segments that were not whole.
 fn pass(log: &mut Opened) -> Vec<u32> {
@@ -55,13 +25,6 @@ fn pass(log: &mut Opened) -> Vec<u32> {
             Scrubbed::More { .. } | Scrubbed::Whole { .. } => {}
         }
     }
-}
-
-fn durable(memory: &MemoryBackend, segment: u32) -> Vec<u8> {
-    memory
-        .power_cut(|_| false)
-        .file(&name(segment))
-        .expect("it")
 }
 
 #[test]
@@ -159,12 +122,6 @@ fn first_broken(log: &mut Opened, segment: u32) -> (quorate_log::Mend, Broken) {
         .expect("a fault");
     let broken = mend.broken();
     (mend, broken[0])
-}
-
-fn second_of(places: &[RecordRef], segment: u32) -> (usize, RecordRef) {
-    let here = |place: &(usize, &RecordRef)| place.1.offset.segment() == segment;
-    let (number, place) = places.iter().enumerate().filter(here).nth(1).expect("two");
-    (number, *place)
 }
 
 /// Half a second each: every pass over a log whose bytes nobody has would take that again.
@@ -606,6 +563,33 @@ fn a_read_that_is_refused_for_want_of_something_is_no_damage() {
         assert_eq!(step.map_err(refused), Err(Some(error)));
         pass(&mut log);
         assert_eq!(pass(&mut log), [0]);
+    }
+}
+
+/// A disk tells of a bad place by one of several errors, by how it is asked and what lies between.
+#[test]
+fn every_error_of_the_medium_is_one_of_the_page_that_it_is_of() {
+    let errors = [
+        Errno::IO,
+        Errno::NODATA,
+        Errno::ILSEQ,
+        Errno::REMOTEIO,
+        Errno::BADMSG,
+        Errno::UCLEAN,
+        Errno::TIMEDOUT,
+        Errno::NOLINK,
+    ];
+    for error in errors {
+        let memory = MemoryBackend::new();
+        let (mut log, _) = filled_by_pages(&memory);
+        // Of the piece; what is read of it page by page is there.
+        memory.refuse_disk_read_after(0, error.raw_os_error());
+        let step = log.scrubber.step(1 << 20).expect("a read");
+        assert!(
+            matches!(step, Scrubbed::Whole { segment: 0, .. }),
+            "{error}: {step:?}"
+        );
+        assert_eq!(log.scrubber.is_direct(), Some(true));
     }
 }
 

@@ -3,12 +3,12 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 
-use quorate_log::{DataFolder, LeaseFile, open};
+use quorate_log::{DataFolder, LeaseFile, LogConfig, open};
 use support::{GENESIS, TestFolder, append, config, payload, payloads, sync};
 
 const CHILD: &str = "QUORATE_TEST_SYSCALLS";
@@ -16,7 +16,10 @@ const CHILD: &str = "QUORATE_TEST_SYSCALLS";
 /// Calls that change a file or a name, or make that durable. A question mark: not every processor
 /// has it.
 const CALLS: &str = "trace=?open,openat,?rename,?renameat,?renameat2,?unlink,unlinkat,write,\
-    pwrite64,pwritev,fsync,fdatasync,mmap,munmap,msync";
+    pwrite64,pwritev,fsync,fdatasync,mmap,munmap,msync,?fadvise64,?arm_fadvise64_64";
+
+/// What the life says where the system has no reads past its memory.
+const NO_DIRECT_READS: &str = "this file system has no direct reads";
 
 #[test]
 fn what_the_log_takes_for_durable_was_synced_by_the_system_before() {
@@ -55,6 +58,16 @@ fn what_the_log_takes_for_durable_was_synced_by_the_system_before() {
     assert_eq!(disk.dirty, BTreeMap::new(), "not synced at the end");
     let counts = (disk.renames >= 9, disk.watermarks >= 6, disk.removals);
     assert_eq!(counts, (true, true, 2), "{disk:?}");
+    // A pass that reads what memory holds finds nothing of what the disk has lost.
+    assert!(disk.direct_reads > 0 || told.contains(NO_DIRECT_READS));
+    // A start that distrusts what memory holds reads nothing that the system may still show: also
+    // of the segment of the end and of the watermark, which nobody lets go otherwise.
+    let files = std::fs::read_dir(&path).unwrap();
+    let names = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let last = names.filter(|name| name.starts_with("segment-")).max();
+    for name in ["watermark", &last.unwrap()] {
+        assert!(disk.dropped.contains(name), "{name}: {:?}", disk.dropped);
+    }
 }
 
 /// Each thread has a file of its own; one of them has lived.
@@ -70,7 +83,8 @@ fn trace_of_the_life(folder: &Path) -> String {
     trace
 }
 
-/// In a process of its own: a log that is made, grows, is left, opened, pruned and stopped.
+/// In a process of its own: a log that is made, grows, is left, opened, looked at, pruned and
+/// stopped, and opened once more as after a failed sync.
 fn live(path: &Path) {
     let folder = DataFolder::open(path).expect("a new folder");
     let mut log = open(&folder, &config(), GENESIS).expect("a new log");
@@ -86,10 +100,21 @@ fn live(path: &Path) {
     drop(log);
     let mut log = open(&folder, &config(), GENESIS).expect("a log that was left");
     assert_eq!(payloads(&log.reader).len(), 9);
+    log.scrubber.step(1 << 20).expect("a read");
+    if log.scrubber.is_direct() == Some(false) {
+        eprintln!("{NO_DIRECT_READS}");
+    }
     log.pruner.prune(2).expect("segments that may go");
     let mut lease = LeaseFile::new(&folder);
     lease.replace(b"a lease").expect("room for a lease");
     append(&mut log, &payload(9, 900));
+    log.syncer.stop(log.writer).expect("a clean stop");
+    drop((log.reader, log.preparer, log.pruner, log.scrubber));
+    let distrusting = LogConfig {
+        distrusts_cache: true,
+        ..config()
+    };
+    let log = open(&folder, &distrusting, GENESIS).expect("a log that was stopped");
     log.syncer.stop(log.writer).expect("a clean stop");
 }
 
@@ -107,6 +132,10 @@ struct Disk {
     renames: u32,
     watermarks: u32,
     removals: u32,
+    /// Segments that were opened to be read past the memory of the system.
+    direct_reads: u32,
+    /// Files whose memory was given back to the system.
+    dropped: BTreeSet<String>,
 }
 
 impl Disk {
@@ -120,6 +149,8 @@ impl Disk {
             renames: 0,
             watermarks: 0,
             removals: 0,
+            direct_reads: 0,
+            dropped: BTreeSet::new(),
         }
     }
 
@@ -148,6 +179,21 @@ impl Disk {
             "open" | "openat" if arguments.contains("O_CREAT") => {
                 let path = quoted(arguments).remove(0);
                 self.written(&path, 0..usize::MAX, line);
+            }
+            "open" | "openat" if arguments.contains("O_DIRECT") => {
+                let path = quoted(arguments).remove(0);
+                let segment = self.own(&path).filter(|name| name.starts_with("segment-"));
+                self.direct_reads += u32::from(segment.is_some());
+            }
+            "fadvise" | "arm_fadvise64_" if arguments.contains("POSIX_FADV_DONTNEED") => {
+                if let Some(name) = self.own(described(arguments)).map(str::to_owned) {
+                    // The system drops nothing that it has not written.
+                    assert!(
+                        !self.dirty.contains_key(&name),
+                        "it is not synced before: {line}"
+                    );
+                    self.dropped.insert(name);
+                }
             }
             "rename" | "renameat" => self.named(&quoted(arguments), line),
             "unlink" | "unlinkat" => self.removed(&quoted(arguments)[0], line),

@@ -114,6 +114,29 @@ fn a_page_behind_the_end_that_cannot_be_read_costs_nothing() {
     assert_eq!((log.recovery.row, records(&log)), (Row::CleanEnd, before));
 }
 
+/// A name that a loss of power gives back to the old file takes from under what was synced since.
+#[test]
+fn what_is_synced_into_a_segment_that_was_written_anew_outlives_a_loss_of_power() {
+    let memory = MemoryBackend::new();
+    let mut expected = log_of_three(&memory, 0);
+    let end = open_log(&memory).writer.end().offset;
+    let page = (end.bytes() as usize).next_multiple_of(PAGE_BYTES);
+    memory.make_unreadable(&format!("segment-{:010}", end.segment()), page..page + 1);
+    let mut log = open_log(&memory);
+    append(&mut log, b"appended since");
+    sync(&mut log);
+    assert_eq!(log.writer.end().offset.segment(), end.segment());
+    drop(log);
+    expected.push(b"appended since".to_vec());
+    let memory = memory.power_cut(|_| false);
+    let log = open_log(&memory);
+    assert_eq!(log.recovery.row, Row::CleanEnd);
+    assert!(records(&log) == expected, "what was synced is gone");
+    drop(log);
+    let found = verify(&DataFolder::in_memory(&memory)).expect("it can be read");
+    assert_eq!(found.unreadable_pages, 0);
+}
+
 #[test]
 fn power_lost_at_every_step_of_leaving_an_unreadable_page_behind_leaves_the_same_log() {
     let sound = MemoryBackend::new();

@@ -10,6 +10,7 @@ use rustix::net::sockopt;
 use super::*;
 use crate::handler::{ClientId, Handler};
 use crate::handshake::Authenticator;
+use crate::limits::CLIENT_KEPT_BYTES;
 use crate::link::Role;
 use crate::poller::{Net, NetConfig};
 
@@ -40,19 +41,24 @@ impl ClientAuthenticator for Everybody {
     }
 }
 
-/// How many have logged in.
+/// How many have logged in, and how many frames have come of them.
 #[derive(Default)]
-struct Logins(usize);
+struct Logins {
+    clients: usize,
+    frames: usize,
+}
 
 impl Handler for Logins {
     fn peer_up(&mut self, _peer: u16, _incarnation: u64) {}
     fn peer_down(&mut self, _peer: u16, _reason: CloseReason) {}
     fn peer_frame(&mut self, _peer: u16, _frame: &[u8]) {}
     fn client_up(&mut self, _client: ClientId, _key: [u8; 32]) {
-        self.0 += 1;
+        self.clients += 1;
     }
     fn client_down(&mut self, _client: ClientId) {}
-    fn client_frame(&mut self, _client: ClientId, _frame: &[u8]) {}
+    fn client_frame(&mut self, _client: ClientId, _frame: &[u8]) {
+        self.frames += 1;
+    }
 }
 
 impl LinkHandler for Logins {
@@ -130,7 +136,7 @@ fn logged_in() -> (Net, ClientLinks) {
         .connect(begun, &address, CHAIN, Arc::new(Everybody))
         .unwrap();
     let (mut of_net, mut of_links) = (Logins::default(), Logins::default());
-    while of_net.0 == 0 {
+    while of_net.clients == 0 {
         let now = Instant::now();
         assert!(now < begun + Duration::from_secs(20), "nobody logs in");
         let timeout = Some(Duration::ZERO);
@@ -159,8 +165,32 @@ fn the_kernel_asks_at_both_ends_of_a_client_s_connection_whether_anybody_is_ther
         assert_eq!(sockopt::socket_keepalive(&*stream), Ok(true));
         let after = sockopt::tcp_keepidle(&*stream);
         assert_eq!(after, Ok(Duration::from_secs(10)));
+        // A second small frame waits for no acknowledgement of the first one.
+        assert!(stream.nodelay().unwrap());
     }
     assert_eq!(ends, 2);
+}
+
+#[test]
+fn a_client_that_once_sent_a_long_frame_keeps_little_memory() {
+    let (mut net, mut links) = logged_in();
+    let link = LinkId(links.links.iter().next().unwrap().0);
+    let frame = vec![7; Limits::default().client_frame_bytes_max];
+    links.send(link, &frame).unwrap();
+    links.flush();
+    let (mut of_net, mut of_links) = (Logins::default(), Logins::default());
+    let end = Instant::now() + Duration::from_secs(20);
+    while of_net.frames == 0 {
+        let now = Instant::now();
+        assert!(now < end, "it does not come");
+        let timeout = Some(Duration::ZERO);
+        net.turn(now, timeout, &mut of_net).unwrap();
+        links.turn(now, timeout, &mut of_links).unwrap();
+    }
+    let of_client = net.links.iter().map(|(_, link)| link);
+    let mut of_client = of_client.filter(|link| matches!(link.role, Role::Client { .. }));
+    let bytes = of_client.next().unwrap().connection.memory_bytes();
+    assert!(bytes <= 3 * CLIENT_KEPT_BYTES, "{bytes} bytes are kept");
 }
 
 #[test]

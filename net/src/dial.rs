@@ -55,6 +55,8 @@ impl Net {
                 let address = answer.addresses[peer.dials % answer.addresses.len()];
                 self.connect(answer.of, address);
             }
+            // A dial that has ended here has a time for the next one, which nothing else looks for.
+            self.next_timer = self.now;
         }
         answers
     }
@@ -121,3 +123,7 @@ impl Net {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "dial_tests.rs"]
+mod tests;

@@ -77,3 +77,28 @@ pub(crate) fn numeric(text: &str) -> Option<SocketAddr> {
 pub(crate) fn resolve_now(text: &str) -> io::Result<Vec<SocketAddr>> {
     text.to_socket_addrs().map(Iterator::collect)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use mio::{Events, Poll, Token};
+
+    use super::*;
+    use crate::linger::Linger;
+
+    /// Whoever dials a name sleeps meanwhile, and has nothing else that would end its sleep.
+    #[test]
+    fn an_answer_ends_the_sleep_of_the_loop_that_has_asked() {
+        let mut poll = Poll::new().unwrap();
+        let waker = Waker::new(mio::Waker::new(poll.registry(), Token(2)).unwrap());
+        let nowhere: LookUp = Arc::new(|_: &str| Ok(Vec::new()));
+        let resolver = Resolver::start(waker.clone(), nowhere).unwrap();
+        assert!(resolver.ask(7, "nobody.test:1"));
+        let (mut events, mut at_once) = (Events::with_capacity(8), Linger::new(Duration::ZERO));
+        let timeout = Some(Duration::from_secs(20));
+        let slept = waker.sleep(&mut poll, &mut events, timeout, &mut at_once);
+        assert!(slept.unwrap().was_woken);
+        assert_eq!(resolver.answer().map(|answer| answer.of), Some(7));
+    }
+}

@@ -390,6 +390,50 @@ fn what_waits_for_all_clients_is_counted_by_the_memory_that_it_takes() {
     assert!(!validator.net.clients_are_crowded());
 }
 
+/// As when a validator catches up, whose clients are told much in one turn.
+#[test]
+fn much_for_one_client_within_one_turn_is_offered_to_its_socket_first() {
+    let limits = Limits {
+        frame_bytes_max: 60_000,
+        client_frame_bytes_max: 60_000,
+        client_queue_bytes_max: 170_000,
+        ..Limits::default()
+    };
+    let mut validator = bind(NetConfig {
+        limits,
+        ..config(0)
+    });
+    let _raw = Raw::login(&mut validator, 0, 1);
+    let id = *validator.seen.clients.keys().next().unwrap();
+    for number in 0..3 {
+        let sent = validator.net.send_client(id, &[1; 60_000]);
+        assert_eq!(sent, Ok(()), "the frame at {number}");
+    }
+    assert!(validator.net.client_waiting(id).is_some());
+}
+
+#[test]
+fn what_waits_behind_a_full_socket_leaves_though_nothing_more_is_sent() {
+    let mut validators = [bind(config(0))];
+    let mut clients = Clients::new();
+    let link = clients.connect(&validators[0].client_address(), client(1));
+    turn_both("up", &mut validators, &mut clients, |v, _| {
+        v[0].seen.clients.len() == 1
+    });
+    let mut sent = 0;
+    let refused = loop {
+        match clients.links.send(link, &[7; 60_000]) {
+            Ok(()) => sent += 1,
+            Err(error) => break error,
+        }
+        clients.links.flush();
+    };
+    assert_eq!(refused, SendError::Full);
+    turn_both("all of it", &mut validators, &mut clients, |v, _| {
+        v[0].seen.client_frames.len() == sent
+    });
+}
+
 #[test]
 fn a_client_that_does_not_read_is_cut_and_others_are_served() {
     let mut validator = bind(config(0));

@@ -578,6 +578,21 @@ fn a_host_name_is_looked_up_at_every_dial() {
     turn_until("both up", &mut pair, |v| all_up(v));
 }
 
+/// As a proxy does that has nobody behind it.
+#[test]
+fn who_ends_a_dial_before_it_knows_who_dialed_has_refused_nobody() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut one = [bind(config(0))];
+    one[0].net.set_peers(&[(1, address)]).unwrap();
+    turn_until("ended three times", &mut one, |one| {
+        drop(listener.accept());
+        one[0].closed(CloseReason::RemoteClosed) + one[0].closed(CloseReason::Io) >= 3
+    });
+    assert_eq!(one[0].seen.refused, []);
+}
+
 #[test]
 fn a_port_in_use_is_an_error_that_names_the_address() {
     let first = bind(config(0));

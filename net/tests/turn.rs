@@ -6,10 +6,11 @@ mod common;
 
 use std::collections::VecDeque;
 use std::io::Write as _;
+use std::time::{Duration, Instant};
 
 use common::raw::Raw;
-use common::{Validator, all_up, bind, config, mesh, turn_until};
-use quorate_net::{Class, CloseReason, Limits, NetConfig};
+use common::{Clients, DEADLINE, Told, Validator, all_up, bind, client, config, mesh, turn_until};
+use quorate_net::{Class, ClientLinks, CloseReason, Limits, NetConfig};
 
 /// Writes all of `bytes` into the sockets' buffers, while the other side does not turn.
 fn write_unread(raw: &mut Raw, bytes: &[u8]) {
@@ -156,6 +157,152 @@ fn a_vote_queued_behind_what_is_for_clients_leaves_before_it() {
     turn_until("the vote", &mut pair[1..], |one| {
         !one[0].seen.frames.is_empty()
     });
+}
+
+/// Limits by which nothing is due for long, so that nothing of that ends a sleep.
+fn quiet() -> Limits {
+    Limits {
+        keepalive_interval: Duration::from_secs(1_000),
+        silence_max: Duration::from_secs(10_000),
+        handshake_timeout: Duration::from_secs(1_000),
+        ..Limits::default()
+    }
+}
+
+/// A validator of these limits that knows peer 1, which it cannot dial.
+fn bind_with(limits: Limits) -> Validator {
+    let peers = vec![(1, "127.0.0.1:1".to_owned())];
+    bind(NetConfig {
+        limits,
+        peers,
+        ..config(3)
+    })
+}
+
+/// Forty short frames in one message.
+fn forty(raw: &mut Raw) -> Vec<u8> {
+    let plain: Vec<u8> = (0..40_u8).flat_map(|n| Raw::frame(&[n; 20])).collect();
+    raw.seal(&plain)
+}
+
+/// Turns that may sleep for longer than the test may last. What a turn has left brings no event.
+fn turn_asleep(validator: &mut Validator, mut done: impl FnMut(&Validator) -> bool) {
+    let begun = Instant::now();
+    while !done(validator) {
+        let Validator { net, seen } = validator;
+        net.turn(Instant::now(), Some(DEADLINE), seen).unwrap();
+        assert!(begun.elapsed() < DEADLINE, "it sleeps over what is left");
+    }
+}
+
+#[test]
+fn no_turn_sleeps_while_frames_of_a_peer_are_left_of_the_one_before() {
+    let mut validator = bind_with(Limits {
+        peer_frames_per_turn: 8,
+        ..quiet()
+    });
+    let mut peer = Raw::peer(&mut validator, 3, 1);
+    let wire = forty(&mut peer);
+    write_unread(&mut peer, &wire);
+    turn_asleep(&mut validator, |v| v.seen.frames.len() == 40);
+}
+
+#[test]
+fn no_turn_sleeps_while_frames_of_a_client_are_left_of_the_one_before() {
+    let mut validator = bind(NetConfig {
+        limits: Limits {
+            client_frames_per_turn: 8,
+            ..quiet()
+        },
+        ..config(3)
+    });
+    let mut raw = Raw::login(&mut validator, 3, 1);
+    let wire = forty(&mut raw);
+    write_unread(&mut raw, &wire);
+    turn_asleep(&mut validator, |v| v.seen.client_frames.len() == 40);
+}
+
+#[test]
+fn no_turn_sleeps_while_handshakes_are_left_of_the_one_before() {
+    let mut validator = bind(NetConfig {
+        limits: Limits {
+            handshakes_per_turn: 1,
+            ..quiet()
+        },
+        ..config(3)
+    });
+    let address = validator.client_address();
+    let mut raws: Vec<_> = (0..5).map(|_| Raw::connect(&address)).collect();
+    raws[0].turn_until(&mut validator, |v| v.net.counters().accepted == 5);
+    while validator.turn() > 0 {}
+    let writes = validator.net.counters().writes;
+    for raw in &mut raws {
+        write_unread(raw, &Raw::initiate(1).1);
+    }
+    turn_asleep(&mut validator, |v| v.net.counters().writes == writes + 5);
+}
+
+#[test]
+fn no_turn_of_a_client_sleeps_while_bytes_are_left_of_the_one_before() {
+    let mut validator = bind(config(3));
+    let limits = Limits {
+        client_read_bytes_per_turn: 1_024,
+        client_read_buffer_bytes: 1_024,
+        ..quiet()
+    };
+    let mut clients = Clients {
+        links: ClientLinks::new(limits).unwrap(),
+        told: Told::default(),
+    };
+    clients.connect(&validator.client_address(), client(1));
+    turn_until("up", std::slice::from_mut(&mut validator), |one| {
+        clients.turn();
+        !one[0].seen.clients.is_empty()
+    });
+    let id = *validator.seen.clients.keys().next().unwrap();
+    validator.net.send_client(id, &[7; 20_000]).unwrap();
+    turn_until("it leaves", std::slice::from_mut(&mut validator), |one| {
+        one[0].net.client_waiting(id) == Some(0)
+    });
+    let begun = Instant::now();
+    while clients.told.frames.is_empty() {
+        let Clients { links, told } = &mut clients;
+        links.turn(Instant::now(), Some(DEADLINE), told).unwrap();
+        assert!(begun.elapsed() < DEADLINE, "it sleeps over what is left");
+    }
+}
+
+/// A turn at a made-up time; how much was done.
+fn turn_at(validator: &mut Validator, now: Instant) -> usize {
+    let Validator { net, seen } = validator;
+    net.turn(now, Some(Duration::ZERO), seen).unwrap()
+}
+
+#[test]
+fn a_client_that_is_held_is_read_at_its_time_and_not_at_the_next_tick() {
+    let mut validator = bind(NetConfig {
+        limits: quiet(),
+        ..config(3)
+    });
+    let mut raws = [1, 2].map(|key| Raw::login(&mut validator, 3, key));
+    let now = Instant::now();
+    while turn_at(&mut validator, now) > 0 {}
+    let until = [50, 100].map(|ms| now + Duration::from_millis(ms));
+    for ((raw, key), until) in raws.iter_mut().zip([1, 2]).zip(until) {
+        let mut clients = validator.seen.clients.iter();
+        let id = *clients.find(|(_, of)| **of == [key; 32]).unwrap().0;
+        validator.net.hold_client(id, until);
+        let sealed = raw.seal(&Raw::frame(&[key]));
+        write_unread(raw, &sealed);
+        // The event has come, and it is put aside.
+        while turn_at(&mut validator, now) == 0 {
+            assert!(now.elapsed() < DEADLINE, "nothing has come");
+        }
+    }
+    for (at, read) in [(now, 0), (until[0], 1), (until[1], 2)] {
+        turn_at(&mut validator, at);
+        assert_eq!(validator.seen.client_frames.len(), read);
+    }
 }
 
 /// Connections to both ports that begin a handshake and go no further. Some always wait to be let

@@ -48,7 +48,9 @@ def seats(weights, most=1024):
 class Channel:
     """Noise_NN_25519_ChaChaPoly_SHA256 over TCP, and the stream of bytes in it."""
     def __init__(self, chain, address, timeout=30.0):
-        self.socket, own = socket.create_connection(address.rsplit(":", 1), timeout), X25519PrivateKey.generate()
+        host, port = address.rsplit(":", 1)
+        self.socket = socket.create_connection((host.strip("[]"), port), timeout)
+        own = X25519PrivateKey.generate()
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.stream, self.plain = self.socket.makefile("rb"), b""
         mix = lambda h, data: hashlib.sha256(h + data).digest()
@@ -85,7 +87,9 @@ def ciphers(key):
         yield ChaCha20Poly1305(key), bytes(4) + struct.pack("<Q", number)
 
 class Rejected(ConnectionError):
-    """A command is refused for good, and its number is free. The second argument is the reason."""
+    """A validator does not take a command, and its number is free here. The second argument is the reason. Where that is
+    not final the same command may be taken later (3 to 5), or by another validator at once (6, 9)."""
+    is_final = property(lambda self: self.args[1] not in (3, 4, 5, 6, 9))
 
 class Client:
     """One session, which is one key."""
@@ -101,6 +105,7 @@ class Client:
         self.channel.send(self.public + self.key.sign(login))
         self.seq, ended = struct.unpack("<QB", self.ask(SESSION_ASK))
         self.opens = ended or not self.seq  # With the time as its number, which the next ones go on from.
+        self.ours = False  # Opened here, and nobody else's command was met since.
     def send(self, kind, content):
         self.sent = struct.pack("<IHBB", 4 + len(content), 4, kind, 0) + content
         self.channel.send(self.sent)
@@ -116,7 +121,7 @@ class Client:
             runs = {VERDICTS: frame[10:], BUSY: struct.pack("<QIB", 0, 0, 1) + frame[14:]}.get(kind, b"")
             for _first, _count, verdict, detail in struct.iter_unpack("<QIBI", runs):
                 if verdict == 2: raise Rejected(f"command {self.seq} is rejected: reason {detail}", detail)
-                if verdict == 1: time.sleep(detail / 1e6); self.channel.send(self.sent)
+                if verdict == 1: time.sleep(min(detail, 1_000_000) / 1e6); self.channel.send(self.sent)
     def ask(self, kind, content=b""):
         """Asks a question (kinds 2 to 5); gives the answer behind its id."""
         self.send(kind, struct.pack("<Q", kind) + content)
@@ -129,7 +134,7 @@ class Client:
         """Opens the session by a sign of life: what is refused may be applied all the same for as long as it is young."""
         before, number = self.seq, max(self.seq + 1, time.time_ns())
         while (told := self.offer(number)) == "table full": time.sleep(1)
-        self.opens = told not in ("applied", "duplicate")
+        self.opens, self.ours = told not in ("applied", "duplicate"), told == "applied"
         if self.opens: self.seq = before; raise ConnectionError(f"the session is not opened: {told}")
     def offer(self, number):
         """Offers an opening; a validator whose table is full says so at once, others by its result."""
@@ -154,10 +159,15 @@ class Client:
                 for _ in range(count):
                     start, at = at + 4, at + 4 + int.from_bytes(content[at : at + 4], "little")
                     outputs.append(content[start:at].hex())
-                if seq == self.seq and outcome in (2, 4): self.channel.send(self.sent)  # Nothing happened yet.
+                own = mark in (0, zlib.crc32(entry) or 1)
+                if seq == self.seq and (outcome in (2, 4) or outcome > 1 and not own):
+                    self.channel.send(self.sent)  # Nothing happened yet, or nothing to another one with this number.
                 elif seq == self.seq:
-                    if mark not in (0, zlib.crc32(entry) or 1): raise RuntimeError(f"{seq} is another command's number")
-                    return {"seq": seq, "outcome": OUTCOMES[outcome], "height": height, "time_ns": time_ns,
+                    self.ours = self.ours and own
+                    if not own: raise RuntimeError(f"{seq} is another command's number")
+                    if (outcome, mark) == (1, 0) and not (self.ours or flags & 1):
+                        raise RuntimeError(f"{seq} was applied, and nobody knows whether it was this command")
+                    return {"seq": seq, "outcome": OUTCOMES[outcome], "height": height, "time_ns": time_ns, "mark": mark,
                             "applied": [applied, index], "finality_ns": finality_ns, "outputs": outputs}
 
 def main(genesis, key_file, validator, *texts):

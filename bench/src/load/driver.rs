@@ -76,17 +76,11 @@ struct World<'a> {
     by_link: BTreeMap<LinkId, usize>,
     recorded: Recorded,
     start: Instant,
-    /// When this turn's frames arrived: read once a turn.
-    received: Option<Instant>,
     leaving: Vec<LinkId>,
     error: Option<LoadError>,
 }
 
 impl World<'_> {
-    fn received(&mut self) -> Instant {
-        *self.received.get_or_insert_with(Instant::now)
-    }
-
     fn ns(&self, at: Instant) -> u64 {
         let since = at.saturating_duration_since(self.start);
         u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
@@ -121,18 +115,18 @@ impl LinkHandler for World<'_> {
     }
 
     fn link_down(&mut self, link: LinkId, reason: CloseReason) {
-        let now = self.received();
         if let Some(session) = self.by_link.remove(&link)
             && self.sessions[session].has_link(link)
         {
             tracing::debug!(session, ?reason, "gateway lost");
-            self.sessions[session].on_down(now, self.chain);
+            self.sessions[session].on_down(Instant::now(), self.chain);
         }
     }
 
     fn link_frame(&mut self, link: LinkId, frame: &[u8]) {
-        let received = self.received();
-        let now_ns = self.ns(received);
+        // Of each frame anew: a turn reads on while frames come, and what comes behind its first
+        // one was not there when that was.
+        let now_ns = self.ns(Instant::now());
         let Some(session) = self.by_link.get(&link) else {
             return;
         };
@@ -254,7 +248,6 @@ impl<'a> Driver<'a> {
                     ..Recorded::default()
                 },
                 start: now,
-                received: None,
                 leaving: Vec::new(),
                 error: None,
             },
@@ -392,7 +385,6 @@ impl Target for Driver<'_> {
         if !wait.is_zero() {
             self.pacer.wake_at(wake, now);
         }
-        self.world.received = None;
         self.links.turn(now, Some(wait), &mut self.world)?;
         for link in self.world.leaving.drain(..) {
             self.links.close(link);
@@ -407,5 +399,107 @@ impl Target for Driver<'_> {
     fn is_answered(&self) -> bool {
         let mut sessions = self.world.sessions.iter();
         sessions.all(|session| session.open() == 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::num::NonZeroU64;
+
+    use quorate::client_wire::encode_session;
+    use quorate::client_wire::{Outcome as CommandOutcome, ResultItem, ResultsFrame};
+    use quorate_consensus::limits::{TURN_WINDOWS_DEFAULT, WINDOW_SLOTS_DEFAULT};
+    use quorate_consensus::types::{Epoch, Stake};
+    use quorate_consensus::validators::{SetParameters, Validator, ValidatorSet};
+    use quorate_net::ChainIds;
+    use std::sync::Arc;
+
+    /// A chain of one validator at this address.
+    fn chain(address: String) -> Chain {
+        let parameters = SetParameters {
+            chain_id: [1; 32],
+            genesis_hash: [2; 32],
+            epoch: Epoch::ZERO,
+            fault: Stake::new(0),
+            slack: Stake::new(0),
+            window_slots: WINDOW_SLOTS_DEFAULT,
+            turn_windows: TURN_WINDOWS_DEFAULT,
+            crash_only: true,
+            genesis_time_ns: 1,
+        };
+        let key = KeyPair::from_seed(&[1; 32]).public();
+        let members = vec![Validator::new(key, Stake::new(1))];
+        Chain {
+            ids: ChainIds {
+                chain_id: [1; 32],
+                genesis_hash: [2; 32],
+            },
+            set: Arc::new(ValidatorSet::new(parameters, members).unwrap()),
+            is_signed: false,
+            addresses: vec![vec![address]],
+        }
+    }
+
+    #[test]
+    fn results_that_come_later_in_a_turn_are_told_as_later() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let chain = chain(listener.local_addr().unwrap().to_string());
+        let plan = LoadPlan {
+            flow: Flow::Opaque { size: 16 },
+            rate: NonZeroU64::MIN,
+            seconds: 1,
+            clients: 1,
+            seed: 1,
+            keeps_acknowledged: false,
+            routing: Routing::Flow,
+            keeps_trips: true,
+        };
+        let Driver {
+            mut links,
+            mut world,
+            ..
+        } = Driver::new(&plan, &chain, None).unwrap();
+        let now = Instant::now();
+        let dialed = world.sessions[0].dial(now, &mut links, &chain).unwrap();
+        let link = dialed.unwrap();
+        world.by_link.insert(link, 0);
+        world.link_up(link, 0, 0);
+        let mut frame = Vec::new();
+        encode_session(None, 0, (7, false), &mut frame);
+        world.link_frame(link, &frame);
+        let next = Next {
+            offset_ns: 0,
+            session: 0,
+            lane: Lane::Order,
+            bytes: b"x",
+        };
+        let result = |seq| {
+            let mut frame = ResultsFrame::default();
+            frame.begin(None, seq, 0);
+            let item = ResultItem {
+                seq,
+                outcome: CommandOutcome::Applied,
+                applied: None,
+                mark: None,
+                finality_ns: 1,
+            };
+            frame.push(item, std::iter::empty());
+            frame.finish().to_vec()
+        };
+        world.sessions[0].push(&next, false);
+        world.sessions[0].push(&next, false);
+        // Both in one turn: the links read on between the two.
+        world.link_frame(link, &result(8));
+        let told = Instant::now();
+        while told.elapsed() < Duration::from_millis(1) {
+            std::hint::spin_loop();
+        }
+        world.link_frame(link, &result(9));
+        let trips = world.recorded.trips.unwrap();
+        assert_eq!(trips.len(), 2);
+        let apart_ns = trips[1].result_ns - trips[0].result_ns;
+        assert!(apart_ns >= 1_000_000, "{apart_ns}");
     }
 }

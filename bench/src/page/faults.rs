@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::inputs::{Inputs, Kind, durabilities, leader_fate, signals, stopped};
 use super::sections::straggler_name;
 use super::table::{Table, card, missing, note, numbers, section, text};
-use super::text::{figure_or_dash, number};
+use super::text::{figure_or_dash, number, words};
 use super::verdict::wrong;
 
 /// The section.
@@ -19,6 +19,7 @@ pub(super) fn faults(inputs: &Inputs) -> String {
 fn leader(inputs: &Inputs) -> String {
     let mut table = Table::new(&[
         text("the leader"),
+        text("profile, durability, threads, idle"),
         numbers("rounds"),
         numbers("nothing final, p50, ms"),
         numbers("p99, ms"),
@@ -30,11 +31,14 @@ fn leader(inputs: &Inputs) -> String {
     ]);
     let mut is_there = false;
     let mut troubles = String::new();
-    for one in inputs.all(Kind::Failover).flat_map(signals) {
+    let with_whole = |whole| signals(whole).into_iter().map(move |one| (whole, one));
+    for (whole, one) in inputs.all(Kind::Failover).flat_map(with_whole) {
         is_there = true;
         let what = leader_fate(one);
         troubles.push_str(&wrong(&what, one));
-        let mut cells = vec![what];
+        let setting = ["/profile", "/durability", "/threads", "/idle"];
+        let setting = setting.map(|key| words(whole, key)).join(", ");
+        let mut cells = vec![what, setting];
         for key in [
             "/kills",
             "/resume_ms/p50",
@@ -56,7 +60,8 @@ fn leader(inputs: &Inputs) -> String {
         "Under open-loop load, as clients of the other validators see it: the longest time between \
          two finalized commands around the loss, and the longest time from the moment in which a \
          command should have been sent to its result; that of all holds the commands, too, which \
-         the leader had been handed.",
+         the leader had been handed. How long that is depends on the timers, which are those of \
+         the profile.",
     );
     troubles + &card("The leader is lost under load", &(explained + &table.end()))
 }

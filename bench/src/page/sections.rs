@@ -118,10 +118,11 @@ pub(super) fn latency(inputs: &Inputs) -> String {
          command at the leader to its finality there; the client's time counts from the moment in \
          which the command should have been sent. The floor is the same exchange of messages with \
          nothing in it, from the moment in which a proposal is sent, measured by turns in the same \
-         run.",
+         run. {}",
         words(latency, "/validators"),
         words(latency, "/rate"),
         words(latency, "/size"),
+        setting(latency),
     ));
     for (name, one) in durabilities(latency) {
         body.push_str(&wrong(&name, one));
@@ -137,6 +138,31 @@ pub(super) fn latency(inputs: &Inputs) -> String {
     section("latency", title, &body)
 }
 
+/// What the ratios are of: finality of which validators, beside which floor.
+fn setting(latency: &Value) -> String {
+    let is = |key: &str| latency.pointer(key).and_then(Value::as_bool);
+    let floor = match (is("/floor/gives_way"), is("/floor/lingers")) {
+        (Some(gives_way), Some(lingers)) => {
+            let poll = match lingers {
+                true => "look for a moment before they block in their poll",
+                false => "block in their poll at once",
+            };
+            let room = match gives_way {
+                true => "give their cores up for one another",
+                false => "make no room for one another",
+            };
+            format!("Members of the floor {poll} and {room}.")
+        }
+        _ => "It does not say what the floor's members do.".to_owned(),
+    };
+    format!(
+        "{floor} Authentication of commands: {}; profile of the validators: {}; idle: {}.",
+        words(latency, "/auth"),
+        words(latency, "/profile"),
+        words(latency, "/idle"),
+    )
+}
+
 /// Those beside the first one of which nobody stood still, with what is wrong with them.
 fn other_latencies(inputs: &Inputs) -> String {
     let mut text = String::new();
@@ -150,7 +176,7 @@ fn other_latencies(inputs: &Inputs) -> String {
                 words(latency, "/size"),
             );
             text.push_str(&wrong(&name, one));
-            text.push_str(&card(&name, &percentiles(one)));
+            text.push_str(&card(&name, &(note(&setting(latency)) + &percentiles(one))));
         }
     }
     text

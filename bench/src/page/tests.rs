@@ -375,3 +375,24 @@ fn every_latency_of_which_nobody_stood_still_is_on_the_page_with_what_is_wrong()
         assert!(html.contains(part), "{part} is missing in\n{html}");
     }
 }
+
+#[test]
+fn each_latency_says_beside_which_floor_its_ratios_are() {
+    let with = |floor: Value| {
+        let mut one = latency();
+        one["floor"] = floor;
+        (one["auth"], one["profile"]) = (json!("session"), json!("laptop"));
+        one
+    };
+    let parks = with(json!({"gives_way": true, "lingers": false}));
+    let lingers = with(json!({"gives_way": false, "lingers": true}));
+    let html = page(&[parks, lingers, latency()]);
+    for part in [
+        "block in their poll at once and give their cores up for one another.",
+        "look for a moment before they block in their poll and make no room for one another.",
+        "It does not say what the floor&#39;s members do.",
+        "Authentication of commands: session; profile of the validators: laptop;",
+    ] {
+        assert!(html.contains(part), "{part} is missing in\n{html}");
+    }
+}

@@ -272,6 +272,10 @@ numbers! {
     Gauge leader;
     /// Whether this validator may vote now.
     Gauge voting;
+    /// Whether this validator has lost what it said, and asks its peers before it votes again.
+    Gauge recovering;
+    /// Whether nothing can be logged for want of room on the disk.
+    Gauge disk_full;
     /// Other validators that are connected.
     Gauge peers_connected;
     /// Clients that are connected.

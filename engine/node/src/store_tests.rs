@@ -288,6 +288,26 @@ fn where_pruned_marks_and_proofs_stood_is_forgotten_and_the_others_are_found() {
     assert_eq!(found.headers[0].height, Height::new(700));
 }
 
+/// Where the marks stood from which a look begins is forgotten with what is below a snapshot.
+#[test]
+fn a_log_that_begins_anew_is_looked_through_from_its_own_marks() {
+    let mut fixture = fixture(64);
+    for height in 1..=150 {
+        fixture.grow(height);
+    }
+    fixture.store.begin_anew();
+    let above: Vec<_> = (1_001..=1_300).map(|height| fixture.grow(height)).collect();
+    fixture.store.prune(Window::new(130));
+    for wanted in [above[9], above[150], above[290]] {
+        let before = fixture.store.reads();
+        let found = fixture.store.block(&wanted).expect("a good log");
+        assert_eq!(found.map(|found| found.header.height), Some(wanted.height));
+        let reads = fixture.store.reads() - before;
+        // One for each mark since the last place that is known, and the block.
+        assert!(reads <= ANCHOR_HEIGHTS + 1, "{reads} for {wanted:?}");
+    }
+}
+
 /// A leader may fill windows with blocks of no command.
 #[test]
 fn empty_blocks_take_their_share_of_the_memory_for_payloads() {

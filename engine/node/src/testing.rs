@@ -2,10 +2,12 @@
 
 mod logged;
 mod member;
+mod net;
 mod signed;
 
 pub(crate) use logged::logged;
 pub(crate) use member::{Member, Stateless, signed_auth};
+pub(crate) use net::{Login, chain_of, net_of};
 pub(crate) use signed::signed_entry;
 
 use crate::executor::FinalBlock;
@@ -53,6 +55,24 @@ pub(crate) fn sample_genesis(validators: u8) -> (Genesis, Vec<KeyPair>) {
 
 /// The same with validators of these stakes.
 pub(crate) fn genesis_of_stakes(stakes: &[u64]) -> (Genesis, Vec<KeyPair>) {
+    let (plan, keys) = plan_of_stakes(stakes);
+    (Genesis::build(plan).unwrap(), keys)
+}
+
+/// The same with validators of one stake, some of which have client addresses.
+pub(crate) fn genesis_reached_at(has_address: &[bool]) -> (Genesis, Vec<KeyPair>) {
+    let all: Vec<_> = has_address.iter().map(|&has| (1, has)).collect();
+    let (plan, keys) = plan_of(&all);
+    (Genesis::build(plan).unwrap(), keys)
+}
+
+/// What a genesis of validators of these stakes is made of.
+pub(crate) fn plan_of_stakes(stakes: &[u64]) -> (GenesisPlan, Vec<KeyPair>) {
+    let all: Vec<_> = stakes.iter().map(|&stake| (stake, true)).collect();
+    plan_of(&all)
+}
+
+fn plan_of(stakes: &[(u64, bool)]) -> (GenesisPlan, Vec<KeyPair>) {
     let keys: Vec<KeyPair> = (1..)
         .take(stakes.len())
         .map(|seed| KeyPair::from_seed(&[seed; 32]))
@@ -61,15 +81,18 @@ pub(crate) fn genesis_of_stakes(stakes: &[u64]) -> (Genesis, Vec<KeyPair>) {
         .iter()
         .zip(stakes)
         .zip(0_u16..)
-        .map(|((key, &stake), place)| GenesisValidator {
+        .map(|((key, &(stake, has_address)), place)| GenesisValidator {
             key: Hex32(key.public()),
             stake,
             leader_weight: None,
             peer_address: format!("127.0.0.1:{}", 7000 + 4 * place),
-            client_addresses: vec![format!("127.0.0.1:{}", 7001 + 4 * place)],
+            client_addresses: has_address
+                .then(|| format!("127.0.0.1:{}", 7001 + 4 * place))
+                .into_iter()
+                .collect(),
         })
         .collect();
-    let genesis = Genesis::build(GenesisPlan {
+    let plan = GenesisPlan {
         chain_id: [8; 32],
         // Within the life of an opening with number 1.
         genesis_time_ns: 1_000_000_000,
@@ -85,9 +108,8 @@ pub(crate) fn genesis_of_stakes(stakes: &[u64]) -> (Genesis, Vec<KeyPair>) {
         },
         limits: ChainLimits::default(),
         validators: members,
-    })
-    .unwrap();
-    (genesis, keys)
+    };
+    (plan, keys)
 }
 
 /// A final block of this set with commands of clients: number of the client, of its command, text.

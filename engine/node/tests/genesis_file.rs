@@ -139,6 +139,19 @@ fn the_light_reader_makes_the_same_validator_set() {
     }
 }
 
+/// The slack is 0 up to five validators: the sets above have none.
+#[test]
+fn the_light_reader_makes_the_same_validator_set_where_there_is_slack() {
+    for validators in [6, 10] {
+        let genesis = Genesis::build(plan(validators)).unwrap();
+        assert!(genesis.file().fast_slack > 0, "{validators}");
+        let light = validator_set(genesis.bytes()).unwrap();
+        let whole = genesis.validator_set();
+        assert_eq!(light.set_hash(), whole.set_hash(), "{validators}");
+        assert_eq!(light.thresholds(), whole.thresholds(), "{validators}");
+    }
+}
+
 #[test]
 fn the_light_reader_refuses_what_makes_no_set() {
     let genesis = Genesis::build(plan(4)).unwrap();

@@ -30,7 +30,8 @@ const HISTORY_MAX: usize = 64;
 /// Siblings from 32 hashes of a block to the hash of its list: numbers have 32 bits.
 const LIST_MAX: usize = 32;
 
-const MAGIC: &[u8; 6] = b"QPROOF";
+/// The first bytes of every proof.
+pub const PROOF_MAGIC: &[u8; 6] = b"QPROOF";
 const KIND_BLOCK: u8 = 1;
 const KIND_STATE: u8 = 2;
 const KIND_OUTPUT: u8 = 3;
@@ -79,7 +80,7 @@ pub enum FormatError {
 /// The bytes of a proof.
 #[must_use]
 pub fn encode(proof: &Proof) -> Vec<u8> {
-    let mut bytes = MAGIC.to_vec();
+    let mut bytes = PROOF_MAGIC.to_vec();
     bytes.extend_from_slice(&PROOF_VERSION.to_le_bytes());
     match proof {
         Proof::Block(proof) => {
@@ -164,7 +165,7 @@ pub fn decode(bytes: &[u8]) -> Result<Proof, FormatError> {
     if bytes.len() > PROOF_BYTES_MAX {
         return Err(FormatError::Bound("the proof"));
     }
-    let mut rest = bytes.strip_prefix(MAGIC).ok_or(FormatError::Magic)?;
+    let mut rest = bytes.strip_prefix(PROOF_MAGIC).ok_or(FormatError::Magic)?;
     let version = u16::from_le_bytes(array(&mut rest)?);
     if version != PROOF_VERSION {
         return Err(FormatError::Version(version));

@@ -132,6 +132,30 @@ mod tests {
         assert_ne!(events_leaf(5, 7, [&b""[..]]), events_leaf(5, 7, []));
     }
 
+    fn hash(key: &str, parts: &[&[u8]]) -> Hash {
+        let key = format!("{key:.<32}").into_bytes().try_into();
+        keyed(&key.expect("32 bytes"), &parts.concat())
+    }
+
+    /// docs/proof-format.md, *How public events are hashed*: validators of two builds attest one
+    /// state, and readers of other makes check it.
+    #[test]
+    fn a_leaf_and_a_root_are_hashes_of_these_bytes() {
+        let number = |number: u64| number.to_le_bytes();
+        let leaf = events_leaf(5, 7, [&b"ab"[..], b"c"]);
+        let parts = [number(5), number(7), number(2), number(1)];
+        let [height, time, long, short] = &parts;
+        let parts: [&[u8]; 6] = [height, time, long, b"ab", short, b"c"];
+        assert_eq!(leaf, hash("quorate/events/v1/block", &parts));
+        let mut history = EventHistory::default();
+        let root = |blocks, top: &Hash| hash("quorate/events/v1/root", &[&number(blocks), top]);
+        history.push(&leaf);
+        assert_eq!(history.root(), root(1, &leaf));
+        history.be_silent_until(2);
+        let top = hash("quorate/outputs/v1/node", &[&leaf, &[0; 32]]);
+        assert_eq!(history.root(), root(2, &top));
+    }
+
     #[test]
     fn silence_of_any_length_from_any_height_is_that_of_block_after_block() {
         for from in 0..40_u64 {

@@ -130,3 +130,58 @@ fn hex_32(text: &str) -> Result<[u8; 32], GenesisError> {
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_consensus::signing::ValidatorKey;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// No two fields have one value, so that none passes for another.
+    #[test]
+    fn each_field_of_the_file_is_in_its_place_in_the_set() {
+        let keys = (1..=12).map(|seed| ValidatorKey::from_seed(&[seed; 32]).public());
+        let member = |(key, place): ([u8; 32], u64)| Validator {
+            key,
+            stake: Stake::new(10 + place),
+            leader_weight: 30 + place,
+        };
+        let validators: Vec<Validator> = keys.zip(0..).map(member).collect();
+        let members: Vec<_> = validators
+            .iter()
+            .map(|one| {
+                serde_json::json!({
+                    "key": hex(&one.key),
+                    "stake": one.stake.amount(),
+                    "leader_weight": one.leader_weight,
+                })
+            })
+            .collect();
+        let bytes = serde_json::json!({
+            "format": 1, "chain_id": hex(&[8; 32]), "epoch": 0, "genesis_time_ns": 1_000,
+            "begins": { "height": 77 }, "fault_weight": 3, "fast_slack": 5,
+            "crash_only": false, "window_slots": 16, "turn_windows": 2, "validators": members,
+        });
+        let bytes = bytes.to_string().into_bytes();
+        let parameters = SetParameters {
+            chain_id: [8; 32],
+            genesis_hash: hash_of(&bytes),
+            epoch: Epoch::ZERO,
+            fault: Stake::new(3),
+            slack: Stake::new(5),
+            window_slots: 16,
+            turn_windows: 2,
+            crash_only: false,
+            genesis_time_ns: 1_000,
+        };
+        let whole = ValidatorSet::new(parameters, validators).expect("admissible");
+        let whole = whole.with_genesis_height(Height::new(77));
+        let light = validator_set(&bytes).expect("a genesis file");
+        assert_eq!(light.set_hash(), whole.set_hash());
+        assert_eq!(light.thresholds(), whole.thresholds());
+        assert_eq!(light.genesis(), whole.genesis());
+    }
+}

@@ -29,8 +29,8 @@ pub mod outputs;
 mod tree;
 
 pub use bytes::{
-    FormatError, OUTPUT_BYTES_MAX, PROOF_BYTES_MAX, PROOF_HEADERS_MAX, PROOF_VERSION, decode,
-    encode,
+    FormatError, OUTPUT_BYTES_MAX, PROOF_BYTES_MAX, PROOF_HEADERS_MAX, PROOF_MAGIC, PROOF_VERSION,
+    decode, encode,
 };
 pub use check::{ProofError, Proven, ProvenBlock, ProvenCommand, ProvenOutput, verify};
 

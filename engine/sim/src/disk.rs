@@ -17,6 +17,8 @@ const SEGMENT_BYTES: u32 = 64 * 1024;
 const SEGMENT_PREFIX: &str = "segment-";
 /// The file of the lease.
 const LEASE_NAME: &str = "lease";
+/// The marker of a clean stop.
+const CLEAN_STOP_NAME: &str = "clean-stop";
 
 /// How a life of the process ended, for its disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,6 +202,11 @@ impl Disk {
         let on_disk = MemoryBackend::new();
         on_disk.set_file(LEASE_NAME, &self.memory.durable_file(LEASE_NAME)?);
         read_lease(&DataFolder::in_memory(&on_disk))
+    }
+
+    /// Whether a start would find the marker of a clean stop now.
+    pub(crate) fn has_clean_stop(&self) -> bool {
+        self.memory.file(CLEAN_STOP_NAME).is_some()
     }
 
     /// Whether the disk has the bytes as they were, or their file no more.

@@ -363,7 +363,12 @@ impl<S: StateMachine> World<S> {
         let owner = self.keyring.keys()[self.validator(victim).place()].public();
         let outcome = self.members[victim].lose_disk(owner, &self.past.genesis);
         // The lease went with the disk; what was said is known here.
-        self.members[victim].silent_until = self.checks.records.last(victim);
+        let own = self.validator(victim);
+        let led = self
+            .checks
+            .proposals
+            .last(|window| self.set.leader(window) == own);
+        self.members[victim].silent_until = self.checks.records.last(victim).max(led);
         self.checks
             .take(outcome.map_err(|what| Violation::new("recovery", what)));
     }
@@ -508,6 +513,7 @@ impl<S: StateMachine> World<S> {
             ..
         } = life;
         let outcome = replica.stop(companions.sync);
+        self.members[at].note_stopped();
         let is_off = self.members[at].disk.is_off();
         let is_full = self.members[at].lacks_room();
         let is_expected = self.members[at].take_disk_failure() || is_full || is_off;

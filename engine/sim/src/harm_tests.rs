@@ -374,3 +374,47 @@ fn whoever_may_have_lost_what_it_said_is_to_be_silent_up_to_there() {
         );
     }
 }
+
+#[test]
+fn what_was_said_in_a_life_before_goes_with_the_power_too() {
+    let is_async: fn(&Plan) -> bool = |plan| plan.durability == Durability::Async;
+    let silent = |end: fn(&mut World<Tape>)| {
+        let mut world = started(world_of(is_async));
+        wait_for(&mut world, |world| height(world, VICTIM) > 5);
+        let lease = world.members[VICTIM].disk.durable_lease().unwrap().lease;
+        end(&mut world);
+        wait_for(&mut world, |world| world.members[VICTIM].life.is_some());
+        let others = height(&world, 0) + 5;
+        wait_for(&mut world, |world| height(world, VICTIM) >= others);
+        assert_eq!(world.checks.finish(), []);
+        (world.members[VICTIM].silent_until, lease)
+    };
+    let (until, lease) = silent(|world| {
+        let again = Again::Power { steps: 2 };
+        let (victim, down_ns) = (VICTIM, MS);
+        let fault = Fault::CrashTwice {
+            victim,
+            down_ns,
+            again,
+        };
+        harm(world, fault);
+        wait_for(world, |world| world.faults.crashes_in_recovery > 0);
+    });
+    assert!(until == lease && until.is_some(), "in a start after a kill");
+    let (until, lease) = silent(|world| {
+        assert!(world.die(VICTIM, Ending::Process, 10 * MS));
+        world.end_life(VICTIM, Ending::Power);
+    });
+    assert!(until == lease && until.is_some(), "between two lives");
+    let (until, lease) = silent(|world| {
+        world.members[VICTIM].disk.power_off_after(0);
+        world.end_stop(VICTIM, 10 * MS);
+    });
+    assert!(until == lease && until.is_some(), "in a stop");
+    let (until, _) = silent(|world| {
+        assert!(world.stop(VICTIM, 10 * MS));
+        wait_for(world, |world| world.members[VICTIM].life.is_none());
+        world.end_life(VICTIM, Ending::Power);
+    });
+    assert_eq!(until, None, "after a stop in good order");
+}

@@ -199,7 +199,7 @@ impl<S: StateMachine> World<S> {
             self.members[at].disk.keep_power();
         }
         self.note_snapshots(at, &turned);
-        self.see_handed(at, &[]);
+        self.see_handed(at, std::iter::empty());
         let Turned {
             worked,
             inputs,

@@ -51,8 +51,6 @@ pub(crate) struct Life<S> {
     /// The disk thread is busy until then.
     pub(crate) disk_free_ns: u64,
     pub(crate) is_stopping: bool,
-    /// Its start came to its end, so that it may speak.
-    pub(crate) has_begun: bool,
 }
 
 /// What stands beside a replica and is used here.
@@ -88,6 +86,9 @@ pub(crate) struct Member<S> {
     pub(crate) crash_again: Option<Again>,
     /// The power is to go in this life, which a crash came before.
     pub(crate) dies_again: bool,
+    /// It may have said something since the power was last lost that its disk does not hold: a
+    /// start came to its end, and no stop in good order after it.
+    may_lack: bool,
     /// It may have said something up to this window that its disk does not hold, by what the world
     /// knows of it: nothing of its own may be said there any more (R12, R13).
     pub(crate) silent_until: Option<Window>,
@@ -163,6 +164,7 @@ impl<S: StateMachine> Member<S> {
             joins_broken: 0,
             crash_again: None,
             dies_again: false,
+            may_lack: false,
             silent_until: None,
         })
     }
@@ -180,17 +182,20 @@ impl<S: StateMachine> Member<S> {
             .map_err(|error| format!("a lost disk is not taken for one: {error}"))
     }
 
-    /// Its start came to its end.
+    /// Its start came to its end, so that it may speak.
     pub(crate) const fn note_begun(&mut self) {
-        if let Some(life) = &mut self.life {
-            life.has_begun = true;
-        }
+        self.may_lack = true;
     }
 
-    /// The power goes in `async` durability while it runs: what it said under the lease that is on
-    /// its disk may be lost.
+    /// It has stopped. With the marker of a clean stop goes that all it said is on its disk.
+    pub(crate) fn note_stopped(&mut self) {
+        self.may_lack &= !self.disk.has_clean_stop();
+    }
+
+    /// The power goes in `async` durability: what it said under the lease that is on its disk may
+    /// be lost, by whichever life of it since the power went before.
     pub(crate) fn silence(&mut self) {
-        if self.life.as_ref().is_some_and(|life| life.has_begun) {
+        if std::mem::take(&mut self.may_lack) {
             let lease = self.disk.durable_lease().and_then(|lease| lease.lease);
             self.silent_until = self.silent_until.max(lease);
         }
@@ -312,7 +317,6 @@ impl<S: StateMachine> Member<S> {
             wake_at_ns: u64::MAX,
             disk_free_ns: 0,
             is_stopping: false,
-            has_begun: false,
         });
         Ok(())
     }

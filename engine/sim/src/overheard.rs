@@ -29,18 +29,21 @@ impl Ear {
     }
 
     /// What was handed over since this was last asked, block by block. The engine executes blocks
-    /// whole, so that those are whole.
+    /// whole and one after the other, so that those are whole, and nothing was handed over of one
+    /// between two others of which nothing was heard.
     pub(crate) fn take(&self) -> Vec<(u64, Calls)> {
         let Some(heard) = &self.0 else {
             return Vec::new();
         };
         let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut blocks: Vec<(u64, Calls)> = Vec::new();
         let mut from = 0;
-        let blocks = heard.ends.iter().map(|&(height, end)| {
+        for &(height, end) in &heard.ends {
+            let next = blocks.last().map_or(height, |(last, _)| last + 1);
+            blocks.extend((next..height).map(|silent| (silent, Calls::default())));
             let bytes = &heard.bytes[std::mem::replace(&mut from, end)..end];
-            (height, Calls::of(bytes))
-        });
-        let blocks = blocks.collect();
+            blocks.push((height, Calls::of(bytes)));
+        }
         heard.bytes.clear();
         heard.ends.clear();
         blocks
@@ -168,7 +171,8 @@ mod tests {
             write_apply(&second, b"two", bytes);
         });
         let of_six = calls(|bytes| write_apply(&third, b"one", bytes));
-        assert_eq!(ear.take(), [(4, of_four), (6, of_six)]);
+        let of_none = Calls::default();
+        assert_eq!(ear.take(), [(4, of_four), (5, of_none), (6, of_six)]);
         assert_eq!(ear.take(), [], "it was taken");
         let mut alone = Tape::default();
         alone.apply(&first, b"one", &mut output);

@@ -41,8 +41,9 @@ impl<S: StateMachine> World<S> {
         self.checks.certificates.start(at, height);
         let outcome = self.checks.roots.see(at, height, root);
         self.checks.take(outcome);
-        // What the log has was executed again.
-        self.see_handed(at, &[]);
+        // What the log has was executed again, on the state that it begins with.
+        let below = summary.snapshot.max(self.plan.begins.unwrap_or_default());
+        self.see_handed(at, below + 1..=height);
     }
 
     /// Looks at what a turn brought and hands it on.
@@ -98,7 +99,7 @@ impl<S: StateMachine> World<S> {
             self.checks.take(outcome);
         }
         if let Some((height, root)) = turned.root {
-            self.see_handed(at, &turned.delivered);
+            self.see_handed(at, turned.delivered.iter().map(|block| block.height));
             let outcome = self.checks.roots.see(at, height, root);
             self.checks.take(outcome);
         }
@@ -162,19 +163,17 @@ impl<S: StateMachine> World<S> {
     }
 
     /// What a validator has handed to its instances since this was last seen; in a turn of this
-    /// world it executes blocks whole, or not at all.
-    pub(crate) fn see_handed(&mut self, at: usize, delivered: &[Delivered]) {
+    /// world it executes blocks whole, or not at all. It tells that it executed those: nothing was
+    /// handed over of one of which nothing was heard.
+    pub(crate) fn see_handed(&mut self, at: usize, executed: impl Iterator<Item = u64>) {
         let Some(life) = &self.members[at].life else {
             return;
         };
         let [first, second] = &life.ears;
         let mut calls = first.take();
-        let is_silent =
-            |block: &&Delivered| calls.iter().all(|(height, _)| *height != block.height);
-        let silent = delivered.iter().filter(is_silent);
-        let silent: Vec<_> = silent
-            .map(|block| (block.height, Calls::default()))
-            .collect();
+        let is_silent = |height: &u64| calls.iter().all(|(heard, _)| heard != height);
+        let silent = executed.filter(is_silent);
+        let silent: Vec<_> = silent.map(|height| (height, Calls::default())).collect();
         calls.extend(silent);
         calls.extend(second.take());
         for (height, calls) in calls {

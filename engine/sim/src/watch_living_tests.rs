@@ -4,6 +4,7 @@ use super::*;
 use crate::app::App;
 use crate::byzantine::{ActorName, Byzantine};
 use crate::checks::SAMPLE;
+use crate::checks::handed::Handed;
 use crate::overheard::Ear;
 use crate::plan::RunOptions;
 use crate::script::Scenario;
@@ -132,6 +133,25 @@ fn a_block_of_which_an_application_is_handed_nothing_is_judged() {
         let mut world = running(Byzantine::default());
         world.checks.handed.expect(9_999, calls).unwrap();
         world.watch_turn(0, delivers(9_999));
+        found(&mut world)
+    };
+    assert_eq!(see(Calls::default()), [""; 0]);
+    assert_eq!(see(Calls::of(b"a call")), ["handed"]);
+}
+
+#[test]
+fn a_block_of_which_a_start_hands_over_nothing_is_judged() {
+    let see = |calls: Calls| {
+        let mut world = running(Byzantine::default());
+        while world.members[0].life.as_mut().unwrap().root().0 == 0 {
+            assert!(world.step(u64::MAX));
+        }
+        let (height, _) = world.members[0].life.as_mut().unwrap().root();
+        let ear = Ear::open();
+        world.members[0].life.as_mut().unwrap().ears = [ear.clone(), ear];
+        world.checks.handed = Handed::default();
+        world.checks.handed.expect(height, calls).unwrap();
+        world.watch_start(0);
         found(&mut world)
     };
     assert_eq!(see(Calls::default()), [""; 0]);

@@ -310,6 +310,12 @@ mod tests {
         let check = |list: Vec<FeedConfig>| check_feeds(list.iter());
         assert_eq!(check(named(&["A", "B"])), Ok(()));
         assert_eq!(check(vec![]), Err(ConfigError::FeedCount(0)));
+        let many = |count: usize| {
+            let feed = |number| FeedConfig::with_symbol(&format!("F{number}"));
+            check((0..count).map(feed).collect())
+        };
+        assert_eq!(many(64), Ok(()));
+        assert_eq!(many(65), Err(ConfigError::FeedCount(65)));
         let twice = check(named(&["A", "A"]));
         assert_eq!(twice, Err(ConfigError::SymbolTwice("A".to_owned())));
         let bad = check(named(&["A", ""]));

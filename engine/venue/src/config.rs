@@ -216,6 +216,12 @@ mod tests {
         let check = |list: Vec<Instrument>| check_instruments(list.iter());
         assert_eq!(check(named(&["A", "B"])), Ok(()));
         assert_eq!(check(Vec::new()), Err(ConfigError::InstrumentCount(0)));
+        let many = |count: usize| {
+            let instrument = |number| Instrument::with_symbol(&format!("I{number}"));
+            check((0..count).map(instrument).collect())
+        };
+        assert_eq!(many(4_096), Ok(()));
+        assert_eq!(many(4_097), Err(ConfigError::InstrumentCount(4_097)));
         let twice = check(named(&["A", "B", "A"]));
         assert_eq!(twice, Err(ConfigError::SymbolTwice("A".to_owned())));
         let bad = check(named(&["A", ""]));

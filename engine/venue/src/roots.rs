@@ -17,6 +17,19 @@
 //! of roots is a collision of BLAKE3: leaf and inner inputs start with different bytes, and each
 //! inner input says its level and which children it has.
 //!
+//! **What is hashed.** Integers are little-endian.
+//!
+//! | of | one byte, and behind it |
+//! |---|---|
+//! | an order | 0, its canonical bytes |
+//! | an inner node | 1, its level u8 (0 above the leaves); for each child in order its place u8 and its hash |
+//! | the book | 2, count of orders u64, the hash of the node at level 15 if there is one |
+//! | another section | 3, length of its name u64, its name, its canonical bytes |
+//! | an account | 4, its canonical bytes |
+//! | the accounts | 5, count of accounts u64, the hash of the node at level 15 |
+//!
+//! An account's number in its tree is its place in the list, from 0.
+//!
 //! **Cost.** An order that is touched is noted, and hashed only when the root is asked for, so
 //! one that came and went between two roots costs no hash. The work is at most 16 short hashes
 //! for an order touched; as most are young and have neighbouring numbers they share nearly all
@@ -248,6 +261,38 @@ mod tests {
             }
             assert_eq!(tree.root(&orders), expected);
         }
+    }
+
+    /// Of one byte that says what it is, and these parts.
+    fn hash(domain: u8, parts: &[&[u8]]) -> Hash {
+        *blake3::hash(&[&[domain], parts.concat().as_slice()].concat()).as_bytes()
+    }
+
+    /// The node at the top over a single one that is over the leaves 0x20 to 0x2f.
+    fn top_over(lowest: Hash) -> Hash {
+        let place = |level| if level == 1 { 2 } else { 0 };
+        (1..16).fold(lowest, |below, level| {
+            hash(1, &[&[level, place(level)], &below])
+        })
+    }
+
+    #[test]
+    fn a_root_is_the_hash_of_what_the_layout_says() {
+        let (one, other) = (order(0x21), order(0x2f));
+        let leaf = |order: &Order| hash(0, &[&order.canonical_bytes()]);
+        let top = top_over(hash(1, &[&[0, 1], &leaf(&one)]));
+        assert_eq!(root_of(&[one]), hash(2, &[&1_u64.to_le_bytes(), &top]));
+        let top = top_over(hash(1, &[&[0, 1], &leaf(&one), &[15], &leaf(&other)]));
+        let of_both = hash(2, &[&2_u64.to_le_bytes(), &top]);
+        assert_eq!(root_of(&[one, other]), of_both);
+        assert_eq!(root_of(&[]), hash(2, &[&0_u64.to_le_bytes()]));
+        let venue = hash(3, &[&5_u64.to_le_bytes(), b"venue", b"x"]);
+        assert_eq!(section_root("venue", b"x"), venue);
+        let mut accounts = HashTree::default();
+        accounts.update([(0x21, Some(account_leaf(b"x")))].into_iter());
+        let top = top_over(hash(1, &[&[0, 1], &hash(4, &[b"x"])]));
+        let expected = hash(5, &[&7_u64.to_le_bytes(), &top]);
+        assert_eq!(accounts.accounts_root(7), expected);
     }
 
     #[test]

@@ -77,6 +77,52 @@ pub(crate) fn small_log(memory: &MemoryBackend, count: u64, sync_after: &[u64]) 
         .collect()
 }
 
+/// The file of a segment.
+pub(crate) fn name(segment: u32) -> String {
+    format!("segment-{segment:010}")
+}
+
+/// Three segments and a part of a fourth, all synced.
+pub(crate) fn filled(memory: &MemoryBackend) -> (Opened, Vec<RecordRef>) {
+    let mut log = open_memory(memory);
+    let mut places = Vec::new();
+    while log.writer.end().offset.segment() < 3 {
+        let number = places.len() as u64;
+        places.push(append(
+            &mut log,
+            &payload(number, 40 + (number as usize * 61) % 400),
+        ));
+        assert!(number < 60, "the segments are small");
+        if number.is_multiple_of(3) {
+            sync(&mut log);
+        }
+    }
+    sync(&mut log);
+    (log, places)
+}
+
+/// What `filled` has appended.
+pub(crate) fn expected(places: &[RecordRef]) -> Vec<Vec<u8>> {
+    (0..places.len())
+        .map(|number| payload(number as u64, 40 + (number * 61) % 400))
+        .collect()
+}
+
+/// A segment as the disk has it.
+pub(crate) fn durable(memory: &MemoryBackend, segment: u32) -> Vec<u8> {
+    memory
+        .power_cut(|_| false)
+        .file(&name(segment))
+        .expect("it")
+}
+
+/// The second record of a segment, and which of all it is.
+pub(crate) fn second_of(places: &[RecordRef], segment: u32) -> (usize, RecordRef) {
+    let here = |place: &(usize, &RecordRef)| place.1.offset.segment() == segment;
+    let (number, place) = places.iter().enumerate().filter(here).nth(1).expect("two");
+    (number, *place)
+}
+
 /// Changes a file of a log that is not open.
 pub(crate) fn edit(memory: &MemoryBackend, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = memory.file(name).expect("the file");

@@ -75,7 +75,12 @@ fn parsed(words: &[String]) -> Result<Arguments> {
         };
         let options = &mut arguments.options;
         match word.as_str() {
-            "--inputs" => options.inputs = value()?.parse().context("--inputs")?,
+            "--inputs" => {
+                options.inputs = value()?.parse().context("--inputs")?;
+                if options.inputs == 0 {
+                    bail!("--inputs 0: nothing would be looked at, and nothing found");
+                }
+            }
             "--seed" => options.seed = value()?.parse().context("--seed")?,
             "--threads" => options.threads = value()?.parse().context("--threads")?,
             "--only" => arguments.only.clone_from(value()?),
@@ -158,5 +163,18 @@ fn print(report: &Report) {
             "{}: {}\n  cargo xtask decoders --replay {} {}",
             finding.decoder, finding.what, finding.decoder, finding.input
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_inputs_at_all_are_refused() {
+        let parsed = |count: &str| parsed(&["--inputs".to_owned(), count.to_owned()]);
+        assert_eq!(parsed("7").unwrap().options.inputs, 7);
+        let refused = parsed("0").err().unwrap().to_string();
+        assert!(refused.contains("--inputs 0"), "{refused}");
     }
 }

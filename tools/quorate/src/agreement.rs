@@ -217,7 +217,7 @@ pub(crate) fn compare_logs(
     for index in 0..testnet.validators() {
         match read_log(testnet, index, logs) {
             Ok(chain) => {
-                let tip = chain.tip().map_or(0, |(height, _)| height);
+                let tip = chain.tip().map_or(chain.below, |(height, _)| height);
                 if tip < height {
                     let what = format!(
                         "the log of validator {index} ends at height {tip}, below {height}"

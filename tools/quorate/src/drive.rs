@@ -22,6 +22,9 @@ use crate::verdict;
 /// Longest body of an opaque command, bytes: what a command may have, less the key of the first.
 const SIZE_MAX: usize = 64 * 1024 - 32;
 
+/// The same where nothing is said of it.
+const SIZE_DEFAULT: usize = 512;
+
 /// Options of a load.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct LoadOptions {
@@ -36,9 +39,9 @@ pub(crate) struct LoadOptions {
     #[arg(long, default_value_t = 4)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(CLIENTS_MAX)))]
     pub(crate) clients: u32,
-    /// Bytes of an opaque command
-    #[arg(long, default_value_t = 512)]
-    pub(crate) size: usize,
+    /// Bytes of an opaque command [default: 512]
+    #[arg(long)]
+    pub(crate) size: Option<usize>,
     /// Replay this recording (LOBSTER message file) instead of generated orders
     #[arg(long, value_name = "FILE")]
     pub(crate) orders: Option<PathBuf>,
@@ -59,18 +62,21 @@ impl LoadOptions {
     /// # Errors
     /// Usage: options that contradict each other, or a recording that is none.
     pub(crate) fn plan(&self, workload: Workload) -> Result<LoadPlan, Failure> {
+        let size = self.size.unwrap_or(SIZE_DEFAULT);
         let flow = match (workload, &self.orders) {
             (Workload::Opaque | Workload::Pages { .. }, Some(_)) => {
                 return Err(Failure::usage("--orders needs the workload venue")
                     .remedy("leave --orders out, or use a testnet with --workload venue"));
             }
-            (Workload::Opaque | Workload::Pages { .. }, None)
-                if self.size == 0 || self.size > SIZE_MAX =>
-            {
-                let what = format!("--size {}: out of range", self.size);
+            (Workload::Opaque | Workload::Pages { .. }, None) if size == 0 || size > SIZE_MAX => {
+                let what = format!("--size {size}: out of range");
                 return Err(Failure::usage(what).remedy(format!("choose 1 to {SIZE_MAX}")));
             }
-            (Workload::Opaque | Workload::Pages { .. }, None) => Flow::Opaque { size: self.size },
+            (Workload::Opaque | Workload::Pages { .. }, None) => Flow::Opaque { size },
+            (Workload::Venue | Workload::Exchange, _) if self.size.is_some() => {
+                return Err(Failure::usage("--size needs the workload opaque")
+                    .remedy("leave --size out: orders are as long as they are"));
+            }
             (Workload::Venue | Workload::Exchange, None) => Flow::Orders,
             (Workload::Venue | Workload::Exchange, Some(messages)) => Flow::Recording {
                 messages: messages.clone(),

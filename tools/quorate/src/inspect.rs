@@ -18,7 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use quorate::node::StartError;
-use quorate_log::{Damage, DataFolder, Fault, LockError, MarkedFaulty, OpenError};
+use quorate_log::{Damage, DataFolder, Fault, LockError, MarkedFaulty, OpenError, Verification};
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
@@ -26,7 +26,7 @@ use crate::failure::{Code, Failure};
 /// How the names of segments begin; a number of ten digits follows.
 const SEGMENT_PREFIX: &str = "segment-";
 /// What a log that was pruned has besides.
-const BASE: &str = "base";
+pub(crate) const BASE: &str = "base";
 
 /// What kind of trouble a place is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -136,6 +136,32 @@ fn is_log(folder: &Path) -> io::Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// Whether the segment is not there that the log is to begin with: nothing can be followed then.
+pub(crate) fn lacks_beginning(found: &Verification) -> bool {
+    let first = found.faults.first().map(|fault| fault.damage);
+    let is_missing = matches!(
+        first,
+        Some(Damage::BeginningMissing | Damage::SegmentMissing)
+    );
+    is_missing && found.end.offset <= found.start.offset
+}
+
+/// Refuses a log of which nothing can be read. A running validator removes its first segments only
+/// behind the file that says so: where that is missing, nobody puts it there any more.
+///
+/// # Errors
+/// It has lost its beginning.
+pub(crate) fn require_beginning(folder: &Path, found: &Verification) -> Result<(), Failure> {
+    if !lacks_beginning(found) {
+        return Ok(());
+    }
+    let what = format!(
+        "{}: the beginning of the log is missing, or the file {BASE} that says what it is",
+        folder.display()
+    );
+    Err(Failure::new(Code::Damaged, what).remedy("run quorate log verify"))
 }
 
 /// Files of a log that could not be read. A segment that was there when the log was judged, and is

@@ -3,6 +3,7 @@
 //! Owns the list of steps and their order. Never: installs anything (.ci/run does), and never
 //! needs the network except for what cargo fetches itself.
 
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -124,6 +125,9 @@ const DENY: Step = step(
     &["deny", "check", "bans", "licenses", "sources"],
 );
 
+/// What the tests of the client in Python need.
+const WANTS_PYTHON: &str = "there is no python3 with the packages blake3 and cryptography";
+
 /// Runs every step at `root`. False when one of them failed.
 ///
 /// # Errors
@@ -142,6 +146,10 @@ pub(crate) fn run(root: &Path) -> Result<bool> {
         }
     } else {
         println!("ci: {}: SKIPPED, cargo-deny is not installed", DENY.name);
+    }
+    // They say so themselves, which nobody sees of a test that passes.
+    if !has_python(&python()) {
+        println!("ci: tests of the client in Python: SKIPPED, {WANTS_PYTHON}");
     }
     println!("ci: test results");
     for line in &results {
@@ -224,6 +232,21 @@ fn has_cargo_deny(root: &Path) -> Result<bool> {
     Ok(status.success())
 }
 
+/// The interpreter that the tests of the client in Python run with.
+fn python() -> OsString {
+    std::env::var_os("QUORATE_PYTHON").unwrap_or_else(|| "python3".into())
+}
+
+/// Whether those tests run and are not passed over.
+fn has_python(interpreter: &OsStr) -> bool {
+    let probe = Command::new(interpreter)
+        .args(["-c", "import blake3, cryptography"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    probe.is_ok_and(|status| status.success())
+}
+
 /// The sum of the lines `test result: ok. 12 passed; 0 failed; ...`, in one line.
 fn total(results: &[String]) -> String {
     let sum = |word: &str| -> u64 {
@@ -273,6 +296,14 @@ mod tests {
         );
         assert!(!bad.expect("cargo runs"));
         assert!(results.is_empty());
+    }
+
+    #[test]
+    fn an_interpreter_that_is_not_there_or_lacks_the_packages_is_none() {
+        assert!(!has_python(OsStr::new("there-is-no-such-python")));
+        // Stands for one without and one with them.
+        assert!(!has_python(OsStr::new("false")));
+        assert!(has_python(OsStr::new("true")));
     }
 
     #[test]

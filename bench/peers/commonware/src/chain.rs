@@ -15,8 +15,9 @@ use peer_kit::{Command, Gateway};
 
 /// Bytes of commands that a block holds.
 pub(crate) const BLOCK_BYTES_MAX: usize = 1024 * 1024;
-/// Blocks below the tip that are kept, for nodes that missed one.
-const FINALS_KEPT: usize = 64;
+/// Bytes of blocks below the tip that are kept, for nodes that missed some: at hundreds of small
+/// blocks a second, a number of blocks would be gone before such a node has asked for the first.
+const FINALS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of a digest.
 const DIGEST_BYTES: usize = 32;
 /// Bytes before each command: its number and its length.
@@ -45,8 +46,12 @@ pub(crate) struct Chain {
     decided: Option<Digest>,
     /// What was missing of these when somebody last looked.
     missed: Option<Digest>,
+    /// What was asked for last, and has not come.
+    wanted: Option<Digest>,
     /// The last blocks below the tip.
     finals: VecDeque<Digest>,
+    /// Bytes of these.
+    finals_bytes: usize,
     /// Numbers that became final before their command came from the load.
     early: HashSet<u64>,
     /// Proposals that wait for a command.
@@ -64,7 +69,9 @@ impl Chain {
             tip: genesis(),
             decided: None,
             missed: None,
+            wanted: None,
             finals: VecDeque::new(),
+            finals_bytes: 0,
             early: HashSet::new(),
             idle: Vec::new(),
             asked: HashMap::new(),
@@ -77,7 +84,7 @@ impl Chain {
         for command in commands {
             if !self.early.remove(&command.id) {
                 self.waiting.insert(command.id, command);
-            } else if command.is_own {
+            } else {
                 done.push(command.id);
             }
         }
@@ -148,17 +155,22 @@ impl Chain {
         Some(self.blocks.get(digest)?.bytes.clone())
     }
 
-    /// A block of another node; nothing when it is none.
-    pub(crate) fn receive(&mut self, bytes: &[u8]) {
+    /// A block of another node; nothing when it is none. Gives the next block to ask for, where
+    /// this was the last one that was: who missed many would else fetch one a look.
+    pub(crate) fn receive(&mut self, bytes: &[u8]) -> Option<Digest> {
         let digest = Sha256::hash(&[bytes]);
         // One that comes again, as it does when it is sent on, is known.
         if self.blocks.contains_key(&digest) {
-            return;
+            return None;
         }
-        if let Some((parent, ids)) = parse(bytes) {
-            let bytes = bytes.to_vec();
-            self.know(digest, Block { parent, ids, bytes });
+        let (parent, ids) = parse(bytes)?;
+        let bytes = bytes.to_vec();
+        self.know(digest, Block { parent, ids, bytes });
+        if self.wanted != Some(digest) {
+            return None;
         }
+        self.wanted = self.lacking();
+        self.wanted
     }
 
     fn know(&mut self, digest: Digest, block: Block) {
@@ -183,15 +195,23 @@ impl Chain {
         wanted
     }
 
-    /// A block that has to be asked for: final or below a final one, and missing since the last
-    /// look, so that it is not merely on its way.
-    pub(crate) fn missing(&mut self) -> Option<Digest> {
+    /// The highest block that is final, or below a final one, and not here.
+    fn lacking(&self) -> Option<Digest> {
         let mut at = self.decided;
         while let Some(block) = at.and_then(|at| self.blocks.get(&at)) {
             at = Some(block.parent);
         }
+        at
+    }
+
+    /// A block that has to be asked for: missing since the last look, so that it is not merely on
+    /// its way.
+    pub(crate) fn missing(&mut self) -> Option<Digest> {
+        let at = self.lacking();
         let before = std::mem::replace(&mut self.missed, at);
-        at.filter(|_| at == before)
+        let asked = at.filter(|_| at == before);
+        self.wanted = asked.or(self.wanted);
+        asked
     }
 
     /// That block is final and all before it are.
@@ -210,21 +230,32 @@ impl Chain {
         let mut done = Vec::new();
         for digest in path.iter().rev() {
             let old = std::mem::replace(&mut self.tip, *digest);
-            self.finals.push_back(old);
-            if self.finals.len() > FINALS_KEPT {
-                let last = self.finals.pop_front();
-                last.and_then(|last| self.blocks.remove(&last));
-            }
+            self.keep(old);
             let ids = self.blocks.get(digest).map_or(&[][..], |block| &block.ids);
             for id in ids {
                 match self.waiting.remove(id) {
-                    Some(command) if command.is_own => done.push(*id),
-                    Some(_) => {}
+                    Some(_) => done.push(*id),
                     None => drop(self.early.insert(*id)),
                 }
             }
         }
         self.gateway.finalized(&done);
+    }
+
+    /// Keeps a block below the tip, as long as there is room for it and those above.
+    fn keep(&mut self, digest: Digest) {
+        self.finals.push_back(digest);
+        self.finals_bytes += self
+            .blocks
+            .get(&digest)
+            .map_or(0, |block| block.bytes.len());
+        while self.finals_bytes > FINALS_BYTES_MAX {
+            let Some(last) = self.finals.pop_front() else {
+                break;
+            };
+            let gone = self.blocks.remove(&last);
+            self.finals_bytes -= gone.map_or(0, |block| block.bytes.len());
+        }
     }
 }
 
@@ -267,7 +298,69 @@ mod tests {
         assert_eq!(ahead.missing(), None);
         // Final there, and kept for a while.
         let given = ahead.bytes(&first).expect("it is kept");
-        behind.receive(&given);
+        assert_eq!(behind.receive(&given), None);
         assert_eq!((behind.tip, behind.missing()), (second, None));
+    }
+
+    #[test]
+    fn who_missed_a_hundred_blocks_comes_level_by_the_answers_alone() {
+        let mut ahead = Chain::new(Gateway::default());
+        let (mut tip, mut bytes) = (genesis(), Vec::new());
+        for view in 1..=100 {
+            (tip, bytes) = block(tip, view);
+            ahead.receive(&bytes);
+            ahead.finalize(tip);
+        }
+        let mut behind = Chain::new(Gateway::default());
+        behind.receive(&bytes);
+        behind.finalize(tip);
+        assert_eq!(behind.missing(), None);
+        // Two looks for the first one, and none for those after it.
+        let mut wanted = behind.missing();
+        let mut answers = 0;
+        while let Some(digest) = wanted {
+            let given = ahead.bytes(&digest).expect("it is kept");
+            wanted = behind.receive(&given);
+            answers += 1;
+            // The other nodes answered, too.
+            assert_eq!(behind.receive(&given), None);
+        }
+        assert_eq!((behind.tip, answers), (tip, 99));
+    }
+
+    #[test]
+    fn a_block_that_nobody_asked_for_asks_for_none() {
+        let (first, _) = block(genesis(), 1);
+        let (second, second_bytes) = block(first, 2);
+        let (_, third_bytes) = block(second, 3);
+        let mut chain = Chain::new(Gateway::default());
+        chain.receive(&second_bytes);
+        chain.finalize(second);
+        assert_eq!(
+            chain.receive(&third_bytes),
+            None,
+            "the first may be on its way"
+        );
+    }
+
+    #[test]
+    fn blocks_below_the_tip_are_kept_up_to_so_many_bytes() {
+        let mut chain = Chain::new(Gateway::default());
+        let mut digests = vec![genesis()];
+        let most = FINALS_BYTES_MAX / BLOCK_BYTES_MAX;
+        for view in 0..most as u64 + 2 {
+            let (_, mut bytes) = block(digests[digests.len() - 1], view);
+            bytes.extend_from_slice(&view.to_le_bytes());
+            let length = BLOCK_BYTES_MAX - bytes.len() - 4;
+            bytes.extend_from_slice(&(length as u32).to_le_bytes());
+            bytes.resize(BLOCK_BYTES_MAX, 0);
+            digests.push(Sha256::hash(&[bytes.as_slice()]));
+            chain.receive(&bytes);
+            chain.finalize(digests[digests.len() - 1]);
+        }
+        let is_kept = |place: usize| chain.bytes(&digests[place]).is_some();
+        // The tip, and below it as many as fit.
+        assert!((2..digests.len()).all(is_kept) && !is_kept(1));
+        assert_eq!(chain.finals_bytes, FINALS_BYTES_MAX);
     }
 }

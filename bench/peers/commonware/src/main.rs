@@ -8,6 +8,7 @@
 mod application;
 mod chain;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,7 +25,7 @@ use commonware_p2p::authenticated::lookup::{Config as NetConfig, Network};
 use commonware_p2p::{Address, AddressableManager as _, Receiver, Recipients, Sender};
 use commonware_parallel::Sequential;
 use commonware_runtime::buffer::paged::CacheRef;
-use commonware_runtime::{Clock as _, Quota, Runner as _, Spawner as _, Supervisor as _, tokio};
+use commonware_runtime::{Clock, Quota, Runner as _, Spawner as _, Supervisor as _, tokio};
 use commonware_stream::cups::{self, Cups};
 use commonware_stream::sake::{self, Sake};
 use commonware_utils::ordered::{Map, Set};
@@ -55,6 +56,12 @@ const ABOUT: About = About {
 const RATE: u32 = 16_384;
 /// How long a leader without commands may stay silent before it proposes an empty block.
 const IDLE: Duration = Duration::from_millis(250);
+/// What is sent where blocks are asked for until all nodes have one another, and how often.
+const GREETING: &[u8] = &[0];
+const GREET: Duration = Duration::from_millis(50);
+/// Time between two looks for a block that was missed. It is asked for at the second one: far above
+/// what a block takes that is on its way.
+const LOOK: Duration = Duration::from_millis(25);
 /// The example's, as are those below.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(1);
 const CERTIFICATION_TIMEOUT: Duration = Duration::from_secs(2);
@@ -112,35 +119,78 @@ fn lock(chain: &Shared) -> MutexGuard<'_, Chain> {
     chain.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes blocks of other nodes in.
-async fn receive(mut blocks: impl Receiver<PublicKey = PublicKey>, chain: Shared) {
-    while let Ok((_, block)) = blocks.recv().await {
-        lock(&chain).receive(block.as_ref());
+/// Takes blocks of other nodes in, and asks who gave one that was missed for the next such.
+async fn receive(
+    mut blocks: impl Receiver<PublicKey = PublicKey>,
+    mut wants: impl Sender<PublicKey = PublicKey>,
+    chain: Shared,
+) {
+    while let Ok((who, block)) = blocks.recv().await {
+        let next = lock(&chain).receive(block.as_ref());
+        if let Some(next) = next {
+            wants.send(Recipients::One(who), next.as_ref().to_vec(), true);
+        }
     }
 }
 
-/// Proposes where there is nothing to propose, and asks for a block that was missed.
-fn look(chain: &Shared, wants: &mut impl Sender<PublicKey = PublicKey>) {
-    let mut chain = lock(chain);
-    chain.propose_idle(true);
-    if let Some(missing) = chain.missing() {
-        wants.send(Recipients::All, missing.as_ref().to_vec(), true);
+/// Asks for a block that was missed, and proposes where there is nothing to propose, for good.
+async fn attend(
+    clock: &impl Clock,
+    chain: &Shared,
+    wants: &mut impl Sender<PublicKey = PublicKey>,
+) -> Result<(), Failure> {
+    loop {
+        for _ in 0..IDLE.as_millis() / LOOK.as_millis() {
+            clock.sleep(LOOK).await;
+            let missing = lock(chain).missing();
+            if let Some(missing) = missing {
+                wants.send(Recipients::All, missing.as_ref().to_vec(), true);
+            }
+        }
+        lock(chain).propose_idle(true);
     }
 }
 
-/// Gives nodes that missed a block the block.
+/// Nodes that were heard of.
+type Met = Arc<Mutex<BTreeSet<PublicKey>>>;
+
+fn met_of(met: &Met) -> MutexGuard<'_, BTreeSet<PublicKey>> {
+    met.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Gives nodes that missed a block the block, and notes who greets.
 async fn answer(
     mut wants: impl Receiver<PublicKey = PublicKey>,
     mut blocks: impl Sender<PublicKey = PublicKey>,
     chain: Shared,
+    met: Met,
 ) {
     while let Ok((who, wanted)) = wants.recv().await {
+        if wanted.as_ref() == GREETING {
+            met_of(&met).insert(who);
+            continue;
+        }
         let block = wanted.as_ref().first_chunk();
         let block = block.and_then(|digest| lock(&chain).bytes(&Digest(*digest)));
         if let Some(block) = block {
             blocks.send(Recipients::One(who), block, false);
         }
     }
+}
+
+/// Greets all others until each of so many has been heard. A link is one in both directions, so at
+/// the last greeting all are reached; whoever was heard late may have missed those before.
+async fn meet(
+    clock: &impl Clock,
+    wants: &mut impl Sender<PublicKey = PublicKey>,
+    met: &Met,
+    others: usize,
+) {
+    while met_of(met).len() < others {
+        wants.send(Recipients::All, GREETING.to_vec(), true);
+        clock.sleep(GREET).await;
+    }
+    wants.send(Recipients::All, GREETING.to_vec(), true);
 }
 
 /// Takes commands of the load from now on.
@@ -203,20 +253,20 @@ fn run(node: Config) -> Result<(), Failure> {
             },
         );
         network.start();
-        engine.start(votes, certificates, resolver);
-
-        let theirs = Arc::clone(&chain);
+        let (theirs, next_out) = (Arc::clone(&chain), wants_out.clone());
         context
             .child("blocks")
-            .spawn(move |_| receive(blocks_in, theirs));
+            .spawn(move |_| receive(blocks_in, next_out, theirs));
         let asked = Arc::clone(&chain);
+        let met = Met::default();
+        let greeted = Arc::clone(&met);
         context
             .child("answers")
-            .spawn(move |_| answer(wants_in, answers_out, asked));
+            .spawn(move |_| answer(wants_in, answers_out, asked, greeted));
+        // An engine that began before would wait for its timeouts first.
+        meet(&context, &mut wants_out, &met, node.peers.len() - 1).await;
+        engine.start(votes, certificates, resolver);
         listen(&gateway, &node, Arc::clone(&chain))?;
-        loop {
-            context.sleep(IDLE).await;
-            look(&chain, &mut wants_out);
-        }
+        attend(&context, &chain, &mut wants_out).await
     })
 }

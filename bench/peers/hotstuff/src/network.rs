@@ -30,6 +30,7 @@ pub(crate) struct Network {
 }
 
 impl Network {
+    /// The network, once this node has reached all others and they have reached it.
     pub(crate) fn start(config: &Config, keys: Vec<VerifyingKey>) -> Result<Self, Failure> {
         let (inbox_in, inbox) = channel();
         let keys = Arc::new(keys);
@@ -41,6 +42,7 @@ impl Network {
                 theirs.send((*key, message)).ok();
             }
         })?;
+        mesh.wait_until_whole();
         Ok(Self {
             own: config.index,
             keys,

@@ -46,7 +46,7 @@ impl Pool {
         for command in commands {
             if !self.early.remove(&command.id) {
                 self.waiting.insert(command.id, command);
-            } else if command.is_own {
+            } else {
                 done.push(command.id);
             }
         }
@@ -102,8 +102,7 @@ impl Pool {
         let mut done = Vec::new();
         for id in held.ids {
             match self.waiting.remove(&id) {
-                Some(command) if command.is_own => done.push(id),
-                Some(_) => {}
+                Some(_) => done.push(id),
                 None => drop(self.early.insert(id)),
             }
         }

@@ -11,7 +11,6 @@ pub const LENGTH_BYTES: usize = 4;
 const ID_BYTES: usize = 8;
 
 const SUBMIT: u8 = 1;
-const KNOW: u8 = 2;
 const FINAL: u8 = 3;
 const LEADER: u8 = 4;
 const REFUSED: u8 = 5;
@@ -21,8 +20,6 @@ const REFUSED: u8 = 5;
 pub struct Submit<'a> {
     /// The command's number, unique in a run of the load, and growing.
     pub id: u64,
-    /// Whether this node tells when it is final.
-    pub is_own: bool,
     /// The command.
     pub body: &'a [u8],
 }
@@ -56,23 +53,21 @@ pub fn decode(bytes: &[u8]) -> Result<Option<(Submit<'_>, usize)>, FrameError> {
         return Ok(None);
     };
     let length = u32::from_le_bytes(*length) as usize;
-    if length > FRAME_BYTES_MAX || length < 1 + ID_BYTES {
+    if !(1 + ID_BYTES..=FRAME_BYTES_MAX).contains(&length) {
         return Err(FrameError::Length(length));
     }
     let Some(frame) = rest.get(..length) else {
         return Ok(None);
     };
     let (kind, body) = (frame[0], &frame[1..]);
-    let is_own = match kind {
-        SUBMIT => true,
-        KNOW => false,
-        other => return Err(FrameError::Kind(other)),
-    };
+    if kind != SUBMIT {
+        return Err(FrameError::Kind(kind));
+    }
     let Some((id, body)) = body.split_first_chunk::<ID_BYTES>() else {
         return Err(FrameError::Length(length));
     };
     let id = u64::from_le_bytes(*id);
-    Ok(Some((Submit { id, is_own, body }, LENGTH_BYTES + length)))
+    Ok(Some((Submit { id, body }, LENGTH_BYTES + length)))
 }
 
 fn encode(kind: u8, body: impl Iterator<Item = u8>, out: &mut Vec<u8>) {
@@ -124,18 +119,19 @@ mod tests {
         }
         let submit = Submit {
             id: 7,
-            is_own: true,
             body: &[9, 9],
         };
         assert_eq!(decode(&frame), Ok(Some((submit, frame.len()))));
-        let known = bytes(KNOW, &[1; 8]);
-        let (submit, _) = decode(&known).expect("a frame").expect("a whole one");
-        assert!(!submit.is_own && submit.body.is_empty());
+        let empty = bytes(SUBMIT, &[1; 8]);
+        let (submit, _) = decode(&empty).expect("a frame").expect("a whole one");
+        assert!(submit.body.is_empty());
     }
 
     #[test]
     fn what_is_no_frame_of_the_load_is_refused() {
-        assert_eq!(decode(&bytes(FINAL, &[0; 8])), Err(FrameError::Kind(FINAL)));
+        for kind in [0, 2, FINAL] {
+            assert_eq!(decode(&bytes(kind, &[0; 8])), Err(FrameError::Kind(kind)));
+        }
         assert_eq!(decode(&bytes(SUBMIT, &[0; 7])), Err(FrameError::Length(8)));
         let long = u32::MAX.to_le_bytes();
         assert_eq!(decode(&long), Err(FrameError::Length(u32::MAX as usize)));

@@ -18,8 +18,6 @@ const READ_BYTES: usize = 256 * 1024;
 pub struct Command {
     /// Its number, unique in a run of the load, and growing.
     pub id: u64,
-    /// Whether this node tells when it is final.
-    pub is_own: bool,
     /// Its bytes.
     pub body: Vec<u8>,
 }
@@ -142,7 +140,6 @@ fn take_all(pending: &mut Vec<u8>) -> Result<Vec<Command>, Failure> {
     while let Some((submit, bytes)) = decode(&pending[at..])? {
         commands.push(Command {
             id: submit.id,
-            is_own: submit.is_own,
             body: submit.body.to_vec(),
         });
         at += bytes;

@@ -30,7 +30,7 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 pub enum Routing {
     /// The node that leads, as far as nodes have told.
     Leader,
-    /// Every node; one of them tells when it is final.
+    /// Every node; each tells when it is final.
     Everyone,
 }
 

@@ -71,6 +71,7 @@ fn run(config: Config) -> Result<(), Failure> {
             messages.send(Event::Message(Box::new(message))).ok();
         }
     })?;
+    mesh.wait_until_whole();
     let ids = (1..=config.peers.len() as u64).collect();
     let store = Store::create(ids, &config)?;
     let settings = raft::Config {

@@ -11,7 +11,6 @@ const LENGTH_BYTES: usize = 4;
 const ID_BYTES: usize = 8;
 
 const SUBMIT: u8 = 1;
-const KNOW: u8 = 2;
 const FINAL: u8 = 3;
 const LEADER: u8 = 4;
 const REFUSED: u8 = 5;
@@ -90,12 +89,12 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Option<(Told<'_>, usize)>, FrameErr
     Ok(Some((told, LENGTH_BYTES + length)))
 }
 
-/// A command for a node; `is_own` where that node tells when it is final.
-pub(super) fn encode_submit(id: u64, is_own: bool, body: &[u8], out: &mut Vec<u8>) {
+/// A command for a node, which tells when it is final.
+pub(super) fn encode_submit(id: u64, body: &[u8], out: &mut Vec<u8>) {
     let length = 1 + ID_BYTES + body.len();
     let length = u32::try_from(length).unwrap_or(u32::MAX);
     out.extend_from_slice(&length.to_le_bytes());
-    out.push(if is_own { SUBMIT } else { KNOW });
+    out.push(SUBMIT);
     out.extend_from_slice(&id.to_le_bytes());
     out.extend_from_slice(body);
 }
@@ -147,10 +146,10 @@ mod tests {
     #[test]
     fn a_command_has_the_documented_bytes() {
         let mut bytes = Vec::new();
-        encode_submit(3, true, &[8], &mut bytes);
-        encode_submit(4, false, &[], &mut bytes);
-        let own = [10, 0, 0, 0, SUBMIT, 3, 0, 0, 0, 0, 0, 0, 0, 8];
-        let known = [9, 0, 0, 0, KNOW, 4, 0, 0, 0, 0, 0, 0, 0];
-        assert_eq!(bytes, [&own[..], &known[..]].concat());
+        encode_submit(3, &[8], &mut bytes);
+        encode_submit(4, &[], &mut bytes);
+        let first = [10, 0, 0, 0, SUBMIT, 3, 0, 0, 0, 0, 0, 0, 0, 8];
+        let second = [9, 0, 0, 0, SUBMIT, 4, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(bytes, [&first[..], &second[..]].concat());
     }
 }

@@ -1,7 +1,7 @@
 //! Another system as the target of the open loop, over the protocol of `bench/peers/README.md`.
 //!
 //! Owns one connection to each node, which is read and written in one poll, and the commands that
-//! are not final. A command's time ends when the node that it was handed to tells that it is
+//! are not final. A command's time ends when the first node that it was handed to tells that it is
 //! final, as Quorate's ends with the result of its gateway. Never: starts a node.
 
 mod frame;
@@ -41,7 +41,7 @@ const CONNECT: Duration = Duration::from_secs(30);
 pub enum Routing {
     /// The one that leads, as far as nodes have told.
     Leader,
-    /// All; each in turn is the one that tells when a command is final.
+    /// All; the first that tells that a command is final counts.
     Everyone,
 }
 
@@ -112,19 +112,7 @@ pub fn run(plan: &LoadPlan, nodes: &mut Nodes, stop: &AtomicBool) -> Result<Outc
     let links = links
         .map(|(node, address)| connect(node, *address, deadline))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut peer = Peer {
-        routing: nodes.routing,
-        links,
-        leader: None,
-        flights: BTreeMap::new(),
-        body_bytes: 0,
-        next_id,
-        again: Vec::new(),
-        counts: Counts::default(),
-        recorded: Recorded::default(),
-        start: Instant::now(),
-        stop,
-    };
+    let mut peer = Peer::new(nodes.routing, links, next_id, stop);
     peer.find_leader(deadline)?;
     let offered = open_loop::run(plan, source, &mut peer, stop, &mut |_| ())?;
     Ok(peer.outcome(offered))
@@ -135,7 +123,23 @@ const fn has_room(flights: usize, body_bytes: usize) -> bool {
     flights < FLIGHTS_MAX && body_bytes <= FLIGHT_BYTES_MAX
 }
 
-impl Peer<'_> {
+impl<'a> Peer<'a> {
+    fn new(routing: Routing, links: Vec<Link>, next_id: u64, stop: &'a AtomicBool) -> Self {
+        Self {
+            routing,
+            links,
+            leader: None,
+            flights: BTreeMap::new(),
+            body_bytes: 0,
+            next_id,
+            again: Vec::new(),
+            counts: Counts::default(),
+            recorded: Recorded::default(),
+            start: Instant::now(),
+            stop,
+        }
+    }
+
     /// Waits until some node has told who leads, where that matters.
     fn find_leader(&mut self, deadline: Instant) -> Result<(), LoadError> {
         while self.routing == Routing::Leader && self.leader.is_none() {
@@ -158,12 +162,13 @@ impl Peer<'_> {
         match self.routing {
             Routing::Leader => {
                 let node = self.leader.unwrap_or(0) % nodes;
-                frame::encode_submit(id, true, body, &mut self.links[node].out);
+                frame::encode_submit(id, body, &mut self.links[node].out);
             }
             Routing::Everyone => {
-                let own = usize::try_from(id % nodes as u64).unwrap_or(0);
-                for (node, link) in self.links.iter_mut().enumerate() {
-                    frame::encode_submit(id, node == own, body, &mut link.out);
+                // All of them tell: a client that waits for one takes that one's delay for the
+                // system's, and its silence for a loss.
+                for link in &mut self.links {
+                    frame::encode_submit(id, body, &mut link.out);
                 }
             }
         }
@@ -197,6 +202,24 @@ impl Peer<'_> {
                 self.counts.busy += (self.again.len() - before) as u64;
             }
         }
+    }
+
+    /// Reads once what a node told. It came when it was read, and not when the first node of a turn
+    /// was: Quorate's results count so.
+    fn take_in(&mut self, node: usize) -> Result<(), LoadError> {
+        let read = self.links[node].read();
+        read.map_err(|source| LoadError::Peer { node, source })?;
+        let since = self.start.elapsed();
+        let now_ns = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+        let bytes = std::mem::take(&mut self.links[node].pending);
+        let mut at = 0;
+        let wrong = |source| LoadError::PeerProtocol { node, source };
+        while let Some((told, length)) = frame::decode(&bytes[at..]).map_err(wrong)? {
+            self.on_told(told, now_ns);
+            at += length;
+        }
+        self.links[node].keep(bytes, at);
+        Ok(())
     }
 
     fn outcome(self, offered: u64) -> Outcome {
@@ -259,19 +282,8 @@ impl Target for Peer<'_> {
         }
         let wake = wake.map_or(now + LOOK, |wake| wake.min(now + LOOK));
         let ready = poll_all(&self.links, wake.saturating_duration_since(Instant::now()))?;
-        let since = self.start.elapsed();
-        let now_ns = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
         for node in ready {
-            let read = self.links[node].read();
-            read.map_err(|source| LoadError::Peer { node, source })?;
-            let bytes = std::mem::take(&mut self.links[node].pending);
-            let mut at = 0;
-            let wrong = |source| LoadError::PeerProtocol { node, source };
-            while let Some((told, length)) = frame::decode(&bytes[at..]).map_err(wrong)? {
-                self.on_told(told, now_ns);
-                at += length;
-            }
-            self.links[node].keep(bytes, at);
+            self.take_in(node)?;
         }
         Ok(())
     }
@@ -306,9 +318,54 @@ mod tests {
             let number = frame[1..9].try_into().unwrap();
             numbers.push(u64::from_le_bytes(number));
             let told = [&9_u32.to_le_bytes()[..], &[3], &number].concat();
-            stream.write_all(&told).unwrap();
+            if stream.write_all(&told).is_err() {
+                // Another node told the last one, and the load is gone.
+                break;
+            }
         }
         numbers
+    }
+
+    const fn plan(seed: u64) -> LoadPlan {
+        LoadPlan {
+            flow: Flow::Opaque { size: 16 },
+            rate: NonZeroU64::new(20).unwrap(),
+            seconds: 1,
+            clients: 1,
+            seed,
+            keeps_acknowledged: false,
+            routing: crate::load::Routing::Flow,
+            keeps_trips: false,
+        }
+    }
+
+    #[test]
+    fn a_node_that_never_answers_takes_no_command_from_those_that_do() {
+        let [speaks, is_mute] =
+            [0; 2].map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        let addresses = [&speaks, &is_mute].map(|one| one.local_addr().unwrap());
+        let mut nodes = Nodes::new(addresses.to_vec(), Routing::Everyone);
+        std::thread::scope(|scope| {
+            scope.spawn(|| node(&speaks));
+            // Nobody accepts: the system has the connection, and takes what is sent.
+            let outcome = run(&plan(0), &mut nodes, &AtomicBool::new(false)).unwrap();
+            assert_eq!((outcome.counts.finalized, outcome.missing), (20, 0));
+        });
+    }
+
+    #[test]
+    fn of_several_nodes_that_tell_the_first_counts() {
+        let listeners = [0; 2].map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        let addresses = listeners.each_ref().map(|one| one.local_addr().unwrap());
+        let mut nodes = Nodes::new(addresses.to_vec(), Routing::Everyone);
+        std::thread::scope(|scope| {
+            for listener in &listeners {
+                scope.spawn(|| node(listener));
+            }
+            let outcome = run(&plan(0), &mut nodes, &AtomicBool::new(false)).unwrap();
+            assert_eq!((outcome.counts.finalized, outcome.missing), (20, 0));
+            assert_eq!(outcome.client.count(), 20);
+        });
     }
 
     #[test]
@@ -318,16 +375,7 @@ mod tests {
         let mut numbers = Vec::new();
         // As a cluster is warmed up, again, and measured.
         for seed in [0, u64::MAX - 1, 1] {
-            let plan = LoadPlan {
-                flow: Flow::Opaque { size: 16 },
-                rate: NonZeroU64::new(20).unwrap(),
-                seconds: 1,
-                clients: 1,
-                seed,
-                keeps_acknowledged: false,
-                routing: crate::load::Routing::Flow,
-                keeps_trips: false,
-            };
+            let plan = plan(seed);
             let stop = AtomicBool::new(false);
             let told = std::thread::scope(|scope| {
                 let node = scope.spawn(|| node(&listener));
@@ -339,6 +387,43 @@ mod tests {
             numbers.extend(told);
         }
         assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
+    }
+
+    #[test]
+    fn what_nodes_tell_in_one_turn_came_when_each_was_read() {
+        let listeners = [0; 2].map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        let links = listeners.iter().map(|listener| {
+            connect(0, listener.local_addr().unwrap(), Instant::now() + CONNECT).unwrap()
+        });
+        let links = links.collect();
+        let stop = AtomicBool::new(false);
+        let mut peer = Peer::new(Routing::Everyone, links, 0, &stop);
+        let next = Next {
+            offset_ns: 0,
+            session: 0,
+            lane: Lane::Order,
+            bytes: b"x",
+        };
+        assert!(peer.take(&next) && peer.take(&next));
+        let _streams: Vec<_> = (0_u64..)
+            .zip(&listeners)
+            .map(|(id, listener)| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let told = [&9_u32.to_le_bytes()[..], &[3], &id.to_le_bytes()].concat();
+                stream.write_all(&told).unwrap();
+                stream
+            })
+            .collect();
+        while poll_all(&peer.links, LOOK).unwrap().len() < 2 {}
+        peer.take_in(0).unwrap();
+        let first_ns = peer.recorded.last_result_ns;
+        let told = Instant::now();
+        while told.elapsed() < Duration::from_millis(1) {
+            std::hint::spin_loop();
+        }
+        peer.take_in(1).unwrap();
+        assert_eq!(peer.counts.finalized, 2);
+        assert!(peer.recorded.last_result_ns >= first_ns + 1_000_000);
     }
 
     #[test]

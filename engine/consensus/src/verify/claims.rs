@@ -70,18 +70,19 @@ impl Claim {
     /// How many signatures it brings; each is checked at most once.
     #[must_use]
     pub fn signatures_len(&self) -> usize {
+        let of_records = |certificates: &[Certificate]| -> usize {
+            certificates.iter().map(|one| one.records.len()).sum()
+        };
         match self {
-            Self::Certificates { certificates } => certificates
-                .iter()
-                .map(|certificate| certificate.records.len())
-                .sum(),
+            Self::Certificates { certificates } => of_records(certificates),
+            // Its certificates are checked with it.
+            Self::RecoverAnswer { answer, .. } => 1 + of_records(&answer.certificates),
             Self::StateCertificate(certificate) => certificate.signatures.len(),
             Self::Evidence(Evidence::TwoHeaders(_) | Evidence::TwoRecords { .. }) => 2,
             Self::Evidence(Evidence::OneRecord { .. })
             | Self::Record { .. }
             | Self::Header { .. }
             | Self::FenceRecord { .. }
-            | Self::RecoverAnswer { .. }
             | Self::State { .. } => 1,
         }
     }

@@ -208,3 +208,20 @@ fn r3_after_the_fatal_alarm_no_first_vote_leaves_early() {
     bench.feed(Input::Hasten);
     assert!(since(&bench, mark).is_empty(), "{:?}", since(&bench, mark));
 }
+
+/// The own tip moves here as it does at the end of a turn: whoever waits for a slow quorum after it
+/// gives the leader all of T_prog.
+#[test]
+fn r5_a_first_vote_that_leaves_early_restarts_the_timer() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    bench.lapse(40);
+    hand_over(&mut bench, &block);
+    assert_eq!(bench.feed(Input::Hasten), Disposition::Applied);
+    bench.settle();
+    bench.lapse(49);
+    assert_eq!(bench.own_record(0), tip(&block), "49 ms after its vote");
+    bench.lapse(2);
+    assert!(bench.own_record(0).stop);
+}

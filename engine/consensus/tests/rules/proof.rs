@@ -632,3 +632,36 @@ fn signatures_of_finals_prove_what_lies_below_each_tip_and_below_what_is_final_b
     assert_eq!(bench.consensus.finalized(), blocks[3].point());
     assert_eq!(bench.consensus.proven(), blocks[1].point());
 }
+
+/// Signed votes count by the name of the block, and need it no more than others do.
+#[test]
+fn r8_a_block_whose_signatures_came_before_its_header_is_proven_when_that_comes() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let block = Block::first(&set, 1);
+    bench.votes_signed(&[0, 1, 2, 3, 4], 0, &tip(&block));
+    assert_eq!(bench.consensus.proven(), set.genesis());
+    bench.headers(1, &[&block]);
+    assert_eq!(bench.consensus.proven(), block.point());
+}
+
+/// Nobody signs anything more where nothing more happens.
+#[test]
+fn r8_signed_records_that_waited_for_headers_prove_a_block_when_these_come() {
+    let set = six(64);
+    let mut setup = Setup::new(&set, 5).patient();
+    setup.answers.signing = false;
+    let mut bench = setup.run();
+    let blocks = chain(&set, 2, 1);
+    bench.propose(&blocks[0]);
+    bench.votes(&[0, 1, 2, 3, 4], 0, &tip(&blocks[0]));
+    assert_eq!(bench.finalized(), [blocks[0].point()]);
+    let finals = Record {
+        fin: Some(i(0)),
+        ..tip(&blocks[1])
+    };
+    bench.votes_signed(&[0, 1, 2, 3], 0, &finals);
+    assert_eq!(bench.consensus.proven(), set.genesis(), "not counted yet");
+    bench.headers(1, &[&blocks[1]]);
+    assert_eq!(bench.consensus.proven(), blocks[0].point());
+}

@@ -126,6 +126,8 @@ fn r10_a_leader_sends_what_a_peer_lacks_again_after_half_of_t_prog_and_twice_as_
     bench.forget();
     stands_still(&mut bench, 2, &tip(&blocks[1]), 20);
     assert!(resent(&bench, 2).is_empty());
+    stands_still(&mut bench, 2, &tip(&blocks[1]), 10);
+    assert_eq!(resent(&bench, 2), [&lacks[1..]], "and no more than that");
     // Who has everything, or wants no more of the window, gets nothing.
     stands_still(&mut bench, 3, &tip(&blocks[2]), 60);
     stands_still(&mut bench, 4, &stop_at(&blocks[0]), 60);
@@ -297,6 +299,10 @@ fn say(bench: &mut Bench, from: u16, height: u64) -> Vec<u64> {
         ..bench.status_of(0)
     };
     bench.status(from, status);
+    said_durable(bench)
+}
+
+fn said_durable(bench: &Bench) -> Vec<u64> {
     let heights = bench.seen.iter().filter_map(|effect| match effect {
         Effect::Durable(height) => Some(height.number()),
         _ => None,
@@ -313,6 +319,19 @@ fn r10_what_was_flushed_on_a_disk_that_is_lost_counts_no_more() {
     assert!(say(&mut bench, 2, 3).is_empty());
     assert!(say(&mut bench, 3, 3).is_empty(), "two disks have it");
     assert_eq!(say(&mut bench, 1, 3), [3]);
+}
+
+/// There may be no peer whose next Status would say it.
+#[test]
+fn r10_what_the_own_disk_completes_is_durable_at_once() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    for peer in [1, 2] {
+        assert!(say(&mut bench, peer, 3).is_empty(), "two disks at most");
+    }
+    bench.input(Input::Flushed(Height::new(3)));
+    assert_eq!(said_durable(&bench), [3]);
+    assert_eq!(bench.consensus.durable(), Height::new(3));
 }
 
 #[test]

@@ -423,6 +423,23 @@ fn r12_one_liar_cannot_silence_a_validator_and_stake_of_amp_can() {
     assert!(is_silenced(&mut bench));
 }
 
+/// What peers took back is no longer held against the disk: else all that they ever said adds up.
+#[test]
+fn r12_what_a_peer_no_longer_says_is_not_counted_with_what_another_one_says() {
+    let (mut bench, blocks) = fenced();
+    let set = bench.set.clone();
+    let word = held(&set, 0, tip(&blocks[1]), false);
+    bench.answer_fence(0, Some(word.clone()));
+    bench.answer_fence(0, None);
+    bench.answer_fence(1, Some(word));
+    let alarms = [0, 1].map(|from| Alarm::ForeignRecord(v(from)));
+    assert_eq!(bench.alarms(), alarms, "each of one alone");
+    for from in [2, 3] {
+        bench.answer_fence(from, None);
+    }
+    assert!(bench.consensus.is_voting(), "v0, v2 and v3");
+}
+
 /// Of one alone an unsigned answer shows nothing. It may be the one to whom the last word came all
 /// the same, so the fence passes by others; who hold none of it where the disk is good.
 #[test]

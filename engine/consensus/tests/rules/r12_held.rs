@@ -69,6 +69,26 @@ fn r12_an_answer_names_the_last_word_in_windows_that_were_dropped() {
     assert_eq!(told_to(&mut bench, 1), [above, word]);
 }
 
+/// What is unsigned shows nothing where one peer alone holds it: the signed word below it has to
+/// outlast the window too.
+#[test]
+fn r12_a_signed_word_below_the_last_one_is_named_after_their_window_was_dropped() {
+    let set = six(64);
+    let block = Block::first(&set, 1).opening(&set, 3, 2);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let falls_back = Record {
+        skip_fallback: Some(i(0)),
+        ..stop()
+    };
+    bench.vote_signed(1, 0, stop());
+    bench.vote(1, 0, falls_back.clone());
+    bench.certificates(2, vec![final_of(&set, &block, &[0, 1, 2, 3, 4])]);
+    assert_eq!(bench.consensus.proven(), block.point());
+    let newest = held_of(&set, 1, falls_back, false);
+    let signed = held_of(&set, 1, stop(), true);
+    assert_eq!(told_to(&mut bench, 1), [newest, signed]);
+}
+
 fn proposal(block: &Block, record: Record) -> Message {
     Message::Propose(Propose {
         header: block.header,
@@ -119,6 +139,8 @@ fn r12_an_answer_names_what_was_said_in_a_window_after_it_was_dropped() {
         assert_eq!(told_to(&mut bench, from), signed, "a proof from now on");
         bench.vote(from, 0, last.clone());
         assert_eq!(told_to(&mut bench, from), signed, "said again");
+        bench.vote_signed(from, 0, tip(&below[0]));
+        assert_eq!(told_to(&mut bench, from), signed, "said before");
     }
     // What comes between the proof of a later window and the end of that turn comes last too.
     let later = block.opening(&set, 5, 3);

@@ -2,7 +2,8 @@
 
 use crate::bench::{Bench, Setup};
 use crate::fixtures::{
-    Block, MS, chain, five_stakes, i, set_of, six, skip_of, stop, stop_at, tip, v, w,
+    Block, MS, chain, five_stakes, i, payload_numbered, set_of, six, skip_of, stop, stop_at, tip,
+    v, w,
 };
 use quorate_consensus::effect::Alarm;
 use quorate_consensus::input::Input;
@@ -633,4 +634,44 @@ fn r5_the_rest_of_a_dead_leaders_turn_ends_at_once_where_a_certificate_shows_its
     bench.certificates(1, vec![skip_of(&set, 0, &[0, 1, 2, 3])]);
     assert_eq!(bench.consensus.window(), w(1));
     assert_eq!(bench.own_record(1), stop());
+}
+
+/// With a command that waits its own Status gives it none.
+#[test]
+fn r5_an_own_block_gives_the_leader_that_made_it_its_time() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 0);
+    bench.input(Input::Waiting { oldest_ns: Some(0) });
+    bench.lapse(40);
+    let made = bench.input(Input::Payload(payload_numbered(1)));
+    assert_eq!(made, Disposition::Applied);
+    bench.lapse(49);
+    assert!(!bench.own_record(0).stop, "49 ms after its block");
+    bench.lapse(2);
+    assert!(bench.own_record(0).stop);
+}
+
+/// No longer timer helps a leader behind a slow link if silence is judged within a few heartbeats.
+#[test]
+fn r5_a_leader_is_silent_after_ten_heartbeats_and_not_before() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    // After so many that failed T_prog is two seconds, and v0 leads again.
+    for window in 0..6 {
+        bench.votes(&[0, 1, 2, 3, 4], window, &stop());
+    }
+    assert_eq!(bench.consensus.window(), w(6));
+    let mut wait = |ms: u64| {
+        for _ in 0..ms / 5 {
+            for from in 1..5 {
+                let status = bench.status_of(6);
+                bench.status(from, status);
+            }
+            bench.lapse(5);
+        }
+        bench.own_record(6).stop
+    };
+    assert!(!wait(120));
+    assert!(wait(10), "above ten times 12.5 ms");
+    assert_eq!(bench.consensus.counters().stops_policy, 1);
 }

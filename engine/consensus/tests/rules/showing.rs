@@ -188,6 +188,33 @@ fn r2_a_parent_that_no_certificate_can_show_is_not_built_on_where_another_one_ca
     assert_eq!(facts(&bench, &sent[0].justification), [skipped]);
 }
 
+/// R2: on the highest that can be shown, though it is neither the highest nor the proven block.
+#[test]
+fn r2_a_parent_below_one_that_no_certificate_can_show_is_built_on_above_the_proven_block() {
+    let set = set_of(&[1; 7], 2, 0, 8192, 1);
+    let mut bench = Setup::new(&set, 1).patient().run();
+    let blocks = chain(&set, 2, 1);
+    for block in &blocks {
+        bench.propose(block);
+    }
+    for (voter, salt) in [(5, 10_000), (6, 20_000)] {
+        let branch = branch(&set, &blocks[1], 4_200, salt);
+        bench.vote_signed(voter, 0, stop_at(&branch[branch.len() - 1]));
+        bring(&mut bench, voter, &branch);
+    }
+    bench.votes_signed(&[0, 2], 0, &stop_at(&blocks[1]));
+    bench.votes_signed(&[3, 4], 0, &stop_at(&blocks[0]));
+    bench.lapse(60);
+    assert_eq!(bench.consensus.window(), w(1));
+    let above = Target::Skip { from: i(1) };
+    let stopped = stop_at(&blocks[0]);
+    let voters = [0, 2, 3, 4, 5];
+    let skip = certificate(&set, 0, above, (&voters, &stopped), Vec::new());
+    let shown = certified(&set, &blocks[0], &voters);
+    bench.certificates(3, vec![shown, skip]);
+    shown_with_the_first_block(&mut bench, &blocks[0]);
+}
+
 /// Each one that is tried costs a walk, so that few are: the proven block is, however many stand
 /// above it.
 #[test]

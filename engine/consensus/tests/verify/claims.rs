@@ -1,8 +1,10 @@
 //! From claim to `Verified`: only with every signature good, under the right key and domain.
 
 use crate::world::{W, World, certified, final_target, i, parameters, stopped, tip, v};
-use quorate_consensus::certificate::SignedRecord;
-use quorate_consensus::evidence::Evidence;
+use quorate_consensus::attestation::{StateCertificate, StateStatement};
+use quorate_consensus::certificate::{Certificate, SignedRecord};
+use quorate_consensus::evidence::{Evidence, SignedHeader};
+use quorate_consensus::header::Header;
 use quorate_consensus::message::{HeldRecord, OwnAnswer, RecoverAnswer};
 use quorate_consensus::record::Record;
 use quorate_consensus::signing::{self, Signer};
@@ -422,4 +424,114 @@ fn what_a_check_does_not_answer_is_not_good() {
     let claims = vec![(v(2), record_claim(world.signed(2, stopped(None))))];
     let answers = check_claims(&world.set, v(0), claims, &mut Silent);
     assert!(refused(&answers[0]));
+}
+
+/// A claim of each kind, every signature of which is good and another one than the others.
+fn good_claims(world: &World) -> Vec<Claim> {
+    let (block, rival) = (world.header(None, 0), world.header(None, 1));
+    let voters = (0..5).map(|voter| (voter, tip(&block))).collect();
+    let certificate = world.certificate(final_target(&block), voters, &[block]);
+    let held = HeldRecord {
+        window: W,
+        record: stopped(None),
+        signature: Some(world.sign_record(0, W, &stopped(None))),
+    };
+    let mut evidence = vec![Evidence::TwoHeaders(Box::new([block, rival].map(
+        |header| {
+            let signature = world.sign_header(&header);
+            SignedHeader { header, signature }
+        },
+    )))];
+    let epoch = world.set.epoch();
+    evidence.push(Evidence::TwoRecords {
+        epoch,
+        window: W,
+        validator: v(2),
+        records: Box::new([&block, &rival].map(|one| world.signed(2, tip(one)))),
+        headers: Vec::new(),
+    });
+    let contradiction = Record {
+        skip_fallback: Some(i(0)),
+        ..Record::default()
+    };
+    evidence.push(Evidence::OneRecord {
+        epoch,
+        window: W,
+        record: Box::new(world.signed(3, contradiction)),
+    });
+    let mut claims = vec![
+        record_claim(world.signed(1, stopped(None))),
+        Claim::Header {
+            header: block,
+            signature: world.sign_header(&block),
+        },
+        Claim::Certificates {
+            certificates: vec![certificate.clone()],
+        },
+        Claim::FenceRecord { held },
+        recover_claim(world, certificate),
+    ];
+    claims.extend(evidence.into_iter().map(Claim::Evidence));
+    claims.extend(state_claims(world, &block));
+    claims
+}
+
+/// v3 answers v0, which has lost its disk, that it has spoken in no window above this one.
+fn recover_claim(world: &World, certificate: Certificate) -> Claim {
+    let said = OwnAnswer {
+        asker: v(0),
+        nonce: [6; 32],
+        window: W,
+    };
+    let mut message = Vec::new();
+    signing::recover_message(&world.set, v(3), &said, &mut message);
+    let answer = RecoverAnswer {
+        nonce: said.nonce,
+        window: said.window,
+        certificates: vec![certificate],
+        signature: world.key(3).sign(&message),
+    };
+    Claim::RecoverAnswer {
+        answerer: v(3),
+        answer,
+    }
+}
+
+fn state_claims(world: &World, block: &Header) -> [Claim; 2] {
+    let statement = StateStatement {
+        height: block.height,
+        id: block.id(),
+        sections: vec![[4; 32]],
+        snapshot: None,
+    };
+    let sign = |validator: u16| {
+        let mut message = Vec::new();
+        signing::state_message(&world.set, v(validator), &statement, &mut message);
+        (v(validator), world.key(validator).sign(&message))
+    };
+    let (validator, signature) = sign(4);
+    [
+        Claim::State {
+            validator,
+            statement: statement.clone(),
+            signature,
+        },
+        Claim::StateCertificate(StateCertificate {
+            statement: statement.clone(),
+            signatures: [1, 2, 3].map(sign).to_vec(),
+        }),
+    ]
+}
+
+/// The checking threads are shared out by these numbers: a claim that says less than it costs keeps
+/// what honest peers sent waiting.
+#[test]
+fn a_claim_says_how_many_signatures_are_checked_for_it() {
+    let world = World::six();
+    for (place, claim) in good_claims(&world).into_iter().enumerate() {
+        let said = claim.signatures_len();
+        let (answers, items) = check(&world.set, vec![(v(1), claim)]);
+        assert!(answers.iter().all(Result::is_ok), "claim {place}");
+        assert_eq!(items, said, "claim {place}");
+    }
 }

@@ -3,6 +3,7 @@
 //! Owns a [`Clients`] with one session. Never: threads; all work is done inside the calls.
 
 use super::event::ClientEvent;
+use super::feed::StreamHole;
 use super::sessions::{ClientOptions, ClientRef, Clients};
 use super::{ClientError, end_of, pending};
 use crate::client_wire::{Outcome, Place, Stream};
@@ -46,8 +47,8 @@ pub struct Client {
 #[derive(Default)]
 pub(super) struct OnStream {
     told: Option<TellStream>,
-    /// What nobody had any more. Bound: `HOLES_MAX`.
-    pub(super) holes: Vec<(StreamPosition, StreamPosition)>,
+    /// Where it did not go on as it was. Bound: `HOLES_MAX`.
+    pub(super) holes: Vec<StreamHole>,
 }
 
 /// Holes of the private stream that are kept for whoever asks.
@@ -56,6 +57,9 @@ const HOLES_MAX: usize = 64;
 /// Connections that a question to the application may cost: it is in all likelihood what ends the
 /// validators that are asked it, so it is not carried on to the next one.
 const QUESTION_LOSSES_MAX: u32 = 2;
+
+/// How long a submission without a wait waits all the same, where the session has to be asked for.
+const FIND_MAX: Duration = Duration::from_secs(1);
 
 type TellStream = Box<dyn FnMut(Stream<'_>) + Send>;
 
@@ -67,11 +71,11 @@ impl OnStream {
                     tell(stream.clone());
                 }
             }
-            ClientEvent::StreamHole { from, to } => {
+            ClientEvent::StreamHole(hole) => {
                 if self.holes.len() >= HOLES_MAX {
                     self.holes.remove(0);
                 }
-                self.holes.push((*from, *to));
+                self.holes.push(*hole);
             }
             _ => {}
         }
@@ -91,12 +95,21 @@ impl Client {
     /// Connects a session and learns where its numbers stand. One that has ended is opened again by
     /// the first command.
     ///
+    /// A command may be refused since the session is open already ([`Rejection::SessionOpen`]), or
+    /// has ended ([`Rejection::SessionEnded`]): by another process with this key, by a copy of an
+    /// earlier opening, or since it was closed. Then the client asks where the session stands
+    /// before it takes the next one, and goes on from there, or opens it again. A time-out that was
+    /// declared is declared again, by a command with a number of its own. That command is not sent
+    /// again by itself: it did nothing and may be submitted, unless it was told to be
+    /// [`Unsure`](ClientError::Unsure).
+    ///
     /// Commands that another process sent with this key and that are not applied yet may be applied
     /// under the numbers that this one gives anew. Then [`submit_and_wait`](Self::submit_and_wait)
     /// ends with [`Rejection::Conflict`]: the new command did nothing and may be submitted again.
     ///
     /// # Errors
-    /// No validator answers in time.
+    /// [`ClientError::TooFewAddresses`]: no result could ever be trusted. No validator answers in
+    /// time.
     pub fn connect(
         genesis: &Genesis,
         key: Arc<KeyPair>,
@@ -104,6 +117,7 @@ impl Client {
         timeout: Duration,
     ) -> Result<Self, ClientError> {
         let mut clients = Clients::new(genesis)?;
+        clients.can_listen(options.trust)?;
         let patience = options.patience;
         let client = clients.add(key, options);
         let mut connected = Self {
@@ -112,20 +126,7 @@ impl Client {
             patience,
             on_stream: OnStream::default(),
         };
-        let (seq_last, has_ended) =
-            connected.question(timeout, Clients::ask_session, |id, event| match event {
-                ClientEvent::Session {
-                    id: of,
-                    seq_last,
-                    has_ended,
-                } if *of == id => Some((*seq_last, *has_ended)),
-                _ => None,
-            })?;
-        if has_ended {
-            connected.clients.reopen(client, seq_last);
-        } else {
-            connected.clients.resume(client, seq_last);
-        }
+        connected.learn_session(timeout)?;
         Ok(connected)
     }
 
@@ -138,8 +139,10 @@ impl Client {
     ///
     /// Each is told once, and none is left out once
     /// [`stream_position`](Self::stream_position) tells one: what was put out in a time without a
-    /// connection is asked for and told after the next login, at whichever validator. What none of
-    /// them has any more is a hole ([`take_stream_holes`](Self::take_stream_holes)). They are one
+    /// connection is asked for and told after the next login, at whichever validator. What they do
+    /// not have any more is a hole ([`take_stream_holes`](Self::take_stream_holes)); and where they
+    /// never came to what was told, what is told from there on may have been told before
+    /// ([`HoleKind::Ahead`](super::HoleKind)). They are one
     /// validator's word, also with [`Trust::FaultStake`](super::Trust).
     pub fn on_stream(&mut self, tell: impl FnMut(Stream<'_>) + Send + 'static) {
         self.tell_stream_to(None, tell);
@@ -173,10 +176,12 @@ impl Client {
         body: &[u8],
         timeout: Duration,
     ) -> Result<Finalized, ClientError> {
+        let end = end_of(timeout);
+        self.find_session(timeout)?;
         let wanted = self
             .clients
             .submit(self.client, lane, body, Instant::now())?;
-        self.await_result(wanted, timeout)
+        self.await_result(wanted, end)
     }
 
     /// Says something of the session itself, and waits until that is finalized. Whoever declares a
@@ -189,14 +194,17 @@ impl Client {
         command: SessionCommand,
         timeout: Duration,
     ) -> Result<Finalized, ClientError> {
+        let end = end_of(timeout);
+        self.find_session(timeout)?;
         let wanted = self
             .clients
             .tell_session(self.client, command, Instant::now())?;
-        self.await_result(wanted, timeout)
+        self.await_result(wanted, end)
     }
 
-    fn await_result(&mut self, wanted: u64, timeout: Duration) -> Result<Finalized, ClientError> {
-        self.wait(timeout, |event| {
+    fn await_result(&mut self, wanted: u64, end: Instant) -> Result<Finalized, ClientError> {
+        let left = end.saturating_duration_since(Instant::now());
+        self.wait(left, |event| {
             let mut told = None;
             ended(event, |seq, end| {
                 if seq == wanted {
@@ -211,8 +219,11 @@ impl Client {
     /// number.
     ///
     /// # Errors
-    /// As [`Clients::submit`].
+    /// As [`Clients::submit`]. [`ClientError::Timeout`]: the session was told to be another one
+    /// than it was taken for ([`connect`](Self::connect)), and within a second no validator said
+    /// where it stands; nothing was submitted, and it may be tried again.
     pub fn submit(&mut self, lane: Lane, body: &[u8]) -> Result<u64, ClientError> {
+        self.find_session(FIND_MAX)?;
         let now = Instant::now();
         let seq = self.clients.submit(self.client, lane, body, now)?;
         self.clients.flush(now);

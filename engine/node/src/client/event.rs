@@ -1,8 +1,8 @@
 //! What a turn of the client side has to tell. Owns plain data, borrowed from the frames.
 
+use super::feed::StreamHole;
 use crate::client_wire::{Private, Refusal, ResultView, Sections, Stream, VerdictRun};
 use crate::lanes::Rejection;
-use crate::streams::StreamPosition;
 use quorate_consensus::types::ValidatorIndex;
 
 /// What a turn has to tell.
@@ -100,15 +100,10 @@ pub enum ClientEvent<'a> {
     /// told afterwards where the stream is followed
     /// ([`Clients::follow_stream`](super::Clients::follow_stream)), and not at all where it is not.
     Stream(Stream<'a>),
-    /// No validator has what lies between these positions of the session's private stream any more,
-    /// or the position up to which it was told is one to which none of them ever came: ask the
-    /// application how things stand. In the latter case the stream goes on at `from`.
-    StreamHole {
-        /// The first position that is wanted.
-        from: StreamPosition,
-        /// Where the stream goes on.
-        to: StreamPosition,
-    },
+    /// Validators of all stake but F, or all that can be asked, do not have what lies between two
+    /// positions of the session's private stream any more; or they never came to the position up to
+    /// which it was told ([`StreamHole::kind`]). Ask the application how things stand.
+    StreamHole(StreamHole),
     /// An answer to [`Clients::ask_private`](super::Clients::ask_private).
     Private(Private<'a>),
     /// An answer to [`Clients::query`](super::Clients::query).

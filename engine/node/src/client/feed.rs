@@ -11,6 +11,7 @@
 
 use super::ClientError;
 use super::event::ClientEvent;
+use super::everybody::Everybody;
 use super::pending::{RETRY_MAX, RETRY_MIN};
 use super::sessions::{ClientRef, Clients, Table};
 use super::taking::Taking;
@@ -19,6 +20,7 @@ use crate::client_wire::{
     Private, PrivateItem, PrivateState, ServerFrame, Stream, StreamFrame, encode_private_ask,
 };
 use crate::streams::StreamPosition;
+use quorate_consensus::types::ValidatorIndex;
 use std::time::{Duration, Instant};
 
 /// When a validator that has not come to the position is asked again.
@@ -30,8 +32,45 @@ const FILL_PATIENCES: u32 = 16;
 /// it is gone, and an eighth of what it has: a disk has far more than comes while one asks.
 const MARGIN_HEIGHTS: u64 = 1024;
 
+/// How long a session stays where the position was said to be gone before, when it comes there once
+/// more since no other one can be reached: its commands get on meanwhile.
+const GONE_PAUSE: Duration = RETRY_MAX;
+
+/// Why the private stream of a session does not go on where it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoleKind {
+    /// They have no more what lies in between: the stream goes on at `to`, and what came before
+    /// that is not told. An application can be asked how things stand.
+    Gone,
+    /// None of them came to `to`, up to which it was told: the stream goes on at `from`. Whoever
+    /// told what lies in between made it up, or was the only one that had it; then it is told once
+    /// more, and has the same addresses.
+    Ahead,
+}
+
+/// A hole in the private stream of a session. Validators of all stake but F, or all that have
+/// client addresses, have said so, each when it was asked last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamHole {
+    /// Where it begins.
+    pub from: StreamPosition,
+    /// Where it ends.
+    pub to: StreamPosition,
+    /// On which side of it the stream goes on.
+    pub kind: HoleKind,
+}
+
 /// What a validator that refuses a position has: from where on, and up to where.
 type Span = (StreamPosition, StreamPosition);
+
+/// What a validator has said of the position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    /// It has it no more, but this.
+    Gone(Span),
+    /// It is there, and had not come to the position while one had patience.
+    Ahead(StreamPosition),
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -50,13 +89,15 @@ pub(super) struct Feed {
     since: Option<Instant>,
     /// Since when it is asked and the stream is not level.
     filling_since: Option<Instant>,
-    /// What validators have that did not have the position any more, one after the other. Bound:
-    /// the number of validators, as of the next one.
-    gone: Vec<Span>,
-    /// Where validators are that had not come to the position while one had patience.
-    ahead: Vec<StreamPosition>,
-    /// Where the connected one is, if it had not come there when it was asked last.
-    is_at: Option<StreamPosition>,
+    /// Who must have said that they cannot tell what is at the position.
+    everybody: Everybody,
+    /// What each of them has said last, since it was told on. One that is met again and again
+    /// while no other can be reached is one all the same.
+    said: Vec<(ValidatorIndex, Word)>,
+    /// Who is connected and where that one is, if it had not come there when it was asked last.
+    is_at: Option<(ValidatorIndex, StreamPosition)>,
+    /// The connected one, which has said before that the position is gone, is asked once more.
+    is_asked_again: bool,
     /// The connected one is left since it brought nothing on.
     is_left: bool,
     /// Holes since something was told last.
@@ -70,15 +111,15 @@ pub(super) enum Fed {
     Tell(StreamPosition),
     /// Another validator may have what this one has not.
     Leave,
-    /// Nobody has what lies between these positions.
-    Hole(StreamPosition, StreamPosition),
+    /// The stream does not go on where it was.
+    Hole(StreamHole),
     /// Nothing.
     Nothing,
 }
 
 impl Feed {
     /// One whose outputs before `from` are known, or that begins with what comes.
-    pub(super) fn new(from: Option<StreamPosition>, now: Instant) -> Self {
+    pub(super) fn new(from: Option<StreamPosition>, everybody: Everybody, now: Instant) -> Self {
         // The end of the stream is no position in it.
         let from = from.filter(|from| *from != StreamPosition::LIVE);
         Self {
@@ -89,9 +130,10 @@ impl Feed {
             ask_at: Some(now),
             since: None,
             filling_since: None,
-            gone: Vec::new(),
-            ahead: Vec::new(),
+            everybody,
+            said: Vec::new(),
             is_at: None,
+            is_asked_again: false,
             is_left: false,
             holes: 0,
         }
@@ -105,8 +147,10 @@ impl Feed {
         (self.asked, self.ask_at) = (None, Some(now));
         (self.since, self.filling_since) = (None, None);
         let is_at = self.is_at.take();
-        self.ahead.extend(is_at.filter(|_| self.is_left));
-        self.is_left = false;
+        if let Some((validator, tip)) = is_at.filter(|_| self.is_left) {
+            self.note(validator, Some(Word::Ahead(tip)));
+        }
+        (self.is_left, self.is_asked_again) = (false, false);
     }
 
     /// Behind what has been told, if that is known yet.
@@ -187,45 +231,87 @@ impl Feed {
         self.ask_at = Some(now + pause.clamp(RETRY_MIN, RETRY_MAX));
     }
 
-    /// Takes an answer of one of so many validators.
-    pub(super) fn answered(&mut self, answer: &Private<'_>, contacts: usize, now: Instant) -> Fed {
+    /// What a validator says now stands for it, and nothing where that is not known yet.
+    fn note(&mut self, validator: ValidatorIndex, word: Option<Word>) {
+        self.said.retain(|(of, _)| *of != validator);
+        self.said.extend(word.map(|word| (validator, word)));
+    }
+
+    /// What `pick` takes of what was said, if that is what everybody says.
+    fn all_say<T>(&self, pick: impl Fn(Word) -> Option<T>) -> Option<Vec<T>> {
+        let said = self.said.iter();
+        let (who, what): (Vec<_>, Vec<_>) = said
+            .filter_map(|(validator, word)| Some((*validator, pick(*word)?)))
+            .unzip();
+        self.everybody.are(&who).then_some(what)
+    }
+
+    /// Takes an answer of a validator.
+    pub(super) fn answered(
+        &mut self,
+        answer: &Private<'_>,
+        validator: ValidatorIndex,
+        now: Instant,
+    ) -> Fed {
         self.asked = None;
         (self.is_at, self.is_left) = (None, false);
         match answer.state() {
             PrivateState::Done => Fed::Tell(self.done(answer, now)),
-            PrivateState::Ahead => {
-                self.is_at = Some(answer.tip());
-                self.ask_at = Some(now + BEHIND_RETRY);
-                if self.ahead.len() < contacts {
-                    return Fed::Nothing;
-                }
-                // Nobody has ever been there: somebody told of a block that there is not.
-                let from = lower_middle(&mut self.ahead);
-                self.ahead.clear();
-                let to = self.at.replace(from).unwrap_or(from);
-                (self.is_at, self.ask_at) = (None, Some(now));
-                Fed::Hole(from, to)
-            }
-            PrivateState::Gone => {
-                self.gone.push((answer.oldest(), answer.tip()));
-                if self.gone.len() < contacts {
-                    return Fed::Leave;
-                }
-                let from = self.at.unwrap_or(StreamPosition::BEGIN);
-                // One that has what it says is gone tells nothing.
-                let is_told = |(oldest, tip): &Span| *oldest > from && tip >= oldest;
-                let spans = std::mem::take(&mut self.gone);
-                let spans: Vec<Span> = spans.into_iter().filter(is_told).collect();
-                if spans.is_empty() {
-                    return Fed::Leave;
-                }
-                let to = self.landing(spans);
-                let to = to.unwrap_or_else(|| answer.tip().max(self.seen).max(from));
-                self.at = Some(to);
-                self.ask_at = self.is_filling.then_some(now);
-                Fed::Hole(from, to)
-            }
+            PrivateState::Ahead => self.ahead(answer, validator, now),
+            PrivateState::Gone => self.gone(answer, validator, now),
         }
+    }
+
+    fn ahead(&mut self, answer: &Private<'_>, validator: ValidatorIndex, now: Instant) -> Fed {
+        self.is_at = Some((validator, answer.tip()));
+        self.ask_at = Some(now + BEHIND_RETRY);
+        // It counts when one has had patience with it, and did once where that was so before.
+        let is_known = |(of, word): &(_, Word)| *of == validator && matches!(word, Word::Ahead(_));
+        let word = self.said.iter().any(is_known);
+        self.note(validator, word.then_some(Word::Ahead(answer.tip())));
+        let tips = self.all_say(|word| match word {
+            Word::Ahead(tip) => Some(tip),
+            Word::Gone(_) => None,
+        });
+        let Some(mut tips) = tips else {
+            return Fed::Nothing;
+        };
+        // Somebody told of a block that there is not, or that is lost.
+        let from = lower_middle(&mut tips);
+        let to = self.at.replace(from).unwrap_or(from);
+        self.said.clear();
+        (self.is_at, self.ask_at) = (None, Some(now));
+        let kind = HoleKind::Ahead;
+        Fed::Hole(StreamHole { from, to, kind })
+    }
+
+    fn gone(&mut self, answer: &Private<'_>, validator: ValidatorIndex, now: Instant) -> Fed {
+        let is_known = |(of, word): &(_, Word)| *of == validator && matches!(word, Word::Gone(_));
+        let was_said = self.said.iter().any(is_known);
+        let word = Word::Gone((answer.oldest(), answer.tip()));
+        self.note(validator, Some(word));
+        let spans = self.all_say(|word| match word {
+            Word::Gone(span) => Some(span),
+            Word::Ahead(_) => None,
+        });
+        let from = self.at.unwrap_or(StreamPosition::BEGIN);
+        // One that has what it says is gone tells nothing.
+        let is_told = |(oldest, tip): &Span| *oldest > from && tip >= oldest;
+        let spans: Vec<Span> = spans.into_iter().flatten().filter(is_told).collect();
+        if spans.is_empty() {
+            if was_said && !self.is_asked_again {
+                (self.is_asked_again, self.ask_at) = (true, Some(now + GONE_PAUSE));
+                return Fed::Nothing;
+            }
+            return Fed::Leave;
+        }
+        self.said.clear();
+        let to = self.landing(spans);
+        let to = to.unwrap_or_else(|| answer.tip().max(self.seen).max(from));
+        self.at = Some(to);
+        self.ask_at = self.is_filling.then_some(now);
+        let kind = HoleKind::Gone;
+        Fed::Hole(StreamHole { from, to, kind })
     }
 
     /// Takes what is there from the position on; says from where it is to be told.
@@ -233,7 +319,7 @@ impl Feed {
         let from = self.at.unwrap_or_else(|| answer.end());
         let is_on = self.at.is_none_or(|at| answer.end() > at);
         self.at = Some(from.max(answer.end()));
-        (self.gone, self.ahead) = (Vec::new(), Vec::new());
+        self.said.clear();
         self.holes = 0;
         let is_level = answer.end() >= answer.tip().max(self.seen);
         self.is_filling &= !is_level;
@@ -282,18 +368,20 @@ impl Clients {
     /// validators: after each login what was put out meanwhile is asked for, and told as
     /// [`ClientEvent::Stream`] before anything else of it. With `from` it begins there, as a
     /// program does that has kept [`stream_position`](Self::stream_position); without, where the
-    /// stream is when the session is connected first. What no validator has any more is told as
-    /// [`ClientEvent::StreamHole`]. It holds from the moment on from which
-    /// [`stream_position`](Self::stream_position) tells one: before that a lost connection leaves
-    /// nothing to go on from.
+    /// stream is when the session is connected first. Where validators of all stake but F, or all
+    /// that have addresses, cannot go on from there, that is told as [`ClientEvent::StreamHole`];
+    /// while more of them are away none is told, and they are waited for. It holds from the moment
+    /// on from which [`stream_position`](Self::stream_position) tells one: before that a lost
+    /// connection leaves nothing to go on from.
     ///
     /// Each part is one validator's word ([`Trust`](super::Trust)).
     pub fn follow_stream(&mut self, client: ClientRef, from: Option<StreamPosition>, now: Instant) {
+        let everybody = self.everybody();
         let session = self.table.sessions.get_mut(client.0);
         // Where it is followed already it goes on.
         let session = session.filter(|session| from.is_some() || session.feed.is_none());
         if let Some(session) = session {
-            session.feed = Some(Feed::new(from, now));
+            session.feed = Some(Feed::new(from, everybody, now));
             self.table.next_due = now;
         }
     }
@@ -376,18 +464,19 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
     /// Takes an answer about a session's private stream: whoever asked for it is told, or it fills
     /// what a time without a connection left out.
     pub(super) fn take_private(&mut self, place: usize, answer: Private<'_>) {
-        let contacts = self.contacts_len(place);
         let session = self.table.sessions.get_mut(place);
+        let validator = session.as_ref().map(|session| session.gateway.validator());
         let feed = session.and_then(|session| session.feed.as_mut());
-        let Some(feed) = feed.filter(|feed| feed.is_asked(answer.id())) else {
+        let feed = feed.filter(|feed| feed.is_asked(answer.id()));
+        let (Some(feed), Some(validator)) = (feed, validator) else {
             return self.tell(place, ClientEvent::Private(answer));
         };
-        let fed = feed.answered(&answer, contacts, self.now);
+        let fed = feed.answered(&answer, validator, self.now);
         self.table.next_due = self.now;
         match fed {
             Fed::Tell(from) => self.tell_missed(place, answer, from),
             Fed::Leave => self.table.leaving.push((place, None)),
-            Fed::Hole(from, to) => self.tell(place, ClientEvent::StreamHole { from, to }),
+            Fed::Hole(hole) => self.tell(place, ClientEvent::StreamHole(hole)),
             Fed::Nothing => {}
         }
     }
@@ -420,11 +509,6 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
         feed.busy(retry_after_us, self.now);
         self.table.next_due = self.now;
         true
-    }
-
-    fn contacts_len(&self, place: usize) -> usize {
-        let session = self.table.sessions.get(place);
-        session.map_or(1, |session| session.gateway.contacts_len())
     }
 }
 

@@ -1,12 +1,21 @@
 //! No hole and no double, whatever comes in which order.
 
 use super::*;
+use crate::client::gateway::contacts;
 use crate::client_wire::PrivateFrame;
+use crate::testing::sample_genesis;
+use std::sync::Arc;
 
 const PATIENCE: Duration = Duration::from_secs(3);
 
 fn at(height: u64, index: u32) -> StreamPosition {
     StreamPosition { height, index }
+}
+
+/// Four validators of one stake, each with an address.
+fn four() -> Everybody {
+    let (genesis, _) = sample_genesis(4);
+    Everybody::new(Arc::clone(genesis.validator_set()), contacts(&genesis))
 }
 
 /// A frame of outputs that came live.
@@ -31,6 +40,17 @@ fn takes(feed: &mut Feed, height: u64, numbers: &[u32]) -> bool {
 fn answer(
     feed: &mut Feed,
     state: PrivateState,
+    positions: [StreamPosition; 3],
+    now: Instant,
+) -> Fed {
+    answer_of(0, feed, state, positions, now)
+}
+
+/// That of one of the four.
+fn answer_of(
+    validator: u16,
+    feed: &mut Feed,
+    state: PrivateState,
     [next, oldest, tip]: [StreamPosition; 3],
     now: Instant,
 ) -> Fed {
@@ -40,7 +60,7 @@ fn answer(
     let Ok((_, ServerFrame::Private(answer))) = ServerFrame::decode(&bytes) else {
         panic!("an answer")
     };
-    feed.answered(&answer, 4, now)
+    feed.answered(&answer, ValidatorIndex::new(validator), now)
 }
 
 fn done(feed: &mut Feed, next: StreamPosition, tip: StreamPosition, now: Instant) -> Fed {
@@ -49,7 +69,7 @@ fn done(feed: &mut Feed, next: StreamPosition, tip: StreamPosition, now: Instant
 
 /// One that has been told everything before (5, 3), and its connection is gone.
 fn behind(now: Instant) -> Feed {
-    let mut feed = Feed::new(None, now);
+    let mut feed = Feed::new(None, four(), now);
     assert!(takes(&mut feed, 5, &[0, 2]));
     assert_eq!(feed.position(), Some(at(5, 3)));
     feed.connected(now);
@@ -59,7 +79,7 @@ fn behind(now: Instant) -> Feed {
 #[test]
 fn one_that_begins_with_what_comes_asks_where_that_is_and_tells_what_comes_meanwhile() {
     let now = Instant::now();
-    let mut feed = Feed::new(None, now);
+    let mut feed = Feed::new(None, four(), now);
     assert_eq!(feed.wants(now), Some(StreamPosition::LIVE));
     feed.note_asked(Some(1), now);
     assert_eq!(feed.wants(now), None, "one question at a time");
@@ -73,7 +93,7 @@ fn one_that_begins_with_what_comes_asks_where_that_is_and_tells_what_comes_meanw
     assert!(!takes(&mut feed, 8, &[4]), "it was told");
     assert!(takes(&mut feed, 9, &[0]));
     // Where nothing came the position is known all the same, so that nothing is left out later.
-    let mut quiet = Feed::new(None, now);
+    let mut quiet = Feed::new(None, four(), now);
     assert_eq!(
         done(&mut quiet, at(8, 0), at(8, 0), now),
         Fed::Tell(at(8, 0))
@@ -132,16 +152,18 @@ fn what_overtook_the_answer_is_asked_for_again() {
 fn what_one_validator_has_no_more_is_asked_of_each_before_it_is_a_hole() {
     let now = Instant::now();
     let mut feed = behind(now);
-    let gone = |feed: &mut Feed| {
+    let gone = |feed: &mut Feed, validator| {
         let positions = [at(5, 3), at(8, 0), at(9, 0)];
-        answer(feed, PrivateState::Gone, positions, now)
+        answer_of(validator, feed, PrivateState::Gone, positions, now)
     };
-    for _ in 0..3 {
-        assert_eq!(gone(&mut feed), Fed::Leave);
+    for validator in 0..2 {
+        assert_eq!(gone(&mut feed, validator), Fed::Leave);
         feed.connected(now);
         assert_eq!(feed.wants(now), Some(at(5, 3)));
     }
-    assert_eq!(gone(&mut feed), Fed::Hole(at(5, 3), at(8, 0)));
+    // The last one may never answer.
+    let hole = hole(HoleKind::Gone, at(5, 3), at(8, 0));
+    assert_eq!(gone(&mut feed, 2), hole);
     assert_eq!(feed.wants(now), Some(at(8, 0)));
     assert!(
         !takes(&mut feed, 9, &[0]),
@@ -196,10 +218,14 @@ fn whoever_brings_nothing_on_is_left_and_one_who_wants_time_is_given_it_in_bound
     assert!(!feed.is_stuck(later + PATIENCE, PATIENCE));
 }
 
-fn gone(feed: &mut Feed, oldest: StreamPosition, tip: StreamPosition, now: Instant) -> Fed {
+const fn hole(kind: HoleKind, from: StreamPosition, to: StreamPosition) -> Fed {
+    Fed::Hole(StreamHole { from, to, kind })
+}
+
+fn gone(validator: u16, feed: &mut Feed, [oldest, tip]: [StreamPosition; 2], now: Instant) -> Fed {
     let at = feed.wants(now).expect("it asks");
     feed.note_asked(Some(1), now);
-    let fed = answer(feed, PrivateState::Gone, [at, oldest, tip], now);
+    let fed = answer_of(validator, feed, PrivateState::Gone, [at, oldest, tip], now);
     if fed == Fed::Leave {
         feed.connected(now);
     }
@@ -213,15 +239,15 @@ fn a_stream_that_is_kept_for_a_moment_alone_is_caught_up_with_all_the_same() {
     for kept in [0, 1, 400] {
         let mut feed = behind(now);
         let (mut height, mut holes) = (1_000, 0);
-        loop {
+        for validator in (0..4).cycle() {
             // Each question costs as much time as a hundred blocks.
             height += 100;
             let (oldest, tip) = (at(height - kept, 0), at(height, 0));
             if feed.position() >= Some(oldest) {
                 break;
             }
-            let fed = gone(&mut feed, oldest, tip, now);
-            holes += usize::from(matches!(fed, Fed::Hole(from, to) if from < to));
+            let fed = gone(validator, &mut feed, [oldest, tip], now);
+            holes += usize::from(matches!(fed, Fed::Hole(hole) if hole.from < hole.to));
             assert!(holes <= 3, "{kept}: no end of holes");
             if feed.wants(now).is_none() {
                 // Nobody can be asked in time: what comes from here on is told as it comes.
@@ -242,9 +268,13 @@ fn of_a_long_past_that_is_kept_no_more_than_a_margin_is_given_up() {
     let now = Instant::now();
     let mut feed = behind(now);
     let tip = at(9_000_000, 0);
-    (0..3).for_each(|_| assert_eq!(gone(&mut feed, at(400, 0), tip, now), Fed::Leave));
-    let hole = gone(&mut feed, at(400, 0), tip, now);
-    assert_eq!(hole, Fed::Hole(at(5, 3), at(400 + MARGIN_HEIGHTS, 0)));
+    for validator in [3, 1] {
+        let fed = gone(validator, &mut feed, [at(400, 0), tip], now);
+        assert_eq!(fed, Fed::Leave);
+    }
+    let fed = gone(0, &mut feed, [at(400, 0), tip], now);
+    let landing = at(400 + MARGIN_HEIGHTS, 0);
+    assert_eq!(fed, hole(HoleKind::Gone, at(5, 3), landing));
 }
 
 #[test]
@@ -252,27 +282,117 @@ fn the_stream_goes_on_where_the_first_of_them_has_something() {
     let now = Instant::now();
     let mut feed = behind(now);
     let tip = at(8_000, 0);
-    for oldest in [400, 50, 400] {
-        assert_eq!(gone(&mut feed, at(oldest, 0), tip, now), Fed::Leave);
+    for (validator, oldest) in [(3, 400), (1, 50)] {
+        let fed = gone(validator, &mut feed, [at(oldest, 0), tip], now);
+        assert_eq!(fed, Fed::Leave);
     }
     let landing = at(50 + (8_000 - 50) / 8, 0);
-    let far = gone(&mut feed, at(5_000, 0), tip, now);
-    assert_eq!(far, Fed::Hole(at(5, 3), landing));
-    // One that says of itself that it has the position, and that nothing is there, tells nothing;
-    // nor does one that is far ahead of all, or begins behind its own end.
+    let far = gone(0, &mut feed, [at(5_000, 0), tip], now);
+    assert_eq!(far, hole(HoleKind::Gone, at(5, 3), landing));
+    // One that says of itself that it has the position tells nothing; nor does one that begins
+    // behind its own end.
     let mut feed = behind(now);
-    let max = at(u64::MAX, 1);
-    for (oldest, tip) in [(at(3, 0), tip), (max, max), (at(9, 0), at(8, 0))] {
-        assert_eq!(gone(&mut feed, oldest, tip, now), Fed::Leave);
+    for (validator, oldest, tip) in [(0, at(3, 0), tip), (1, at(9, 0), at(8, 0))] {
+        let fed = gone(validator, &mut feed, [oldest, tip], now);
+        assert_eq!(fed, Fed::Leave);
     }
-    let hole = gone(&mut feed, at(7, 0), at(15, 0), now);
-    assert_eq!(hole, Fed::Hole(at(5, 3), at(8, 0)));
+    let fed = gone(2, &mut feed, [at(7, 0), at(15, 0)], now);
+    assert_eq!(fed, hole(HoleKind::Gone, at(5, 3), at(8, 0)));
     // Where nobody tells anything there is no hole.
     let mut feed = behind(now);
-    for _ in 0..9 {
-        assert_eq!(gone(&mut feed, at(5, 3), at(9, 0), now), Fed::Leave);
+    for validator in 0..4 {
+        let fed = gone(validator, &mut feed, [at(5, 3), at(9, 0)], now);
+        assert_eq!(fed, Fed::Leave);
     }
     assert_eq!(feed.position(), Some(at(5, 3)));
+}
+
+/// While nobody else can be reached a session comes to the same one again and again.
+#[test]
+fn one_validator_that_has_the_position_no_more_is_one_however_often_it_is_met() {
+    let now = Instant::now();
+    let mut feed = behind(now);
+    let positions = [at(8, 0), at(9, 0)];
+    assert_eq!(gone(0, &mut feed, positions, now), Fed::Leave);
+    let mut later = now;
+    for _ in 0..8 {
+        // It stays there for a while, so that its commands get on, and then looks for the others.
+        assert_eq!(gone(0, &mut feed, positions, later), Fed::Nothing);
+        assert_eq!(feed.due(PATIENCE), Some(later + GONE_PAUSE));
+        later += GONE_PAUSE;
+        assert_eq!(gone(0, &mut feed, positions, later), Fed::Leave);
+    }
+    assert_eq!(feed.position(), Some(at(5, 3)), "no hole");
+    // Another one that has it is asked, and nothing is left out.
+    feed.note_asked(Some(1), later);
+    let told = done(&mut feed, at(9, 0), at(9, 0), later);
+    assert_eq!(told, Fed::Tell(at(5, 3)));
+}
+
+/// What it executes then was told by somebody before: it would be told a second time.
+#[test]
+fn one_validator_that_has_not_come_to_the_position_is_one_however_often_it_is_met() {
+    let now = Instant::now();
+    let mut feed = behind(now);
+    let positions = [at(5, 3), at(1, 0), at(5, 0)];
+    for _ in 0..9 {
+        feed.note_asked(Some(1), now);
+        let fed = answer_of(2, &mut feed, PrivateState::Ahead, positions, now);
+        assert_eq!(fed, Fed::Nothing);
+        feed.leaves();
+        feed.connected(now);
+    }
+    assert_eq!(feed.position(), Some(at(5, 3)), "no hole");
+}
+
+/// One that was behind may have joined by a snapshot since; another one may have been put back.
+#[test]
+fn what_a_validator_says_last_stands_for_it() {
+    let now = Instant::now();
+    let mut feed = behind(now);
+    let behind_it = |feed: &mut Feed, validator| {
+        feed.note_asked(Some(1), now);
+        let positions = [at(5, 3), at(1, 0), at(5, 0)];
+        answer_of(validator, feed, PrivateState::Ahead, positions, now)
+    };
+    let leave = |feed: &mut Feed| {
+        feed.leaves();
+        feed.connected(now);
+    };
+    for validator in [0, 1] {
+        assert_eq!(behind_it(&mut feed, validator), Fed::Nothing);
+        leave(&mut feed);
+    }
+    let positions = [at(8, 0), at(9, 0)];
+    for validator in [1, 2] {
+        assert_eq!(gone(validator, &mut feed, positions, now), Fed::Leave);
+    }
+    // Two have not come there and two have it no more, of three that must say the same.
+    assert_eq!(behind_it(&mut feed, 2), Fed::Nothing);
+    assert_eq!(
+        behind_it(&mut feed, 2),
+        Fed::Nothing,
+        "nor before one had patience"
+    );
+    leave(&mut feed);
+    assert_eq!(behind_it(&mut feed, 3), Fed::Nothing);
+    feed.connected(now);
+    assert_eq!(gone(0, &mut feed, positions, now), Fed::Leave);
+    let fed = gone(2, &mut feed, positions, now);
+    assert_eq!(fed, hole(HoleKind::Gone, at(5, 3), at(8, 0)));
+}
+
+#[test]
+fn all_that_have_an_address_are_enough_to_know_that_a_stretch_is_gone() {
+    let now = Instant::now();
+    let (genesis, _) = sample_genesis(4);
+    let some: Arc<[_]> = contacts(&genesis).iter().take(2).cloned().collect();
+    let two = Everybody::new(Arc::clone(genesis.validator_set()), some);
+    let mut feed = Feed::new(Some(at(5, 3)), two, now);
+    let positions = [at(8, 0), at(9, 0)];
+    assert_eq!(gone(1, &mut feed, positions, now), Fed::Leave);
+    let fed = gone(0, &mut feed, positions, now);
+    assert_eq!(fed, hole(HoleKind::Gone, at(5, 3), at(8, 0)));
 }
 
 /// A validator may tell of a block that there is not, and others then have never come so far.
@@ -283,24 +403,24 @@ fn a_position_to_which_nobody_ever_comes_is_given_up() {
     done(&mut feed, at(9, 0), at(9, 0), now);
     assert!(takes(&mut feed, u64::MAX, &[7]), "its word");
     let far = feed.position().unwrap();
-    let behind_it = |feed: &mut Feed, height: u64| {
+    let behind_it = |feed: &mut Feed, validator, height: u64| {
         feed.note_asked(Some(1), now);
         let positions = [far, at(1, 0), at(height, 0)];
-        answer(feed, PrivateState::Ahead, positions, now)
+        answer_of(validator, feed, PrivateState::Ahead, positions, now)
     };
     feed.connected(now);
     // A connection that is lost meanwhile says nothing.
-    for height in [100, 101, 102, 103, 104] {
-        assert_eq!(behind_it(&mut feed, height), Fed::Nothing);
+    for (validator, height) in [(0, 100), (1, 101), (2, 102), (3, 103)] {
+        assert_eq!(behind_it(&mut feed, validator, height), Fed::Nothing);
         feed.connected(now);
     }
-    for height in [100, 103, 101, 102] {
-        assert_eq!(behind_it(&mut feed, height), Fed::Nothing);
+    for (validator, height) in [(0, 100), (1, 103), (2, 101)] {
+        assert_eq!(behind_it(&mut feed, validator, height), Fed::Nothing);
         feed.leaves();
         feed.connected(now);
     }
-    let hole = behind_it(&mut feed, 104);
-    assert_eq!(hole, Fed::Hole(at(101, 0), far));
+    let fed = behind_it(&mut feed, 3, 104);
+    assert_eq!(fed, hole(HoleKind::Ahead, at(101, 0), far));
     assert_eq!(feed.wants(now), Some(at(101, 0)));
     done(&mut feed, at(105, 0), at(105, 0), now);
     assert!(takes(&mut feed, 105, &[0]));
@@ -318,7 +438,7 @@ fn an_answer_that_ends_where_every_stream_does_is_none() {
         frame.finish(PrivateState::Done, next, at(1, 0), tip);
         // The connection that has it otherwise is left.
         if let Ok((_, ServerFrame::Private(answer))) = ServerFrame::decode(&frame.into_bytes()) {
-            feed.answered(&answer, 4, now);
+            feed.answered(&answer, ValidatorIndex::new(0), now);
         }
         feed.connected(now);
         feed.note_asked(Some(2), now);
@@ -343,7 +463,7 @@ fn what_came_live_on_an_earlier_connection_is_not_waited_for_on_the_next() {
 #[test]
 fn from_the_end_on_is_what_comes() {
     let now = Instant::now();
-    let mut feed = Feed::new(Some(StreamPosition::LIVE), now);
+    let mut feed = Feed::new(Some(StreamPosition::LIVE), four(), now);
     assert_eq!(feed.wants(now), Some(StreamPosition::LIVE));
     done(&mut feed, at(10, 0), at(10, 0), now);
     assert!(takes(&mut feed, 10, &[0]));

@@ -5,6 +5,7 @@
 use super::ClientError;
 use super::blocking::Client;
 use super::event::ClientEvent;
+use super::feed::StreamHole;
 use crate::client_wire::{Place, Private, PrivateItem, PrivateState, Stream};
 use crate::streams::StreamPosition;
 use std::time::{Duration, Instant};
@@ -98,9 +99,9 @@ impl Client {
         self.clients.stream_position(self.client)
     }
 
-    /// The stretches of the private stream that no validator had any more, since this was asked
-    /// last: ask the application how things stand. The newest 64 of them are kept.
-    pub fn take_stream_holes(&mut self) -> Vec<(StreamPosition, StreamPosition)> {
+    /// Where the private stream did not go on as it was, since this was asked last: ask the
+    /// application how things stand. The newest 64 of them are kept.
+    pub fn take_stream_holes(&mut self) -> Vec<StreamHole> {
         std::mem::take(&mut self.on_stream.holes)
     }
 
@@ -202,5 +203,50 @@ impl Client {
         if let Err(error) = left {
             tracing::debug!(%error, "the next question tells of it");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client_wire::{PrivateFrame, ServerFrame};
+
+    const fn at(height: u64, index: u32) -> StreamPosition {
+        StreamPosition { height, index }
+    }
+
+    /// What is asked for.
+    const FROM: StreamPosition = at(5, 2);
+    const TO: StreamPosition = at(6, 0);
+
+    /// Of an answer with outputs at these positions that ends there, which are told, and from where
+    /// it goes on.
+    fn told(addresses: &[StreamPosition], end: StreamPosition) -> (Vec<StreamPosition>, u64) {
+        let mut frame = PrivateFrame::new(None, 1);
+        for address in addresses {
+            frame.push(*address, 7, Some(0), false, b"fill");
+        }
+        frame.finish(PrivateState::Done, end, at(1, 0), at(9, 0));
+        let bytes = frame.into_bytes();
+        let Ok((_, ServerFrame::Private(answer))) = ServerFrame::decode(&bytes) else {
+            panic!("an answer")
+        };
+        let Told::Piece(piece) = told_by(&answer, FROM, TO) else {
+            panic!("a piece")
+        };
+        let outputs = piece.outputs.iter().map(|one| one.address);
+        (outputs.collect(), piece.next.height)
+    }
+
+    /// As a validator may tell that errs or lies.
+    #[test]
+    fn of_what_lies_before_or_behind_the_question_nothing_is_told() {
+        let all = [at(5, 1), FROM, at(5, 7), TO, at(6, 1)];
+        assert_eq!(told(&all, at(7, 0)), (vec![FROM, at(5, 7)], 7));
+    }
+
+    #[test]
+    fn an_answer_that_ends_before_the_question_takes_nobody_back() {
+        assert_eq!(told(&[], at(3, 0)), (Vec::new(), FROM.height));
     }
 }

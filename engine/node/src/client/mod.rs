@@ -9,8 +9,10 @@
 //! acknowledged: only its result is, and until then it is kept and sent again, with the same
 //! number, to whichever validator answers. The session table makes that exactly once.
 
+mod astray;
 mod blocking;
 mod event;
+mod everybody;
 mod feed;
 mod gateway;
 mod identity;
@@ -34,6 +36,7 @@ pub use quorate_net::Waker;
 
 pub use blocking::{Client, Finalized};
 pub use event::ClientEvent;
+pub use feed::{HoleKind, StreamHole};
 pub use missed::{PrivateOutput, PrivatePiece};
 pub use public::{PublicClient, PublicItem, PublicOptions, PublicReader, PublicUpdate};
 pub use quorum::Trust;
@@ -62,6 +65,15 @@ pub enum ClientError {
     /// No validator of the genesis has a client address.
     #[error("no validator of this genesis has a client address")]
     NoAddress,
+    /// The validators that have client addresses are too few to tell a result, whatever happens:
+    /// with [`Trust::FaultStake`] nothing is sent before stake above 2 F listens.
+    #[error("validators of stake {stake} have client addresses, {needed} must listen")]
+    TooFewAddresses {
+        /// Of all that have addresses.
+        stake: u64,
+        /// 2 F + 1.
+        needed: u64,
+    },
     /// As many commands as allowed wait for finality.
     #[error("{pending} commands wait for finality, no more are taken")]
     Full {

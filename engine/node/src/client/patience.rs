@@ -47,6 +47,11 @@ impl Clients {
         }
         let is_stuck = session.is_stuck(now) && !self.release_overdue(place, now, on_event);
         let is_silent = self.table.is_silent(LinkUse::Session(place), now);
+        if is_stuck {
+            // It may name itself as the leader, or be named.
+            let session = &mut self.table.sessions[place];
+            session.unreached.idle(session.gateway.validator(), now);
+        }
         if is_stuck || is_silent || self.table.is_unfed(place, now) {
             self.table.leaving.push((place, None));
         }

@@ -98,6 +98,8 @@ pub(super) struct Pending {
     /// comes to its number.
     sent_ever: u64,
     hears_many: bool,
+    /// The session was said to be another one than it is taken for here.
+    is_astray: bool,
     /// Entries of `first .. next`, one behind the other, from `start`.
     bytes: Vec<u8>,
     start: usize,
@@ -134,6 +136,7 @@ impl Pending {
             doubtful: 1,
             sent_ever: 1,
             hears_many,
+            is_astray: false,
             bytes: Vec::new(),
             start: 0,
             sent_at: 0,
@@ -176,6 +179,12 @@ impl Pending {
         matches!(self.opening, Opening::Needed { .. })
     }
 
+    /// Whether the session was said to be open, and not by the opening made here, or to have ended,
+    /// since it was last known where it stands.
+    pub(super) const fn is_astray(&self) -> bool {
+        self.is_astray
+    }
+
     pub(super) const fn bytes_len(&self) -> usize {
         self.bytes.len() - self.start
     }
@@ -215,6 +224,7 @@ impl Pending {
         if empty {
             // What was on its way before may still take these numbers.
             self.opening = Opening::Done { is_ours: false };
+            self.is_astray = false;
             self.begin_at(seq_last.saturating_add(1));
         }
         empty
@@ -228,6 +238,7 @@ impl Pending {
         if empty {
             let floor = seq_last.saturating_add(1).max(self.sent_ever);
             self.opening = Opening::Needed { floor };
+            self.is_astray = false;
         }
         empty
     }
@@ -417,6 +428,13 @@ impl Pending {
         if seq < self.first || seq >= self.next {
             return Change::None;
         }
+        let has_applied = matches!(outcome, Outcome::Applied | Outcome::Duplicate);
+        if whose == Whose::Another && !has_applied {
+            // Whoever leads puts what it likes under this number into a block, and a signature is
+            // looked at only where something could be applied. Nothing is said of the own command,
+            // which stands where it stood: it neither goes for that, nor is sent again.
+            return Change::None;
+        }
         match outcome {
             Outcome::Applied | Outcome::Duplicate => {
                 self.progressed_at = now;
@@ -433,7 +451,7 @@ impl Pending {
             Outcome::Gap if self.opening.waiting() == Some(seq) => {
                 self.give_up(seq, Rejection::SessionOpen)
             }
-            // Something else stood under this number, or nothing before it: as it was.
+            // There was nothing before it, or a validator does not say what it was: as it was.
             Outcome::Gap | Outcome::BadSignature => {
                 self.rewind_to(self.first);
                 Change::None
@@ -493,6 +511,7 @@ impl Pending {
         if self.opening.waiting().is_some() {
             return self.give_up(seq, Rejection::SessionEnded);
         }
+        self.is_astray = true;
         let unsure = self.doubtful.saturating_sub(seq);
         let not_applied = self.next - seq - unsure;
         self.drop_from(seq);
@@ -507,6 +526,7 @@ impl Pending {
     fn give_up(&mut self, seq: u64, rejection: Rejection) -> Change {
         let (end, sent) = (self.next, self.sent.max(self.doubtful));
         self.drop_from(seq);
+        self.is_astray |= matches!(rejection, Rejection::SessionOpen | Rejection::SessionEnded);
         let is_opening = self.opening.waiting() == Some(seq);
         if is_opening {
             self.opening = self.opening.given_up(rejection);

@@ -6,12 +6,8 @@
 //! with its number given away, what comes of it would be told as the other command's. Never:
 //! sockets, or what is done with the number.
 
-use std::sync::Arc;
-
-use quorate_consensus::types::{Stake, ValidatorIndex};
-use quorate_consensus::validators::ValidatorSet;
-
-use super::gateway::Contact;
+use super::everybody::Everybody;
+use quorate_consensus::types::ValidatorIndex;
 
 /// How many must refuse a command before its number is free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +21,7 @@ pub(super) enum Needed {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Refusals {
-    set: Arc<ValidatorSet>,
-    contacts: Arc<[Contact]>,
+    everybody: Everybody,
     /// The lowest command that is refused, and by whom since it was taken last. What is refused
     /// behind it waits its turn: counted as well, two that are refused by everybody would take each
     /// other's count away for ever.
@@ -35,10 +30,9 @@ pub(super) struct Refusals {
 }
 
 impl Refusals {
-    pub(super) const fn new(set: Arc<ValidatorSet>, contacts: Arc<[Contact]>) -> Self {
+    pub(super) const fn new(everybody: Everybody) -> Self {
         Self {
-            set,
-            contacts,
+            everybody,
             seq: 0,
             who: Vec::new(),
         }
@@ -65,13 +59,9 @@ impl Refusals {
         if !self.who.contains(&validator) {
             self.who.push(validator);
         }
-        let stake: Stake = self.who.iter().map(|one| self.set.stake(*one)).sum();
-        let thresholds = self.set.thresholds();
-        let has_refused = |contact: &Contact| self.who.contains(&contact.validator);
-        let are_all = self.contacts.iter().all(has_refused);
         match needed {
-            Needed::AboveFault => stake > thresholds.fault,
-            Needed::AllThatAnswer => stake.plus(thresholds.fault) >= thresholds.total || are_all,
+            Needed::AboveFault => self.everybody.have_honest(&self.who),
+            Needed::AllThatAnswer => self.everybody.are(&self.who),
         }
     }
 
@@ -92,7 +82,9 @@ impl Refusals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::gateway::Contact;
     use crate::testing::{genesis_of_stakes, sample_genesis};
+    use std::sync::Arc;
 
     fn refusals(reached: usize) -> Refusals {
         let (genesis, _) = sample_genesis(4);
@@ -102,7 +94,8 @@ mod tests {
         };
         let all = genesis.validator_set().indices();
         let reached = all.take(reached).map(contact).collect();
-        Refusals::new(Arc::clone(genesis.validator_set()), reached)
+        let set = Arc::clone(genesis.validator_set());
+        Refusals::new(Everybody::new(set, reached))
     }
 
     fn all(refusals: &mut Refusals, validator: u16, seq: u64) -> bool {
@@ -157,7 +150,8 @@ mod tests {
         // F is 3: the two light ones may lie together.
         let (genesis, _) = genesis_of_stakes(&[3, 1, 1, 3, 3, 3, 3]);
         let set = genesis.validator_set();
-        let mut refusals = Refusals::new(Arc::clone(set), Arc::new([]));
+        let everybody = Everybody::new(Arc::clone(set), Arc::new([]));
+        let mut refusals = Refusals::new(everybody);
         let mut above = |validator| {
             let validator = ValidatorIndex::new(validator);
             refusals.count(validator, 7, Needed::AboveFault, 1)

@@ -6,6 +6,7 @@
 
 use super::ClientError;
 use super::event::ClientEvent;
+use super::everybody::Everybody;
 use super::feed::Feed;
 use super::gateway::{Contact, Gateway, State, contacts};
 use super::identity::Identity;
@@ -101,12 +102,17 @@ pub(super) struct Session {
     pub(super) losses: u64,
     /// The validator that refused to serve anybody last.
     pub(super) refused_by: Option<ValidatorIndex>,
-    /// Validators that it could not reach.
+    /// Validators that it could not reach, or that brought nothing on.
     pub(super) unreached: Unreached,
+    /// Commands from this number on were made while it was logged in where it is: no other
+    /// validator was given them.
+    pub(super) first_here: u64,
     pub(super) listed: bool,
     /// The time-out that was declared for it, nanoseconds.
-    timeout_ns: Option<u64>,
+    pub(super) timeout_ns: Option<u64>,
     spoke_at: Instant,
+    /// No sign of life is sent by itself.
+    pub(super) rests_heartbeats: bool,
     /// Who refuses what was taken before.
     pub(super) refusals: Refusals,
     /// Where no single validator's word is taken.
@@ -196,7 +202,9 @@ impl Clients {
         })
     }
 
-    /// Adds a session; it is dialed in the next turn.
+    /// Adds a session; it is dialed in the next turn. With [`Trust::FaultStake`] it sends nothing
+    /// before validators of stake above 2 F listen: where those that have client addresses are
+    /// fewer, which is an error in the log, it never will.
     pub fn add(&mut self, key: Arc<KeyPair>, options: ClientOptions) -> ClientRef {
         let now = Instant::now();
         let place = self.table.sessions.len();
@@ -217,16 +225,23 @@ impl Clients {
             losses: 0,
             refused_by: None,
             unreached: Unreached::default(),
+            first_here: 0,
             listed: false,
             timeout_ns: None,
             spoke_at: now,
-            refusals: Refusals::new(Arc::clone(&self.set), Arc::clone(&self.contacts)),
+            rests_heartbeats: false,
+            refusals: Refusals::new(self.everybody()),
             quorum: None,
             feed: None,
         });
         self.add_watchers(place, trust, now);
         self.table.next_due = now;
         ClientRef(place)
+    }
+
+    /// Who must have said something before it is what everybody says.
+    pub(super) fn everybody(&self) -> Everybody {
+        Everybody::new(Arc::clone(&self.set), Arc::clone(&self.contacts))
     }
 
     /// Takes a command; it is sent in the next turn or [`flush`](Self::flush). Gives its number.
@@ -628,7 +643,8 @@ impl Session {
     /// Silence after which a sign of life is sent.
     fn heartbeat_due(&self) -> Option<Instant> {
         let pause = |ns| Duration::from_nanos(ns / 3);
-        self.timeout_ns.map(|ns| self.spoke_at + pause(ns))
+        let timeout_ns = self.timeout_ns.filter(|_| !self.rests_heartbeats);
+        timeout_ns.map(|ns| self.spoke_at + pause(ns))
     }
 
     /// Declares the time-out again where the next command is preceded by an opening, after which

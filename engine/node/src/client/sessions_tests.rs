@@ -1,9 +1,11 @@
 //! Signs of life, the time-out behind an opening, and who must listen before something is sent.
 
 use super::*;
+use crate::client::Client;
 use crate::client::quorum::Whose;
 use crate::client_wire::{ClientFrame, Outcome};
-use crate::testing::sample_genesis;
+use crate::streams::StreamPosition;
+use crate::testing::{genesis_reached_at, sample_genesis};
 use quorate_net::LinkHandler as _;
 use std::net::TcpListener;
 
@@ -109,6 +111,80 @@ fn a_time_out_is_declared_again_behind_each_opening_and_no_more_once_it_was_take
     );
 }
 
+/// Whoever opened it may have declared none, and the orders of a client that is gone would rest.
+#[test]
+fn a_session_that_is_gone_on_with_has_the_time_out_that_was_declared() {
+    let (mut clients, all) = clients(Trust::OneValidator, 1);
+    let (client, now) = (all[0], Instant::now());
+    assert!(clients.resume(client, 7));
+    let timeout = SessionCommand::Timeout(TIMEOUT_NS);
+    let told = clients.tell_session(client, timeout, now);
+    applied(&mut clients, told.expect("room"));
+    clients.go_on(client, (20, false));
+    let mut declared = Vec::new();
+    timeout.encode(&mut declared);
+    assert_eq!(waiting(&clients), [(21, declared)]);
+    applied(&mut clients, 21);
+    // One that is opened anew has it behind its opening anyway.
+    clients.go_on(client, (30, true));
+    assert_eq!(clients.pending(client), 0);
+    // And one in which something waits is not gone on with.
+    clients.resume(client, 40);
+    let submitted = clients.submit(client, Lane::Order, b"order", now);
+    assert_eq!(submitted.expect("room"), 41);
+    clients.go_on(client, (50, false));
+    assert_eq!(waiting(&clients), [(41, b"order".to_vec())]);
+}
+
+/// A sign of life of its own would be what waits, under a number of the session that is not there.
+#[test]
+fn no_sign_of_life_is_sent_while_a_client_asks_where_its_session_stands() {
+    let (mut clients, all) = clients(Trust::OneValidator, 1);
+    let (client, now) = (all[0], Instant::now());
+    assert!(clients.resume(client, 7));
+    let timeout = SessionCommand::Timeout(TIMEOUT_NS);
+    let told = clients.tell_session(client, timeout, now);
+    applied(&mut clients, told.expect("room"));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let link = knock(&mut clients, &listener);
+    clients.table.sessions[0].gateway.up(link);
+    let mut ignored = |_: ClientRef, _: ClientEvent<'_>| ();
+    let later = now + Duration::from_nanos(TIMEOUT_NS);
+    for (rests, pending) in [(true, 0), (false, 1)] {
+        clients.rest_heartbeats(client, rests);
+        clients.table.next_due = later;
+        clients.run_timers(later, &mut ignored);
+        assert_eq!(clients.pending(client), pending, "{rests}");
+    }
+}
+
+/// Its commands would wait for ever, and nobody would know why.
+#[test]
+fn a_client_that_could_never_trust_a_result_is_told_so_when_it_is_made() {
+    let (genesis, _) = sample_genesis(4);
+    let mut clients = Clients::new(&genesis).expect("an event queue");
+    for (reached, is_enough) in [(4, true), (3, true), (2, false)] {
+        clients.contacts = clients.contacts.iter().take(reached).cloned().collect();
+        let can_listen = clients.can_listen(Trust::FaultStake);
+        assert_eq!(can_listen.is_ok(), is_enough, "{reached}");
+        assert!(clients.can_listen(Trust::OneValidator).is_ok());
+    }
+    let told = clients.can_listen(Trust::FaultStake);
+    let told = told.expect_err("too few").to_string();
+    let expected = "validators of stake 2 have client addresses, 3 must listen";
+    assert_eq!(told, expected);
+    // It is told before anything is dialed.
+    let (genesis, _) = genesis_reached_at(&[true, false, true, false]);
+    let key = Arc::new(KeyPair::from_seed(&[1; 32]));
+    let options = ClientOptions {
+        trust: Trust::FaultStake,
+        ..ClientOptions::default()
+    };
+    let connected = Client::connect(&genesis, key, options, Duration::MAX);
+    let is_told = matches!(connected, Err(ClientError::TooFewAddresses { .. }));
+    assert!(is_told, "{connected:?}");
+}
+
 /// The connections of one session tell another one nothing.
 #[test]
 fn nothing_is_sent_until_enough_validators_are_listened_to_for_this_session() {
@@ -179,6 +255,31 @@ fn an_idle_session_leaves_a_validator_that_tells_nothing_and_does_not_answer() {
     assert_eq!(turn(&mut clients, asked + patience), 1);
     assert!(!clients.table.sessions[0].gateway.is_up());
     assert!(clients.table.sessions[1].gateway.is_up());
+}
+
+/// As one that is busy with other things whenever it is asked, or far behind.
+#[test]
+fn a_session_leaves_a_validator_that_talks_and_brings_nothing_of_its_stream_on() {
+    let (mut clients, all) = clients(Trust::OneValidator, 1);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let link = knock(&mut clients, &listener);
+    clients.table.sessions[0].gateway.up(link);
+    let (patience, begin) = (ClientOptions::default().patience, Instant::now());
+    let position = StreamPosition::before(5);
+    clients.follow_stream(all[0], Some(position), begin);
+    let validator = clients.table.sessions[0].gateway.validator();
+    let mut stays_at = |now: Instant| {
+        let ignored = &mut |_: ClientRef, _: ClientEvent<'_>| ();
+        clients.table.heard(validator, now);
+        clients.table.next_due = now;
+        clients.run_timers(now, ignored);
+        clients.judge_stuck(now, ignored);
+        clients.leave(now, ignored);
+        clients.table.sessions[0].gateway.is_up()
+    };
+    assert!(stays_at(begin), "it is asked now");
+    assert!(stays_at(begin + patience - MS));
+    assert!(!stays_at(begin + patience));
 }
 
 /// One that hangs listens to nothing, whatever its session waits for.

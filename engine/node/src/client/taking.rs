@@ -44,6 +44,7 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> LinkHandler for Taking<'_, F> {
             session.refused_by = None;
         }
         session.unreached.reached(session.gateway.validator());
+        session.first_here = session.pending.waiting().end;
         // However long the dials took, it is to get something done here.
         session.followed_at = self.now;
         session.pending.rewind();
@@ -353,6 +354,7 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
         };
         let told = (Outcome::Duplicate, of);
         let change = session.pending.on_result(seq, told, self.now);
+        session.note_progress(change, seq);
         self.take_change(place, change, seq);
         self.table.soil(place);
         let (seq_first, count) = (seq, 1);
@@ -402,6 +404,7 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
         let whose = own.map_or(Whose::Own, |own| Whose::of(result.item.mark, own));
         let told = (outcome, whose);
         let change = session.pending.on_result(seq, told, self.now);
+        session.note_progress(change, seq);
         self.take_change(place, change, seq);
         // There is room for what waited for it.
         self.table.soil(place);
@@ -517,6 +520,16 @@ const fn unsure<'a>(seq_first: u64, count: u64) -> ClientEvent<'a> {
 }
 
 impl Session {
+    /// The validator is of use where what it alone was given has become final.
+    fn note_progress(&mut self, change: Change, seq: u64) {
+        let is_final = matches!(change, Change::Finalized { .. });
+        if is_final && seq >= self.first_here && self.gateway.is_up() {
+            let contacts = self.gateway.contacts_len();
+            let validator = self.gateway.validator();
+            self.unreached.brought_on(validator, contacts);
+        }
+    }
+
     /// How many must say this of a command of theirs before it counts; none where the one
     /// validator's word is enough.
     fn needed(&self, verdict: Verdict, seq: u64) -> Option<Needed> {

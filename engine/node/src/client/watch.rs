@@ -6,8 +6,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use quorate_consensus::types::ValidatorIndex;
+use quorate_consensus::types::{Stake, ValidatorIndex};
 
+use super::ClientError;
 use super::gateway::{Gateway, State};
 use super::identity::Identity;
 use super::quorum::{Quorum, Trust};
@@ -31,10 +32,32 @@ pub(super) struct Watcher {
 }
 
 impl Clients {
+    /// Whether enough validators can be listened to for a session that trusts so.
+    ///
+    /// # Errors
+    /// [`ClientError::TooFewAddresses`]: it would never send anything.
+    pub(super) fn can_listen(&self, trust: Trust) -> Result<(), ClientError> {
+        let reached = self.contacts.iter().map(|one| one.validator);
+        let quorum = Quorum::new(Arc::clone(&self.set));
+        if trust == Trust::OneValidator || quorum.can_agree(reached.clone()) {
+            return Ok(());
+        }
+        let stake: Stake = reached.map(|validator| self.set.stake(validator)).sum();
+        let fault = self.set.thresholds().fault.amount();
+        Err(ClientError::TooFewAddresses {
+            stake: stake.amount(),
+            needed: fault.saturating_mul(2).saturating_add(1),
+        })
+    }
+
     /// Gives the session its listening connections, if it wants them.
     pub(super) fn add_watchers(&mut self, of: usize, trust: Trust, now: Instant) {
         if trust == Trust::OneValidator {
             return;
+        }
+        if let Err(error) = self.can_listen(trust) {
+            // Questions are answered all the same.
+            tracing::error!(%error, "this session will never send a command");
         }
         if let Some(session) = self.table.sessions.get_mut(of) {
             session.quorum = Some(Quorum::new(Arc::clone(&self.set)));

@@ -485,6 +485,21 @@ fn a_stretch_with_a_hole_or_out_of_order_is_refused() {
     assert_eq!(good[second], 9);
     assert_eq!(damage(second, 5), FrameError::Field("block"));
     assert_eq!(damage(second, 4), FrameError::Field("block"));
+    // A block without events before its other one.
+    let mut frame = PublicFrame::default();
+    frame.begin(leader(), 11, at(5, 0));
+    frame.begin_block(6, 60, 0);
+    frame.push(b"price");
+    frame.finish(at(7, 0));
+    let mut hollow = frame.bytes().to_vec();
+    assert_eq!(hollow[38..42], 1_u32.to_le_bytes());
+    hollow[38] = 2;
+    let head = [&5_u64.to_le_bytes()[..], &50_u64.to_le_bytes(), &[0; 8]].concat();
+    hollow.splice(42..42, head);
+    assert_eq!(
+        ServerFrame::decode(&hollow).unwrap_err(),
+        FrameError::Field("events")
+    );
     let mut backwards = client_frames().remove(6);
     backwards[12] = 10;
     assert_eq!(

@@ -228,3 +228,17 @@ fn only_snapshots_above_the_common_height_that_nobody_attests_are_set_aside() {
         assert!(!path.join(file(192, ending)).exists());
     }
 }
+
+/// What is written to a device that cannot be synced is not known to be on a disk.
+#[test]
+fn a_file_that_cannot_be_synced_is_not_written() {
+    for name in [TRACE_FILE, BUNDLE_FILE] {
+        let data = TemporaryFolder::new("unsynced-bundle");
+        let folder = data.path().join("diverged");
+        fs::create_dir_all(&folder).unwrap();
+        std::os::unix::fs::symlink("/dev/null", folder.join(format!("{name}.new"))).unwrap();
+        let outcome = write(&folder, bundle(data.path()), &Trace::default());
+        assert!(matches!(outcome, Err(BundleError::Io { .. })), "{name}");
+        assert!(!folder.join(BUNDLE_FILE).exists(), "{name}");
+    }
+}

@@ -112,6 +112,18 @@ mod tests {
     }
 
     #[test]
+    fn the_time_in_which_a_pool_was_nearly_empty_is_not_taken_for_its_draining() {
+        let mut pressure = Pressure::default();
+        pressure.drained(0, 500, 20_000);
+        pressure.drained(10 * MS, 500, 3);
+        // A minute later the next burst.
+        assert_eq!(pressure.wait_ns(60_000 * MS, 20_000), 0);
+        pressure.drained(60_000 * MS, 500, 20_000);
+        pressure.drained(60_100 * MS, 5_000, 20_000);
+        assert!(pressure.wait_ns(60_100 * MS, 20_000) <= 400 * MS);
+    }
+
+    #[test]
     fn a_pool_that_stands_is_known_to_stand_and_forgotten_when_it_moves() {
         let mut pressure = Pressure::default();
         pressure.drained(0, 500, 20_000);

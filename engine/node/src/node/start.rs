@@ -683,3 +683,7 @@ fn answer_http(question: Question, status: &SharedAsk<NodeStatus>, metrics: &Met
 
 /// How long a stop waits for what is in flight, unless it is told otherwise.
 pub const DRAIN_DEFAULT: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+#[path = "start_tests.rs"]
+mod tests;

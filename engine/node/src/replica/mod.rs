@@ -583,6 +583,12 @@ impl<S: StateMachine> Replica<S> {
         !self.checks.is_idle()
     }
 
+    /// So much becomes final and is not executed that nothing more of anybody should be read.
+    #[cfg(test)]
+    pub(crate) fn fill(&mut self) {
+        self.order.unsettled.fill();
+    }
+
     /// Whether the last turn has left something that the next one does at once.
     #[must_use]
     pub const fn is_unfinished(&self) -> bool {

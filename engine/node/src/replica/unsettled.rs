@@ -81,6 +81,18 @@ impl UnsettledBlocks {
         self.blocks.push_back(block);
     }
 
+    /// Blocks come until nothing more is to come in.
+    #[cfg(test)]
+    pub(super) fn fill(&mut self) {
+        while !self.is_full() {
+            self.push(Unsettled {
+                height: u64::MAX,
+                window: Window::ZERO,
+                payload: Arc::default(),
+            });
+        }
+    }
+
     /// Forgets all up to a height; gives back the highest of them.
     pub(super) fn settle(&mut self, height: u64) -> Option<Unsettled> {
         let mut last = None;

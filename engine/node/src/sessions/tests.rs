@@ -96,6 +96,27 @@ fn the_root_kept_up_equals_the_root_of_a_table_read_back_whole() {
 }
 
 #[test]
+fn the_root_kept_up_is_that_of_the_table_whichever_sessions_are_forgotten() {
+    // More than two buckets at first, and none in the end.
+    const NUMBERS: u32 = 200;
+    let mut table = SessionTable::new(400);
+    for number in 0..NUMBERS {
+        advance(&mut table, number, 1, 1);
+    }
+    table.root();
+    for step in 0..NUMBERS {
+        // From the middle and from both ends.
+        let number = step * 67 % NUMBERS;
+        table.end(&id(number), 2 * OPENING_LIFE_NS);
+        assert!(table.session(&id(number)).is_none());
+        let mut bytes = Vec::new();
+        table.encode(&mut bytes);
+        let mut copy = SessionTable::decode(&bytes, 400).expect("own bytes");
+        assert_eq!(table.root(), copy.root(), "without {number}");
+    }
+}
+
+#[test]
 fn every_flipped_bit_of_the_canonical_bytes_is_refused_or_changes_the_root() {
     let mut table = SessionTable::new(9);
     for number in 0..3 {

@@ -170,3 +170,38 @@ impl OpenFile {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TemporaryFolder;
+
+    /// The system refuses to sync what is no file and no folder, so it shows whether it is asked.
+    fn nothing() -> &'static Path {
+        Path::new("/dev/null")
+    }
+
+    #[test]
+    fn the_system_is_asked_to_sync_the_bytes_of_a_file() {
+        let folder = TemporaryFolder::new("synced");
+        let file = Disk::Real.open_to_write(&folder.path().join("file"), true);
+        file.unwrap().sync_all().unwrap();
+        assert!(Disk::Real.open(nothing()).unwrap().sync_all().is_err());
+    }
+
+    #[test]
+    fn the_system_is_asked_to_sync_the_names_of_a_folder() {
+        let folder = TemporaryFolder::new("synced");
+        Disk::Real.sync_folder(folder.path()).unwrap();
+        assert!(Disk::Real.sync_folder(nothing()).is_err());
+    }
+
+    #[test]
+    fn the_room_of_a_real_disk_is_known_and_no_more_than_it_has() {
+        let folder = TemporaryFolder::new("room");
+        let file = Disk::Real.open_to_write(&folder.path().join("file"), true);
+        let room = file.unwrap().free_bytes().unwrap();
+        let system = rustix::fs::statvfs(folder.path()).unwrap();
+        assert!(room.is_some_and(|room| room <= system.f_blocks * system.f_frsize));
+    }
+}

@@ -126,6 +126,23 @@ impl SnapshotFolder {
         Ok(heights)
     }
 
+    /// Heights of which the data is there and the manifest is not, ascending: snapshots that have
+    /// lost it, where nobody is taking one.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`] when the folder cannot be read; one that is missing is empty.
+    pub fn heights_unnamed(&self) -> Result<Vec<u64>, SnapshotError> {
+        let named = self.heights()?;
+        let height = |name: &String| {
+            let (height, is_in_the_making) = height_of(name)?;
+            let is_data = name.ends_with(DATA) && !is_in_the_making;
+            (is_data && named.binary_search(&height).is_err()).then_some(height)
+        };
+        let mut heights: Vec<u64> = self.names()?.iter().filter_map(height).collect();
+        heights.sort_unstable();
+        Ok(heights)
+    }
+
     /// Names of its files; none of a folder that is missing.
     pub(crate) fn names(&self) -> Result<Vec<String>, SnapshotError> {
         match self.disk.names(&self.path) {

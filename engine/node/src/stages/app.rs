@@ -209,3 +209,7 @@ impl<S: StateMachine> AppThread<S> {
         self.net.send(ToNet::Reply(client, bytes));
     }
 }
+
+#[cfg(test)]
+#[path = "app_tests.rs"]
+mod tests;

@@ -213,6 +213,18 @@ impl CheckSender {
         self.workers.get(worker)
     }
 
+    /// The way to one worker that takes nothing, for as long as its end is kept.
+    #[cfg(test)]
+    pub(crate) fn to_nobody() -> (Self, impl Sized) {
+        let (sender, queues) = job_queues();
+        let checks = Self {
+            workers: vec![sender],
+            in_flight: InFlight::default(),
+            bytes: StageBytes::default(),
+        };
+        (checks, queues)
+    }
+
     /// Jobs that wait for the workers, by their number or their bytes, but for what peers forward.
     pub(crate) fn depth(&self) -> usize {
         let of = |worker: &JobSender| worker.blocks.len() + worker.urgent.len() + worker.jobs.len();

@@ -91,6 +91,8 @@ pub(crate) fn copy_order(metrics: &Metrics, order: &OrderStage) {
     metrics.window.set(consensus.window().number());
     metrics.leader.set(u64::from(consensus.leader().number()));
     metrics.voting.set(u64::from(consensus.is_voting()));
+    metrics.recovering.set(u64::from(consensus.is_lost()));
+    metrics.disk_full.set(u64::from(lanes.is_disk_full()));
     metrics.pool_commands.set(lanes.len() as u64);
     metrics.pool_bytes.set(lanes.bytes() as u64);
     metrics.proposals.set(counters.proposals);

@@ -546,10 +546,10 @@ mod tests {
         };
         pass(&mut door, 0, 5, &[Lane::Order; 3], full);
         // There is room again, and what was on its way comes before what was refused.
-        let (passed, told, _) = pass(&mut door, MS, 8, &[Lane::Order, Lane::Cancel], OPEN);
-        assert_eq!((passed, told), (0, vec![(8, 19_000), (9, 19_000)]));
-        let (passed, ..) = pass(&mut door, 21 * MS, 5, &[Lane::Order; 5], OPEN);
-        assert_eq!(passed, 5);
+        let told = pass(&mut door, MS, 8, &[Lane::Order, Lane::Cancel], OPEN);
+        assert_eq!(told, (0, vec![(8, 19_000), (9, 19_000)], None));
+        let (passed, _, hold_ns) = pass(&mut door, 21 * MS, 5, &[Lane::Order; 5], OPEN);
+        assert_eq!((passed, hold_ns), (5, None));
         // It became final elsewhere, and never comes.
         pass(&mut door, 30 * MS, 10, &[Lane::Order], full);
         let (passed, ..) = pass(&mut door, 1_051 * MS, 11, &[Lane::Order], OPEN);
@@ -562,13 +562,18 @@ mod tests {
     }
 
     fn open_at(door: &mut Door, now_ns: u64, client: u8, seq: u64) -> Result<(), u32> {
-        let key = [client; 32];
+        open_held(door, now_ns, (client, seq)).0
+    }
+
+    /// The same, and how long its sender is not read from.
+    fn open_held(door: &mut Door, now_ns: u64, of: (u8, u64)) -> (Result<(), u32>, Option<u64>) {
+        let key = [of.0; 32];
         let session = session_of_key(&key);
         let mut bytes = Vec::new();
         let entry = Entry {
             lane: Lane::Order,
             session: &session,
-            seq,
+            seq: of.1,
             signature: None,
             body: &key,
         };
@@ -577,7 +582,7 @@ mod tests {
         let commands = parse_entries(&bytes).unwrap();
         let session = SessionId(session);
         let passage = door.judge(now_ns, session, commands, &OPEN, &mut verdicts);
-        match verdicts[..] {
+        let outcome = match verdicts[..] {
             [] => {
                 assert_eq!(passage.bytes, bytes.len());
                 Ok(())
@@ -592,7 +597,8 @@ mod tests {
                 Err(retry_after_us)
             }
             _ => panic!("{verdicts:?}"),
-        }
+        };
+        (outcome, passage.hold_ns)
     }
 
     #[test]
@@ -644,6 +650,9 @@ mod tests {
             assert_eq!(open_at(&mut door, 0, 1, seq), Ok(()), "{seq}");
         }
         assert_eq!(open_at(&mut door, 0, 1, 5), Err(15_000_000));
+        // Whoever does not wait until then is not read from for a while, and no longer.
+        let held = (Err(14_999_000), Some(HOLD_NS_MAX));
+        assert_eq!(open_held(&mut door, MS, (1, 5)), held);
         let passed = (0..5).map(|turn| open_at(&mut door, 0, 2, 7 + turn % 2));
         assert_eq!(passed.filter(Result::is_ok).count(), 4);
         assert_eq!(open(&mut door, 0, 3), Ok(()));

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Items taken in one turn: rules are judged at its end, and timers after that.
-const ITEMS_PER_TURN: usize = 1024;
+pub(super) const ITEMS_PER_TURN: usize = 1024;
 /// Settling passes of one turn at most.
 const PASSES_PER_TURN: usize = 8;
 /// Longest sleep.
@@ -88,7 +88,10 @@ impl OrderThread {
     }
 
     /// Waits for something and takes all that is there, up to a bound.
-    fn take_items(&mut self, stop_at_ns: &mut Option<u64>) -> Result<usize, NodeFailure> {
+    pub(super) fn take_items(
+        &mut self,
+        stop_at_ns: &mut Option<u64>,
+    ) -> Result<usize, NodeFailure> {
         let (_, now) = self.clock.read();
         let due_ns = match self.inlet.has_more() {
             true => 0,

@@ -140,6 +140,12 @@ impl Questions {
         self.walks.forget(client);
         self.told.remove(&client);
     }
+
+    /// Of how many clients something is remembered that they were told.
+    #[cfg(test)]
+    pub(super) fn told_len(&self) -> usize {
+        self.told.len()
+    }
 }
 
 /// What one client was told.

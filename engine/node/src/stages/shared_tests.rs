@@ -10,19 +10,17 @@ use crate::keys::KeyPair;
 use crate::profiles::{PlacementFacts, Profile, Threads};
 use crate::results::BlockResults;
 use crate::stages::clock::machine_ns;
-use crate::stages::identity::ValidatorIdentity;
 use crate::stages::inlet::Inlet;
 use crate::stages::public::PublicStage;
 use crate::stages::verify::VerifyParts;
 use crate::state_machine::SessionId;
 use crate::streams::PublicRing;
-use crate::testing::{Member, Stateless, TemporaryFolder, logged, signed_auth};
+use crate::testing::{Member, Stateless, TemporaryFolder, logged, net_of, signed_auth};
 use crate::trace::{Dump, Moment, Stamp, Trace};
 use crossbeam::channel::{Sender, bounded, unbounded};
 use quorate_consensus::attestation::{StateCertificate, StateStatement};
 use quorate_consensus::payload::{parse_entries, session_of_key};
 use quorate_consensus::signing::ValidatorKey;
-use quorate_net::{ChainIds, Limits, Net, NetConfig, Ports};
 use std::cell::RefCell;
 use std::sync::atomic::Ordering;
 
@@ -37,29 +35,12 @@ struct Fixture<S> {
     /// Answers of the sync thread, which come when the test takes them.
     synced: Receiver<Result<SyncDone, SyncError>>,
     sync_answers: Sender<Result<SyncDone, SyncError>>,
+    /// Answers of the thread that checks validators' signatures.
+    verified: Sender<Vec<Input>>,
     blocks: Receiver<BlockResults>,
     now: Now,
     _control: Sender<Control>,
     _folder: TemporaryFolder,
-}
-
-fn net(genesis: &Genesis, own: ValidatorIndex, key: KeyPair) -> Net {
-    let config = NetConfig {
-        index: own.number(),
-        incarnation: 1,
-        chain: ChainIds {
-            chain_id: *genesis.chain_id(),
-            genesis_hash: *genesis.hash(),
-        },
-        peer_listen: "127.0.0.1:0".to_owned(),
-        client_listen: None,
-        peers: Vec::new(),
-        limits: Limits::default(),
-        jitter_seed: 1,
-    };
-    let identity = ValidatorIdentity::new(Arc::clone(genesis.validator_set()), own, key);
-    let ports = Ports::reserve(&config).unwrap();
-    Net::over(ports, config, Arc::new(identity)).unwrap()
 }
 
 fn placement() -> Placement {
@@ -101,6 +82,7 @@ fn fixture(member: Member, key: KeyPair, trace: Trace) -> Fixture<impl StateMach
     });
     parts.order.set_trace(trace.clone());
     let (answer, verify_done) = unbounded();
+    let verified = answer.clone();
     let verify = verify(&genesis, own, &key, answer);
     let ((answer, synced), (sync_answers, sync_done)) = (unbounded(), unbounded());
     let answer = move |done| drop(answer.send(done));
@@ -110,7 +92,7 @@ fn fixture(member: Member, key: KeyPair, trace: Trace) -> Fixture<impl StateMach
     let (publisher, blocks) = Publisher::new(64);
     publisher.ends().0.store(true, Ordering::Release);
     let public = PublicStage::new(PublicRing::new(1 << 20), None);
-    let net = net(&genesis, own, key);
+    let net = net_of(&genesis, own, key, |_| ());
     let facts = Arc::new(Facts::new(folder.path(), own, &genesis));
     let shared = SharedLoop::new(SharedParts {
         own,
@@ -141,6 +123,7 @@ fn fixture(member: Member, key: KeyPair, trace: Trace) -> Fixture<impl StateMach
         genesis,
         synced,
         sync_answers,
+        verified,
         blocks,
         now,
         _control: control,
@@ -358,4 +341,49 @@ fn the_attested_height_does_not_fall() {
         fixture.shared.parts.metrics.height_attested.read()
     };
     assert_eq!([128, 64, 192].map(&mut after), [128, 128, 192]);
+}
+
+/// What is not read is held back by the buffers of the sockets.
+#[test]
+fn while_too_much_waits_to_be_executed_the_sockets_are_left_unread() {
+    let member = Member::open(1, 0, signed_auth);
+    let mut fixture = fixture(member, KeyPair::from_seed(&[1; 32]), Trace::default());
+    fixture.verified.send(Vec::new()).unwrap();
+    fixture.shared.take_in(0).unwrap();
+    let waiting = |fixture: &Fixture<_>| fixture.shared.parts.verify_done.len();
+    assert_eq!(waiting(&fixture), 1, "it is taken when sockets are read");
+    fixture.shared.parts.replica.fill();
+    assert!(fixture.shared.parts.replica.is_full());
+    assert_eq!(fixture.shared.take_in(0).unwrap(), 1);
+    assert_eq!(waiting(&fixture), 0, "instead of them");
+}
+
+#[test]
+fn a_peer_that_the_replica_finds_at_fault_is_cut_off() {
+    let member = Member::open(4, 0, signed_auth);
+    let mut fixture = fixture(member, KeyPair::from_seed(&[1; 32]), Trace::default());
+    let shared = &mut fixture.shared;
+    let fault = Event::PeerFault(ValidatorIndex::new(2));
+    shared.outbox.events.push(fault);
+    shared.dispatch();
+    assert_eq!(shared.parts.metrics.peer_faults.read(), 1);
+}
+
+/// What is on its way when it is found out is of the state, too.
+#[test]
+fn a_validator_whose_state_differs_tells_of_no_block_any_more() {
+    let member = Member::open(1, 0, signed_auth);
+    let mut fixture = fixture(member, KeyPair::from_seed(&[1; 32]), Trace::default());
+    let mut oldest_after = |height, diverged_at| {
+        let shared = &mut fixture.shared;
+        shared.parts.metrics.diverged_height.set(diverged_at);
+        let mut results = BlockResults::new();
+        results.height = height;
+        shared.outbox.results.push(results);
+        shared.dispatch();
+        shared.parts.wire.copy_metrics();
+        shared.parts.metrics.public_oldest.read()
+    };
+    assert_eq!(oldest_after(100, 0), 100);
+    assert_eq!(oldest_after(200, 128), 100);
 }

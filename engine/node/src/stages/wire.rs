@@ -679,5 +679,8 @@ impl<I: Inward> Handler for Taking<'_, I> {
 }
 
 #[cfg(test)]
+#[path = "socket_tests.rs"]
+mod socket_tests;
+#[cfg(test)]
 #[path = "wire_tests.rs"]
 mod tests;

@@ -1,8 +1,9 @@
 //! Replies, and what a turn's callbacks take from peers.
 
 use super::*;
-use crate::client_wire::ServerFrame;
-use crate::streams::PublicRing;
+use crate::client_wire::{ClientFrameWriter, ServerFrame};
+use crate::streams::{PublicRing, StreamPosition};
+use quorate_consensus::payload::{Entry, Lane, encode_entry};
 
 #[test]
 fn replies_go_out_once_each_to_its_own_client() {
@@ -21,8 +22,8 @@ fn replies_go_out_once_each_to_its_own_client() {
 
 /// Takes no message for one, and counts what comes.
 #[derive(Default)]
-struct Strict {
-    frames: usize,
+pub(super) struct Strict {
+    pub(super) frames: usize,
     /// Whose requests came.
     asked: Vec<ClientId>,
 }
@@ -124,6 +125,16 @@ fn nothing_is_told_of_a_session_before_it_is_known_how_far_the_others_are() {
 /// Clients, and so many nanoseconds of each.
 type Told = Vec<(u64, u64)>;
 
+/// What came of frames of clients.
+struct Came {
+    /// Whose requests went on.
+    asked: Vec<u64>,
+    told: Vec<(u64, Vec<u8>)>,
+    /// Who is not read from, for how many nanoseconds.
+    held: Told,
+    faulty: Vec<u64>,
+}
+
 /// Clients that ask, and what becomes of that, without sockets.
 struct Asking {
     clients: ClientTable,
@@ -155,10 +166,10 @@ impl Asking {
         }
     }
 
-    /// One turn in which they ask so often each, in that order: whose questions are taken, when
-    /// others were told to ask again, and for how long who is held.
-    fn turn(&mut self, asks: &[(u64, usize)]) -> (Vec<u64>, Told, Told) {
+    /// One turn in which this comes.
+    fn take(&mut self, act: impl FnOnce(&mut Taking<'_, Strict>)) -> Came {
         let (mut strict, mut replies, mut held) = (Strict::default(), Replies::default(), vec![]);
+        let mut faulty = Vec::new();
         let mut taking = Taking {
             inward: &mut strict,
             clients: &mut self.clients,
@@ -171,29 +182,158 @@ impl Asking {
             public: &mut self.public,
             metrics: &self.metrics,
             faulty_peers: &mut Vec::new(),
-            faulty_clients: &mut Vec::new(),
+            faulty_clients: &mut faulty,
             peers_up: &mut 0,
             refusals: &mut Refusals::default(),
             questions: &mut self.questions,
         };
-        let mut frame = Vec::new();
-        client_wire::encode_query(7, b"what", &mut frame);
-        for (bits, count) in asks {
-            (0..*count).for_each(|_| taking.client_frame(ClientId::from_bits(*bits), &frame));
-        }
+        act(&mut taking);
         let mut told = Vec::new();
-        replies.drain(|client, frame| {
-            let ServerFrame::Busy { retry_after_us, .. } = ServerFrame::decode(frame).unwrap().1
-            else {
-                panic!("it is busy");
-            };
-            told.push((client.to_bits(), u64::from(retry_after_us) * 1_000));
-        });
-        let asked = strict.asked.into_iter().map(ClientId::to_bits).collect();
+        replies.drain(|client, frame| told.push((client.to_bits(), frame.to_vec())));
         let held = held
             .into_iter()
             .map(|(client, hold_ns)| (client.to_bits(), hold_ns));
-        (asked, told, held.collect())
+        Came {
+            asked: strict.asked.into_iter().map(ClientId::to_bits).collect(),
+            told,
+            held: held.collect(),
+            faulty: faulty.into_iter().map(ClientId::to_bits).collect(),
+        }
+    }
+
+    /// One turn in which they ask so often each, in that order: whose questions are taken, when
+    /// others were told to ask again, and for how long who is held.
+    fn turn(&mut self, asks: &[(u64, usize)]) -> (Vec<u64>, Told, Told) {
+        let mut frame = Vec::new();
+        client_wire::encode_query(7, b"what", &mut frame);
+        let came = self.take(|taking| {
+            for (bits, count) in asks {
+                (0..*count).for_each(|_| taking.client_frame(ClientId::from_bits(*bits), &frame));
+            }
+        });
+        let busy = |(client, frame): (u64, Vec<u8>)| {
+            let ServerFrame::Busy { retry_after_us, .. } = ServerFrame::decode(&frame).unwrap().1
+            else {
+                panic!("it is busy");
+            };
+            (client, u64::from(retry_after_us) * 1_000)
+        };
+        let told = came.told.into_iter().map(busy).collect();
+        (came.asked, told, came.held)
+    }
+
+    /// Of how many clients there is a login, a subscription, and what they were told to wait for.
+    fn kept(&mut self) -> [usize; 3] {
+        self.public.pump(None, &mut Reading);
+        let logins = self.clients.clients().count();
+        let subscriptions = self.public.subscriptions_len();
+        [logins, subscriptions, self.questions.told_len()]
+    }
+}
+
+/// Clients that read whatever they are sent.
+struct Reading;
+
+impl Outlet for Reading {
+    fn waiting(&self, _: ClientId) -> Option<usize> {
+        Some(0)
+    }
+    fn is_crowded(&self) -> bool {
+        false
+    }
+    fn send(&mut self, _: ClientId, _: &[u8]) {}
+}
+
+/// Anybody may come and go as often as it likes.
+#[test]
+fn nothing_is_kept_of_a_client_that_is_gone() {
+    let mut asking = Asking::new(2);
+    asking.turn(&[(1, 200), (2, 200)]);
+    let mut frame = Vec::new();
+    client_wire::encode_public_subscribe(7, StreamPosition::LIVE, &mut frame);
+    asking.take(|taking| {
+        (1..=2).for_each(|bits| taking.client_frame(ClientId::from_bits(bits), &frame));
+    });
+    assert_eq!(asking.kept(), [2, 2, 2]);
+    let gone = ClientId::from_bits(1);
+    asking.take(|taking| taking.client_down(gone));
+    assert_eq!(asking.kept(), [1, 1, 1]);
+    assert!(asking.clients.login(gone).is_none());
+}
+
+#[test]
+fn a_frame_that_is_none_is_the_fault_of_its_client() {
+    let mut asking = Asking::new(2);
+    let came = asking.take(|taking| taking.client_frame(ClientId::from_bits(1), &[0xff; 40]));
+    assert_eq!(
+        (came.faulty, came.asked, came.told),
+        (vec![1], vec![], vec![])
+    );
+    assert_eq!(asking.metrics.client_frames_malformed.read(), 1);
+}
+
+/// What an operator wants to know then is what it says of itself.
+#[test]
+fn a_validator_whose_state_differs_answers_nothing_that_is_made_of_it() {
+    let mut asking = Asking::new(1);
+    asking.metrics.peers_heard.set(1);
+    asking.metrics.diverged_height.set(64);
+    let (zero, live) = (StreamPosition::BEGIN, StreamPosition::LIVE);
+    let mut frames = vec![Vec::new(); 6];
+    client_wire::encode_query(0, b"what", &mut frames[0]);
+    client_wire::encode_session_ask(1, &mut frames[1]);
+    client_wire::encode_private_ask(2, zero, zero, &mut frames[2]);
+    client_wire::encode_public_subscribe(3, live, &mut frames[3]);
+    client_wire::encode_public_ask(4, zero, zero, &mut frames[4]);
+    let mut entry = Vec::new();
+    let command = Entry {
+        lane: Lane::Order,
+        session: &session_of_key(&[1; 32]),
+        seq: 9,
+        signature: None,
+        body: b"text",
+    };
+    encode_entry(&command, &mut entry);
+    let mut writer = ClientFrameWriter::submit(&mut frames[5]);
+    assert!(writer.push(&entry));
+    writer.finish();
+    let client = ClientId::from_bits(1);
+    let came = asking.take(|taking| {
+        frames
+            .iter()
+            .for_each(|frame| taking.client_frame(client, frame));
+    });
+    assert_eq!((came.asked, came.faulty), (vec![], vec![]));
+    let refused: Vec<_> = came.told.iter().map(|(_, frame)| what_of(frame)).collect();
+    let ids = (0..5).map(|id| format!("{id} is refused"));
+    let expected: Vec<_> = ids.chain(["command 9 is refused".to_owned()]).collect();
+    assert_eq!(refused, expected);
+    assert_eq!(asking.kept()[1], 0, "nor is anything told later");
+
+    let mut frames = [Vec::new(), Vec::new()];
+    client_wire::encode_status_ask(6, &mut frames[0]);
+    client_wire::encode_root_ask(7, &mut frames[1]);
+    let came = asking.take(|taking| {
+        frames
+            .iter()
+            .for_each(|frame| taking.client_frame(client, frame));
+    });
+    assert_eq!((came.asked, came.told), (vec![1, 1], vec![]));
+}
+
+/// What a refusal says.
+fn what_of(frame: &[u8]) -> String {
+    match ServerFrame::decode(frame).unwrap().1 {
+        ServerFrame::Refused {
+            id,
+            reason: Refusal::Diverged,
+        } => format!("{id} is refused"),
+        ServerFrame::Verdicts(mut runs) => {
+            let run = runs.next().unwrap();
+            assert_eq!(run.verdict, Verdict::Rejected(Rejection::Diverged));
+            format!("command {} is refused", run.seq_first)
+        }
+        other => panic!("{other:?}"),
     }
 }
 

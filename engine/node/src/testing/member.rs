@@ -6,6 +6,7 @@ use crate::auth::{BatchSeed, CommandAuth};
 use crate::genesis::Genesis;
 use crate::keys::KeyPair;
 use crate::lanes::LanesConfig;
+use crate::lease;
 use crate::recovery;
 use crate::replica::{Companions, Parts, ReplicaConfig};
 use crate::state_machine::{Context, Output, StateMachine};
@@ -78,6 +79,20 @@ impl Member {
     /// Opens validator `place` of so many for the first time. Its votes leave before they are
     /// synced.
     pub(crate) fn open(validators: u8, place: u16, auth: fn(&Genesis) -> CommandAuth) -> Self {
+        Self::open_as(validators, place, auth, false)
+    }
+
+    /// The same of one whose disk an operator has called lost.
+    pub(crate) fn open_lost(validators: u8, place: u16, auth: fn(&Genesis) -> CommandAuth) -> Self {
+        Self::open_as(validators, place, auth, true)
+    }
+
+    fn open_as(
+        validators: u8,
+        place: u16,
+        auth: fn(&Genesis) -> CommandAuth,
+        is_lost: bool,
+    ) -> Self {
         let (genesis, keys) = sample_genesis(validators);
         let set = Arc::clone(genesis.validator_set());
         let own = ValidatorIndex::new(place);
@@ -88,6 +103,9 @@ impl Member {
         let folder = DataFolder::in_memory(&MemoryBackend::new());
         let key = keys[usize::from(place)].public();
         recovery::initialize(&folder, &log, genesis.bytes(), [3; 16], key).unwrap();
+        if is_lost {
+            lease::declare_lost(&folder, &log, genesis.bytes(), [3; 16], key).unwrap();
+        }
         let config = ReplicaConfig {
             own,
             set: Arc::clone(&set),

@@ -323,6 +323,43 @@ fn a_session_lives_by_its_heartbeats_and_ends_when_it_says_so_until_it_is_opened
     stop_all(nodes);
 }
 
+/// Both of two found no session, and one of them opened it; and it is closed while one goes on.
+#[test]
+fn a_client_whose_session_is_another_one_than_it_took_it_for_goes_on_by_itself() {
+    let cluster = Cluster::new("astray", 4, Durability::Async);
+    let nodes = cluster.start_all();
+    let mut late = client(&cluster, 11, 0);
+    let mut early = client(&cluster, 11, 0);
+    let one = 1_u64.to_le_bytes();
+    let opened = early.submit_and_wait(Lane::Order, &one, PATIENCE).unwrap();
+    agree(&nodes, 1);
+    let declare = SessionCommand::Timeout(60_000_000_000);
+    let refused = late.tell_session(declare, PATIENCE);
+    let is_open = |end| matches!(end, Err(ClientError::Rejected(Rejection::SessionOpen)));
+    assert!(is_open(refused));
+    let done = late.submit_and_wait(Lane::Order, &one, PATIENCE).unwrap();
+    assert_eq!(done.outcome, Outcome::Applied);
+    assert_eq!(done.seq, opened.seq + 2, "behind the time-out");
+    late.tell_session(SessionCommand::Close, PATIENCE).unwrap();
+    agree(&nodes, 1);
+    let ended = late.submit_and_wait(Lane::Order, &one, PATIENCE);
+    assert!(matches!(
+        ended,
+        Err(ClientError::Rejected(Rejection::SessionEnded))
+    ));
+    let seq = late.submit(Lane::Order, &one).unwrap();
+    assert!(seq > done.seq + 1, "of a session that is opened anew");
+    let mut outcome = None;
+    eventually("it is applied", || {
+        late.turn(Duration::from_millis(20), |of, end| {
+            outcome = (of == seq).then(|| end.unwrap().outcome).or(outcome);
+        })
+        .unwrap();
+        outcome == Some(Outcome::Applied)
+    });
+    stop_all(nodes);
+}
+
 #[test]
 fn a_client_that_has_declared_a_time_out_gives_signs_of_life_by_itself() {
     let cluster = Cluster::new("beats", 4, Durability::Async);

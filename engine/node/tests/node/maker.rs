@@ -1,7 +1,9 @@
 //! What others cause for a session, as the client that waits is told of it.
 
 use crate::support::{Cluster, PATIENCE, agree, patient, stop_all};
-use quorate::client::{Client, ClientOptions, PrivatePiece, ValidatorIndex};
+use quorate::client::{
+    Client, ClientError, ClientOptions, Finalized, PrivatePiece, ValidatorIndex,
+};
 use quorate::client_wire::{Outcome, Place};
 use quorate::keys::KeyPair;
 use quorate::node::Node;
@@ -193,4 +195,81 @@ fn what_came_without_a_connection_is_told_after_it_wherever_that_is_and_everythi
         assert!(all_of(&cluster, 103, 1).outputs.is_empty(), "nobody else's");
         stop_all(nodes);
     }
+}
+
+#[test]
+fn of_two_own_commands_in_one_block_each_is_told_what_itself_has_put_out() {
+    let cluster = Cluster::new("two", 1, Durability::Async);
+    let node = Node::start(cluster.config(0), Book::default()).unwrap();
+    let mut maker = client(&cluster, 101);
+    let end = Instant::now() + PATIENCE;
+    // Until both stand in one block.
+    let [first, second] = loop {
+        for body in [b"sell", b"mine"] {
+            maker.submit(Lane::Order, body).unwrap();
+        }
+        let mut places: Vec<Place> = Vec::new();
+        while places.len() < 2 {
+            assert!(Instant::now() < end, "never in one block");
+            let pause = Duration::from_millis(20);
+            let on_end = |_, ended: Result<Finalized, ClientError>| {
+                places.push(ended.unwrap().applied.unwrap());
+            };
+            maker.turn(pause, on_end).unwrap();
+        }
+        if places[0].height == places[1].height {
+            break [places[0], places[1]];
+        }
+    };
+    assert_eq!(maker.outputs_at(first, PATIENCE).unwrap(), [b"rests"]);
+    let told = maker.outputs_at(second, PATIENCE).unwrap();
+    assert_eq!(told, [b"mine".as_slice(), b"taken"]);
+    node.shutdown(Duration::from_millis(300)).unwrap();
+}
+
+#[test]
+fn what_one_validator_does_not_keep_is_told_by_another_one_that_has_it() {
+    let cluster = Cluster::new("kept", 4, Durability::Async);
+    let start = |place| {
+        let mut config = cluster.config(place);
+        if place == 0 {
+            config.limits.private_bytes_max = 0;
+        }
+        Node::start(config, Book::default()).unwrap()
+    };
+    let nodes: Vec<Node> = (0..4).map(start).collect();
+    let (mut maker, mut taker) = (client_at(&cluster, 101, 1), client_at(&cluster, 102, 1));
+    trade(&mut maker, &mut taker, b"filled");
+    agree(&nodes, 1);
+    let mut again = client_at(&cluster, 101, 0);
+    let to = StreamPosition::LIVE;
+    let piece = again.private(StreamPosition::BEGIN, to, PATIENCE).unwrap();
+    let texts: Vec<_> = piece.outputs.iter().map(|one| &one.bytes[..]).collect();
+    assert_eq!(texts, [b"rests".as_slice(), b"filled"]);
+    assert_ne!(again.connected(), Some(ValidatorIndex::new(0)));
+    stop_all(nodes);
+}
+
+#[test]
+fn a_question_beyond_what_a_validator_has_goes_on_to_the_next_one_after_a_while() {
+    let cluster = Cluster::new("ahead", 4, Durability::Async);
+    let start = |place| Node::start(cluster.config(place), Book::default()).unwrap();
+    let nodes: Vec<Node> = (0..4).map(start).collect();
+    // More than half of the time of one question, in which it goes on once.
+    let options = ClientOptions {
+        first: ValidatorIndex::new(0),
+        patience: Duration::from_millis(600),
+        ..ClientOptions::default()
+    };
+    let key = Arc::new(KeyPair::from_seed(&[101; 32]));
+    let mut client = Client::connect(&cluster.genesis, key, options, PATIENCE).unwrap();
+    let (from, to) = (StreamPosition::before(1_000_000), StreamPosition::LIVE);
+    let mut questions = 0;
+    while client.connected() == Some(ValidatorIndex::new(0)) {
+        questions += 1;
+        assert!(questions <= 10, "it stays where nobody has come so far");
+        let told = client.private(from, to, Duration::from_secs(1));
+        assert!(matches!(told, Err(ClientError::Timeout)), "{told:?}");
+    }
+    stop_all(nodes);
 }

@@ -24,6 +24,12 @@ impl Proposals {
         let what = format!("{position:?} holds {first:?} and {id:?}");
         Err(Violation::new("proposals", what))
     }
+
+    /// The highest window of these in which a block was seen.
+    pub(crate) fn last(&self, is_meant: impl Fn(Window) -> bool) -> Option<Window> {
+        let mut windows = self.0.keys().rev().map(|&(window, _)| window);
+        windows.find(|&window| is_meant(window))
+    }
 }
 
 #[cfg(test)]
@@ -44,5 +50,19 @@ mod tests {
         assert_eq!(sees(1), Ok(()));
         assert_eq!(sees(1), Ok(()));
         assert!(sees(2).is_err());
+    }
+
+    #[test]
+    fn the_highest_window_with_a_block_is_told_of_those_that_are_meant() {
+        let mut proposals = Proposals::default();
+        for window in [3, 8, 5] {
+            let window = Window::new(window);
+            let header = Header { window, ..SAMPLE };
+            proposals.see(header.id(), &header).unwrap();
+        }
+        assert_eq!(proposals.last(|_| true), Some(Window::new(8)));
+        let odd = |window: Window| window.number() % 2 == 1;
+        assert_eq!(proposals.last(odd), Some(Window::new(5)));
+        assert_eq!(proposals.last(|_| false), None);
     }
 }

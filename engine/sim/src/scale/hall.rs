@@ -34,7 +34,7 @@ use crate::world::{MS, START_NS, index};
 
 /// The key of the only client.
 const CLIENT_KEY: [u8; 32] = [7; 32];
-/// Shortest time between two commands.
+/// Shortest time between two commands where none is told.
 const INTERVAL_MIN_NS: u64 = MS;
 /// Longest time that a validator does not look at its clock.
 const PARK_MAX_NS: u64 = 100 * MS;
@@ -73,10 +73,13 @@ fn product(what: &str, error: impl std::fmt::Display) -> ScaleError {
     ScaleError::Product(format!("{what}: {error}"))
 }
 
-/// Far enough apart that no queue forms, close enough that a way holds several.
+/// As far apart as wanted, or far enough that no queue forms, and close enough that a way holds
+/// several.
 fn interval_of(options: &ScaleOptions) -> u64 {
     let spread_ns = options.matrix.longest_ns() / 8;
-    INTERVAL_MIN_NS.max(spread_ns).max(work_ns(options))
+    let apart_ns = INTERVAL_MIN_NS.max(spread_ns).max(work_ns(options));
+    // Two at one time would be one.
+    options.interval_ns.unwrap_or(apart_ns).max(1)
 }
 
 impl Hall {

@@ -56,6 +56,8 @@ pub struct ScaleOptions {
     pub commands: u64,
     /// Bytes of a command.
     pub command_bytes: usize,
+    /// Time between two commands; so long that no queue forms when absent.
+    pub interval_ns: Option<u64>,
 }
 
 /// Why nothing can be predicted.
@@ -162,6 +164,7 @@ mod tests {
             syncs: None,
             commands: 20,
             command_bytes: 128,
+            interval_ns: None,
         }
     }
 
@@ -308,6 +311,28 @@ mod tests {
         let (apart, together) = (on(8), on(7));
         let saved_ns = costs.turn_ns - 2 * costs.send_ns;
         assert!(apart - together > saved_ns / 2, "{apart} {together}");
+    }
+
+    #[test]
+    fn who_has_no_time_to_rest_between_two_commands_is_charged_for_no_rest() {
+        let costs = Costs {
+            rested_ns: 7_000,
+            rested_turn_ns: 7_000,
+            rested_send_ns: 3_000,
+            ..Costs::default()
+        };
+        let at = |interval_ns| {
+            let options = ScaleOptions {
+                costs,
+                interval_ns,
+                ..options(4, 0)
+            };
+            predict(&options).unwrap().p50_ns
+        };
+        let rested_ns = at(None);
+        assert!(rested_ns > 2 * WAY_NS);
+        assert_eq!(at(Some(2_000_000)), rested_ns);
+        assert_eq!(at(Some(250_000)), 2 * WAY_NS);
     }
 
     #[test]

@@ -209,7 +209,16 @@ fn lanes_follow_the_kind() {
     }
     assert_eq!(lane(&[]), Lane::Order);
     assert_eq!(lane(&[200]), Lane::Order);
-    assert!(lane_allowed(Lane::Cancel, Lane::Order));
-    assert!(!lane_allowed(Lane::Order, Lane::Cancel));
-    assert!(!lane_allowed(Lane::Admin, Lane::Cancel));
+}
+
+#[test]
+fn no_command_may_leave_its_lane_but_a_cancel_that_stands_among_the_orders() {
+    let all = [Lane::Cancel, Lane::Order, Lane::Price, Lane::Admin];
+    for natural in all {
+        for claimed in all {
+            let expected = natural == claimed || (natural, claimed) == (Lane::Cancel, Lane::Order);
+            let allowed = lane_allowed(natural, claimed);
+            assert_eq!(allowed, expected, "{natural:?} in {claimed:?}");
+        }
+    }
 }

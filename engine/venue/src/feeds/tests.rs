@@ -34,12 +34,17 @@ fn seen(round: u64, price: i64) -> Observation {
 fn each_bad_field_of_a_definition_is_found() {
     let good = FeedConfig::with_symbol("ABC");
     assert_eq!(good.fault(), None);
-    let bad: [fn(&mut FeedConfig); 6] = [
+    let bad: [fn(&mut FeedConfig); 11] = [
         |f| f.symbol.clear(),
+        |f| f.symbol = "A".repeat(17),
+        |f| f.symbol = "A B".to_owned(),
         |f| f.round_ns = ROUND_NS_BOUNDS.0 - 1,
         |f| f.round_ns = ROUND_NS_BOUNDS.1 + 1,
+        |f| f.fresh_rounds = 0,
         |f| f.fresh_rounds = FRESH_ROUNDS_MAX + 1,
         |f| f.move_limit_bps = 0,
+        |f| f.move_limit_bps = MOVE_LIMIT_BPS_MAX + 1,
+        |f| f.price_max = 0,
         |f| f.price_max = FEED_PRICE_MAX + 1,
     ];
     for spoil in bad {

@@ -3,22 +3,27 @@
 use super::*;
 use crate::accounts::{EXTERNAL, FIRST};
 use crate::clearing::ClearingConfig;
+use crate::config::VenueConfig;
 use crate::feeds::{FeedConfig, FeedValidator};
+use crate::instruments::Instrument;
 use crate::series::{Right, SeriesTerms};
 use proptest::prelude::*;
-use quorate::state_machine::SessionId;
+use quorate::state_machine::{Output, SessionId};
 
-/// Accounts with this cash, the fund first.
-pub(super) fn clearing(fund: i64, cash: &[i64]) -> Clearing {
-    let config = ClearingConfig {
+fn config() -> ClearingConfig {
+    ClearingConfig {
         validators: vec![FeedValidator {
             session: SessionId([9; 16]),
             stake: 1,
         }],
         feeds: vec![FeedConfig::with_symbol("ABC")],
         ..ClearingConfig::default()
-    };
-    let mut clearing = Clearing::new(config).unwrap();
+    }
+}
+
+/// Accounts with this cash, the fund first.
+pub(super) fn clearing(fund: i64, cash: &[i64]) -> Clearing {
+    let mut clearing = Clearing::new(config()).unwrap();
     clearing.accounts.pay(EXTERNAL, FUND, fund);
     for (number, &amount) in (1..).zip(cash) {
         let index = clearing.accounts.open(SessionId([number; 16]));
@@ -173,6 +178,44 @@ pub(super) fn series() -> Series {
         due_ns: 1,
         fixing: 0,
         lots_max: 1_000,
+    }
+}
+
+/// To its own time it would be deferred again and again; to the time of its block, twice.
+#[test]
+fn a_deferral_is_to_the_next_whole_window_after_the_block_it_comes_in() {
+    const DUE: u64 = 1_000_000_000_000;
+    let id = InstrumentId(0);
+    let rules = config().rules;
+    let window = u64::from(rules.window_rounds) * config().feeds[0].round_ns;
+    let rows = [
+        (0, 1),
+        (1, 1),
+        (window - 1, 1),
+        (window, 2),
+        (window + 1, 2),
+        (3 * window, 4),
+    ];
+    for (late, windows) in rows {
+        let mut venue = Venue::new(VenueConfig {
+            instruments: vec![Instrument::with_symbol("ABC")],
+            clearing: Some(config()),
+            ..VenueConfig::default()
+        })
+        .unwrap();
+        let waiting = Series {
+            due_ns: DUE,
+            ..series()
+        };
+        venue.market.clearing_mut().unwrap().series.set(id, waiting);
+        let (mut output, mut scratch) = (Output::new(), Vec::new());
+        let mut desk = Desk {
+            output: &mut output,
+            scratch: &mut scratch,
+        };
+        assert!(venue.fix(id, DUE + late, &mut desk).is_none());
+        let due = venue.market.clearing_mut().unwrap().series.due_first_ns();
+        assert_eq!(due, Some(DUE + windows * window), "{late} ns late");
     }
 }
 

@@ -217,6 +217,10 @@ fn without_a_fresh_price_nothing_is_opened_exercised_or_withdrawn_and_closing_go
     let mut pit = pit();
     pit.trade(session(1), session(2), CALL, 5, 10);
     pit.at(pit.time_ns + 6 * ROUND);
+    // Who is short is told that all its cash is bound, and who is long that none is.
+    let (short, long) = (pit.account(session(1)), pit.account(session(2)));
+    assert_eq!((short.initial, short.maintenance), (i64::MAX, 100));
+    assert_eq!((long.initial, long.maintenance), (0, 0));
     for (who, command) in [(1, ask(CALL, 1, 5, 1)), (2, bid(CALL, 1, 5, 1))] {
         assert_eq!(pit.refusal(session(who), &command), Refusal::PriceNotFresh);
     }
@@ -231,6 +235,34 @@ fn without_a_fresh_price_nothing_is_opened_exercised_or_withdrawn_and_closing_go
     pit.done(session(2), &ask(CALL, 1, 5, 10));
     assert_eq!(pit.position(session(1), CALL), 0);
     pit.clear(session(1), withdraw);
+}
+
+#[test]
+fn what_is_done_is_told_first_and_by_the_kind_of_the_command() {
+    let mut pit = pit();
+    pit.trade(session(1), session(2), CALL, 5, 2);
+    pit.price(113);
+    let observation = pit.observation(113);
+    let applied = [
+        (ADMIN, deposit(5), 11),
+        (ADMIN, ClearingCommand::EndowFund { amount: 5 }, 12),
+        (validator(0), observation, 9),
+        (session(1), ClearingCommand::Withdraw { amount: 5 }, 13),
+        (session(2), exercise(CALL, 1), 14),
+    ];
+    let first = |pit: &mut Pit, (who, command, command_kind)| {
+        let told = pit.clear(who, command);
+        let seq = pit.seq;
+        let report = SessionReport::Applied { seq, command_kind };
+        assert_eq!(told[0], Told::Session(who, report));
+    };
+    for row in applied {
+        first(&mut pit, row);
+    }
+    pit.at(pit.time_ns + ROUND);
+    pit.price(500);
+    let resume = ClearingCommand::ResumeFeed { feed: FEED };
+    first(&mut pit, (ADMIN, resume, 15));
 }
 
 #[test]

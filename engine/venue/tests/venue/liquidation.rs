@@ -5,7 +5,7 @@ use crate::support::pit::{self, Pit, ask, public};
 use crate::support::{ADMIN, Told, session};
 use quorate_venue::{
     ClearingCommand, Command, ExerciseStyle, InstrumentId, LiquidationStep, PublicEvent, Right,
-    SeriesState,
+    SeriesState, SessionReport,
 };
 
 /// Calls of strike 100 and 110 at a price of 100.
@@ -71,6 +71,37 @@ fn it_buys_back_for_no_more_in_all_than_there_is_cash() {
     assert_eq!(told_with_asks_at(31), (bought, 0));
     let closed = vec![(NEAR, LiquidationStep::Deleveraged, 10, 200)];
     assert_eq!(told_with_asks_at(32), (closed, 110));
+}
+
+/// It has 310 of the 320 that its lots ask. Two of them cost 54, and the other eight ask 256.
+#[test]
+fn who_has_exactly_enough_when_it_has_bought_back_keeps_the_rest() {
+    let mut pit = short(300, &[NEAR]);
+    pit.done(session(3), &ask(NEAR, 1, 27, 2));
+    let expected = [(NEAR, LiquidationStep::BoughtBack, 2, 54)];
+    assert_eq!(steps(&pit.price(120)), expected);
+    let account = pit.account(session(1));
+    assert_eq!((account.cash, account.maintenance), (256, 256));
+    assert_eq!(pit.position(session(1), NEAR), -8);
+}
+
+/// Its number alone tells it from the order of a client.
+#[test]
+fn the_number_with_which_the_venue_bought_back_is_given_to_no_order_after_it() {
+    let mut pit = short(450, &[NEAR, FAR]);
+    pit.done(session(3), &ask(NEAR, 1, 25, 1));
+    let told = pit.price(120);
+    let numbers = public(&told).into_iter().filter_map(|event| match event {
+        PublicEvent::Traded { incoming, .. } => Some(incoming),
+        _ => None,
+    });
+    let bought: Vec<_> = numbers.collect();
+    assert_eq!(bought.len(), 1, "{told:?}");
+    let told = pit.done(session(3), &ask(FAR, 9, 500, 1));
+    match told[0] {
+        Told::Session(_, SessionReport::Accepted { order, .. }) => assert!(order > bought[0]),
+        _ => panic!("{told:?}"),
+    }
 }
 
 #[test]

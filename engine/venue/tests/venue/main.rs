@@ -1,6 +1,7 @@
 //! The venue as its clients see it: commands in, events and refusals out.
 
 mod accounts;
+mod bytes;
 mod feeds;
 mod liquidation;
 mod margin;

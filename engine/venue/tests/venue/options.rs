@@ -140,6 +140,33 @@ fn a_series_settles_at_the_mean_of_its_window_and_pays_what_is_in_the_money() {
     assert_eq!((series.state, series.fixing), (SeriesState::Settled, 112));
 }
 
+/// It expires between two rounds: the one that is open then is no part of its window.
+#[test]
+fn a_window_ends_with_the_last_round_that_closed_by_the_expiry() {
+    let mut pit = Pit::new();
+    pit.deposit(session(1), 1_000);
+    pit.price(100);
+    let mut command = pit.series(Right::Call, ExerciseStyle::European, 100, 20);
+    if let ClearingCommand::ListSeries { expiry_ns, .. } = &mut command {
+        *expiry_ns += ROUND / 2;
+    }
+    pit.clear(ADMIN, command);
+    until_last(&mut pit, 6);
+    prices(&mut pit, &[110, 120, 130, 140, 150]);
+    let settled = PublicEvent::Settled {
+        instrument: InstrumentId(CALL),
+        price: 130,
+        samples: 5,
+        first_round: 1_016,
+        last_round: 1_020,
+        lots: 0,
+        paid: 0,
+        fund_paid: 0,
+    };
+    let due = pit.series_state(CALL).due_ns;
+    assert_eq!(public(&pit.at(due)), [settled]);
+}
+
 #[test]
 fn out_of_the_money_a_series_ends_without_a_payment() {
     let mut pit = pit(Right::Put, ExerciseStyle::European);
@@ -346,25 +373,33 @@ fn an_account_exercises_once_in_a_block_in_each_series() {
     pit.deposit(session(3), 1_000);
     pit.trade(session(1), session(2), CALL, 5, 10);
     pit.trade(session(1), session(3), CALL, 5, 10);
+    let other = 2;
+    pit.list(Right::Call, ExerciseStyle::American, 90, 20);
+    pit.trade(session(1), session(2), other, 15, 2);
     pit.price(113);
-    pit.clear(session(2), one_lot());
+    pit.clear(session(2), one_lot(CALL));
     // A height of its own has each command of a pit, but for those that follow here.
     pit.seq -= 1;
-    let again = pit.refused(session(2), one_lot());
+    let again = pit.refused(session(2), one_lot(CALL));
     assert_eq!(again, Refusal::ExercisedInBlock);
+    for (number, series) in [(3, CALL), (2, other)] {
+        pit.seq -= 1;
+        pit.clear(session(number), one_lot(series));
+    }
     pit.seq -= 1;
-    pit.clear(session(3), one_lot());
+    let again = pit.refused(session(2), one_lot(other));
+    assert_eq!(again, Refusal::ExercisedInBlock);
     // Who begins with the state between two blocks goes on as who executed the first does.
     let mut restored = pit.restored();
     for pit in [&mut pit, &mut restored] {
-        pit.clear(session(2), one_lot());
+        pit.clear(session(2), one_lot(CALL));
     }
     assert_eq!(pit.roots(), restored.roots());
 }
 
-fn one_lot() -> ClearingCommand {
+fn one_lot(series: u32) -> ClearingCommand {
     ClearingCommand::Exercise {
-        instrument: InstrumentId(CALL),
+        instrument: InstrumentId(series),
         lots: 1,
     }
 }

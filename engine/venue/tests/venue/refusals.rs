@@ -71,6 +71,75 @@ fn a_cancel_may_stand_among_the_orders() {
     assert_eq!(desk.venue.order_count(), 0);
 }
 
+/// It costs nothing, and could keep prices and administrators waiting.
+#[test]
+fn a_cancel_may_stand_nowhere_else() {
+    let mut desk = roomy();
+    desk.apply(session(1), &limit(1, Side::Buy, 10, 1));
+    for command in [cancel(1), Command::MassCancel { instrument: None }] {
+        let mut bytes = Vec::new();
+        command.encode(&mut bytes);
+        for lane in [Lane::Price, Lane::Admin] {
+            let told = desk.apply_bytes(session(1), &bytes, lane);
+            let refused = SessionReport::Refused {
+                seq: desk.height,
+                command_kind: command.kind(),
+                client_order: command.client_order(),
+                refusal: Refusal::WrongLane,
+            };
+            assert_eq!(told, [Told::Session(session(1), refused)]);
+        }
+    }
+    assert_eq!(desk.venue.order_count(), 1);
+}
+
+/// Of a replacement that is the new one: the old one still rests.
+#[test]
+fn a_refusal_names_the_order_that_the_command_would_have_made_or_changed() {
+    let mut desk = roomy();
+    desk.apply(session(1), &limit(1, Side::Buy, 10, 5));
+    let instrument = InstrumentId(0);
+    let unknown = Some(InstrumentId(9));
+    let rows: [(Command, u8, u64, Refusal); 7] = [
+        (
+            limit(1, Side::Buy, 10, 5),
+            1,
+            1,
+            Refusal::DuplicateClientOrder,
+        ),
+        (cancel(7), 2, 7, Refusal::UnknownOrder),
+        (replace(1, 2, 0, 5), 3, 2, Refusal::PriceOutOfBounds),
+        (reduce(8, 1), 4, 8, Refusal::UnknownOrder),
+        (
+            Command::MassCancel {
+                instrument: unknown,
+            },
+            6,
+            0,
+            Refusal::UnknownInstrument,
+        ),
+        (Command::Halt { instrument }, 7, 0, Refusal::NotAdmin),
+        (Command::Resume { instrument }, 8, 0, Refusal::NotAdmin),
+    ];
+    let refused = |seq, command_kind, name, refusal| {
+        let report = SessionReport::Refused {
+            seq,
+            command_kind,
+            client_order: ClientOrderId(name),
+            refusal,
+        };
+        [Told::Session(session(1), report)]
+    };
+    for (command, kind, name, refusal) in rows {
+        let told = desk.apply(session(1), &command);
+        assert_eq!(told, refused(desk.height, kind, name, refusal));
+    }
+    let mut bytes = Vec::new();
+    replace(1, 2, 11, 5).encode(&mut bytes);
+    let told = desk.apply_bytes(session(1), &bytes, Lane::Cancel);
+    assert_eq!(told, refused(desk.height, 3, 2, Refusal::WrongLane));
+}
+
 #[test]
 fn an_instrument_that_does_not_exist_is_unknown() {
     let mut desk = roomy();

@@ -2,7 +2,7 @@
 //! that any other check might stand in for is not shown to be there.
 
 use crate::state::{restored, traded};
-use crate::support::pit::{self, Pit};
+use crate::support::pit::{self, Pit, bid};
 use crate::support::{ADMIN, Desk, limit, session};
 use quorate::state_machine::{SessionId, StateMachine};
 use quorate_venue::{
@@ -11,6 +11,7 @@ use quorate_venue::{
 };
 
 const SECTION_VENUE: usize = 0;
+const SECTION_INSTRUMENTS: usize = 1;
 const SECTION_BOOK: usize = 2;
 const SECTION_FEEDS: usize = 3;
 const SECTION_SERIES: usize = 4;
@@ -54,6 +55,57 @@ fn limits_numbers_and_administrators_that_cannot_be_are_each_refused() {
     let in_turn: Row<'_> = (33, &[0xff; 16], "not in ascending order");
     let twice: Row<'_> = (33, &ADMIN.0, "is named twice");
     each_is_refused(&with_two, SECTION_VENUE, &[in_turn, twice]);
+}
+
+/// Without a check sizes add up beyond what a level holds, and an order in a series may have a
+/// price below zero, which nobody could pay.
+#[test]
+fn instruments_that_cannot_be_are_each_refused() {
+    let beyond = 1_000_001_i64.to_le_bytes();
+    let series = "its instrument is not that of a series";
+    // A count, then SPOT: symbol 6, prices 10 and 18, size 26, status 34; and #1: symbol 36, prices
+    // 38 and 46, size 54.
+    let rows: [Row<'_>; 13] = [
+        (1, &ZERO[..4], "instruments, not 0"),
+        (1, &[1, 16], "count 4097"),
+        (6, b" ", "instrument 0: symbol must be"),
+        (6, &[0xff], "a symbol is not text"),
+        (10, &i64::MIN.to_le_bytes(), "price bounds must be"),
+        (18, &i64::MAX.to_le_bytes(), "price bounds must be"),
+        (26, &ZERO, "size_lots_max must be"),
+        (26, &i64::MAX.to_le_bytes(), "size_lots_max must be"),
+        (34, &[2], "field status"),
+        (54, &ZERO, "instrument 1: size_lots_max must be"),
+        (38, &MINUS_ONE, series),
+        (46, &ZERO, series),
+        (46, &beyond, series),
+    ];
+    each_is_refused(&traded(), SECTION_INSTRUMENTS, &rows);
+    let mut twice = bids().snapshot().swap_remove(SECTION_INSTRUMENTS);
+    let second = twice.len() - 28;
+    assert_eq!(twice[second..second + 3], *b"BBB");
+    twice[second..second + 3].copy_from_slice(b"AAA");
+    let mut copy = Desk::new(VenueLimits::default());
+    let error = copy.venue.restore_section(SECTION_INSTRUMENTS, &twice);
+    let error = error.expect_err("one symbol twice");
+    assert!(error.contains("two instruments are called AAA"), "{error}");
+}
+
+/// Its first trade would move the cash of nobody.
+#[test]
+fn an_order_in_a_series_of_who_has_no_account_is_refused() {
+    let mut pit = traded();
+    pit.done(session(2), &bid(1, 1, 5, 10));
+    // The last order is a number and then its session.
+    let of_session = |number: u8| {
+        restored(&pit, SECTION_BOOK, |book| {
+            let last = book.len() - 61;
+            book[last + 8..last + 24].fill(number);
+        })
+    };
+    assert_eq!(of_session(2), Ok(()));
+    let error = of_session(9).expect_err("nobody stands behind it");
+    assert!(error.contains("in a series has no account"), "{error}");
 }
 
 /// Three bids of one session at three prices, and one of another.
@@ -262,6 +314,31 @@ fn accounts_that_cannot_be_are_each_refused() {
     for (accounts, expected) in rows {
         let error = with(&pit, accounts).expect_err(expected);
         assert!(error.contains(expected), "{error} instead of {expected}");
+    }
+}
+
+/// One state has one encoding, and so one root.
+#[test]
+fn positions_of_an_account_that_are_not_in_order_are_refused() {
+    let mut pit = traded();
+    pit.list(Right::Put, ExerciseStyle::European, 100, 20);
+    pit.trade(session(1), session(2), 2, 1, 10);
+    // The last account ends with the number of its positions, and an instrument and lots for each.
+    let with = |series: &[u32]| {
+        restored(&pit, SECTION_ACCOUNTS, |accounts| {
+            accounts.truncate(accounts.len() - 28);
+            let count = u32::try_from(series.len()).expect("few");
+            accounts.extend_from_slice(&count.to_le_bytes());
+            for series in series {
+                accounts.extend_from_slice(&series.to_le_bytes());
+                accounts.extend_from_slice(&10_i64.to_le_bytes());
+            }
+        })
+    };
+    assert_eq!(with(&[1, 2]), Ok(()));
+    for series in [&[2, 1][..], &[1, 2, 2], &[1, 1, 2]] {
+        let error = with(series).expect_err("not in order");
+        assert!(error.contains("field position"), "{error}");
     }
 }
 

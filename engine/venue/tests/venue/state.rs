@@ -2,7 +2,7 @@
 
 use crate::support::pit::{Pit, ROUND, ask, bid};
 use crate::support::{ADMIN, Desk, cancel, config, limit, session};
-use quorate::state_machine::StateMachine;
+use quorate::state_machine::{SessionEvent, SessionId, StateMachine};
 use quorate_venue::{
     Answer, ClearingCommand, Command, ExerciseStyle, InstrumentId, Question, Right, SeriesState,
     Side, Venue, VenueLimits,
@@ -134,6 +134,27 @@ fn a_question_is_answered_the_roots_of_heights_at_which_all_take_them_whoever_as
     }
 }
 
+/// What a timer or a time-out does is done after the block below.
+#[test]
+fn the_roots_told_are_those_of_before_a_block_that_begins_without_a_command() {
+    let mut pit = traded();
+    let before = pit.roots();
+    pit.seq = 65;
+    pit.at(pit.time_ns + ROUND);
+    assert_ne!(pit.roots(), before);
+    let known = before.into_iter().map(Some).collect();
+    assert_eq!(pit.ask(Question::Roots), Answer::Roots(known));
+
+    let mut desk = Desk::new(VenueLimits::default());
+    step(&mut desk);
+    let before = desk.roots();
+    desk.height = 64;
+    desk.befall(session(1), SessionEvent::TimedOut);
+    assert_ne!(desk.roots(), before);
+    let known: Vec<_> = before.into_iter().map(Some).collect();
+    assert_eq!(told(&desk), known);
+}
+
 /// Which blocks without effect were before the snapshot it cannot know.
 #[test]
 fn who_was_restored_is_answered_no_roots_until_it_knows_those_of_the_others() {
@@ -173,6 +194,68 @@ fn what_was_restored_has_its_own_roots_and_not_those_of_before() {
         copy.roots();
     }
     assert_eq!(copy.roots(), desk.roots());
+}
+
+/// The same of a venue with accounts, in which there are more orders, no halt and another price.
+#[test]
+fn a_venue_with_accounts_that_was_restored_has_no_root_of_before() {
+    let mut pit = traded();
+    let instrument = InstrumentId(0);
+    pit.done(ADMIN, &Command::Halt { instrument });
+    let mut copy = Pit::new();
+    copy.deposit(session(9), 5);
+    copy.price(50);
+    for name in 1..=5 {
+        copy.done(session(9), &limit(name, Side::Buy, 10, 5));
+    }
+    let (before, expected) = (copy.roots(), pit.roots());
+    for (section, (before, expected)) in before.iter().zip(&expected).enumerate() {
+        assert_ne!(before, expected, "{section}");
+    }
+    for (section, bytes) in pit.snapshot().iter().enumerate() {
+        copy.venue.restore_section(section, bytes).unwrap();
+    }
+    assert_eq!(copy.roots(), expected);
+}
+
+/// A session of zeros is one like any other, and the fund has no session.
+#[test]
+fn the_fund_of_a_venue_that_was_restored_is_the_account_of_no_session() {
+    let mut pit = traded();
+    let mut copy = pit.restored();
+    let zeros = SessionId([0; 16]);
+    assert_eq!((pit.find(zeros), copy.find(zeros)), (None, None));
+    for pit in [&mut pit, &mut copy] {
+        pit.deposit(zeros, 7);
+        assert_eq!((pit.account(zeros).cash, pit.fund().cash), (7, 0));
+    }
+    assert_eq!(copy.snapshot(), pit.snapshot());
+    assert_eq!(copy.roots(), pit.roots());
+}
+
+/// A height is executed again by who goes back to a snapshot from before it.
+#[test]
+fn what_was_exercised_after_a_snapshot_is_forgotten_when_it_is_restored() {
+    let mut pit = Pit::new();
+    pit.deposit(session(1), 1_000);
+    pit.deposit(session(2), 1_000);
+    pit.price(100);
+    pit.list(Right::Call, ExerciseStyle::American, 100, 20);
+    pit.trade(session(1), session(2), 1, 1, 10);
+    pit.price(113);
+    let sections = pit.snapshot();
+    let exercise = ClearingCommand::Exercise {
+        instrument: InstrumentId(1),
+        lots: 1,
+    };
+    pit.clear(session(2), exercise);
+    let expected = pit.roots();
+    for (section, bytes) in sections.iter().enumerate() {
+        pit.venue.restore_section(section, bytes).unwrap();
+    }
+    pit.seq -= 1;
+    pit.clear(session(2), exercise);
+    assert_eq!(pit.roots(), expected);
 }
 
 #[test]
@@ -243,7 +326,11 @@ fn a_snapshot_that_breaks_an_invariant_is_refused() {
     let order_at = |index: usize| 9 + index * ORDER;
     type Spoil = fn(&mut [u8]);
     // Offsets inside an order: session 8, name 24, side 36, price 37, open 45, executed 53.
-    let spoils: [(&str, Spoil); 7] = [
+    // It is an ask at 106 and the last of twelve, of which one more is gone; the best bid is at 96.
+    let spoils: [(&str, Spoil); 10] = [
+        ("not been given", |order| order[0] = 14),
+        ("rise", |order| order[0] = 11),
+        ("crossed", |order| order[37] = 96),
         ("rise", |order| order[0] = 0),
         ("not been given", |order| order[7] = 1),
         ("nothing open", |order| order[45..53].fill(0)),
@@ -252,14 +339,21 @@ fn a_snapshot_that_breaks_an_invariant_is_refused() {
         ("outside", |order| order[44] = 0x80),
         ("does not exist", |order| order[35] = 1),
     ];
-    for (expected, spoil) in spoils {
+    let with = |spoil: Spoil| {
         let mut book = sections[2].clone();
         let last = order_at(book[1] as usize - 1);
         spoil(&mut book[last..]);
         let mut venue = Venue::new(config(VenueLimits::default())).unwrap();
         venue.restore_section(0, &sections[0]).unwrap();
-        let error = venue.restore_section(2, &book).unwrap_err();
+        venue.restore_section(2, &book)
+    };
+    for (expected, spoil) in spoils {
+        let error = with(spoil).unwrap_err();
         assert!(error.contains(expected), "{error} instead of {expected}");
+    }
+    let good: [Spoil; 3] = [|_| (), |order| order[0] = 13, |order| order[37] = 97];
+    for spoil in good {
+        assert_eq!(with(spoil), Ok(()));
     }
     let mut crossed = sections[2].clone();
     crossed[order_at(0) + 36] ^= 1;

@@ -2,6 +2,7 @@
 
 use crate::support::{ADMIN, Desk, Told, limit, order, reduce, replace, session};
 use quorate::state_machine::{SessionEvent, StateMachine};
+use quorate_venue::query::DepthLevel;
 use quorate_venue::{
     Answer, CancelReason, ClientOrderId, Command, InstrumentId, OrderKind, OrderNumber,
     PublicEvent, Question, Role, SelfTrade, SessionReport, Side, Status, VenueLimits,
@@ -290,6 +291,40 @@ fn questions_are_answered_from_the_state() {
         panic!("no instrument")
     };
     assert_eq!(instrument.symbol, "BBB");
+}
+
+/// A reader of the best prices takes each side for one level.
+#[test]
+fn of_each_side_as_many_levels_are_told_as_were_asked_for_from_the_best_on() {
+    let mut desk = desk();
+    for price in [10, 11, 12] {
+        desk.apply(session(1), &limit(price, Side::Buy, price as i64, 5));
+        desk.apply(
+            session(1),
+            &limit(price + 10, Side::Sell, price as i64 + 10, 5),
+        );
+    }
+    let instrument = InstrumentId(0);
+    let depth = |levels| Question::Depth { instrument, levels };
+    let rows: [(Question, &[i64], &[i64]); 4] = [
+        (Question::Best { instrument }, &[12], &[20]),
+        (depth(1), &[12], &[20]),
+        (depth(2), &[12, 11], &[20, 21]),
+        (depth(3), &[12, 11, 10], &[20, 21, 22]),
+    ];
+    for (question, expected_bids, expected_asks) in rows {
+        let (mut bytes, mut answer) = (Vec::new(), Vec::new());
+        question.encode(&mut bytes);
+        desk.venue.query(&bytes, &mut answer);
+        let Ok(Answer::Depth { bids, asks, .. }) = Answer::decode(&answer) else {
+            panic!("{question:?}")
+        };
+        let prices = |side: &[DepthLevel]| -> Vec<i64> {
+            side.iter().map(|level| level.price_ticks).collect()
+        };
+        assert_eq!(prices(&bids), expected_bids, "{question:?}");
+        assert_eq!(prices(&asks), expected_asks, "{question:?}");
+    }
 }
 
 #[test]

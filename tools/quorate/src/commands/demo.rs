@@ -1,8 +1,8 @@
 //! `quorate demo`: a cluster on this machine under open-loop load, then the proof that all its
 //! validators agree.
 //!
-//! Owns the processes and the folder, and removes both however it ends. Never: leaves a validator
-//! running.
+//! Owns the processes and the folder, and removes both however it ends, but for a folder that is to
+//! be kept. Never: leaves a validator running.
 
 mod exchange;
 
@@ -64,6 +64,14 @@ pub(crate) fn run(applications: &Applications, options: &Options) -> Result<Repo
     let hgrm = Hgrm::open(options.load.hgrm.as_deref())?;
     let interrupt = Interrupt::install()?;
     let mut scratch = Scratch::create(options.dir.as_deref())?;
+    if options.keep {
+        // However it ends: what did not end well is what somebody wants to look at.
+        scratch.keep();
+        progress(&format!(
+            "what is left stays in {}",
+            scratch.path().display()
+        ));
+    }
     let testnet = Testnet::create(&scratch.path().join("testnet"), &cluster_plan)?;
     let chain = Chain::of(testnet.genesis());
     let quiet = std::sync::Arc::new(|_: usize, _: &str| ());
@@ -103,10 +111,6 @@ pub(crate) fn run(applications: &Applications, options: &Options) -> Result<Repo
     };
     let report = run.conclude(&mut cluster, &outcome, business, options)?;
     drop(cluster);
-    if options.keep {
-        scratch.keep();
-        progress(&format!("left behind: {}", scratch.path().display()));
-    }
     drop(scratch);
     report
 }

@@ -115,6 +115,11 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
             finish(options, &config, (&file.key, path), anew)
         }
         (None, Some(dir), Some(genesis)) => with_genesis(options, dir, genesis),
+        (None, Some(_), None) if options.signed_before => {
+            let what =
+                "--signed-before: without --genesis a new key is made, which has signed nothing";
+            Err(Failure::usage(what).remedy("name the genesis of the chain with --genesis"))
+        }
         (None, Some(dir), None) => key_alone(dir),
         (None, None, _) => Err(Failure::usage("--dir or --config is needed")),
     }

@@ -145,6 +145,13 @@ fn workload(testnet: &Testnet, wanted: Option<WorkloadArg>) -> Result<Workload, 
         return Err(Failure::new(Code::Configuration, what)
             .remedy("quorate testnet init --workload venue or opaque"));
     };
+    if wanted == Some(WorkloadArg::Exchange) {
+        let what = "--workload exchange: its listings, prices and settlements are driven by quorate \
+                    demo alone";
+        let remedy =
+            "leave --workload out for plain orders, or run quorate demo --workload exchange";
+        return Err(Failure::usage(what).remedy(remedy));
+    }
     match wanted.map(Workload::from) {
         Some(wanted) if wanted.application() != own.application() => {
             let what = format!(

@@ -23,6 +23,7 @@ use serde::Serialize;
 use crate::failure::{Code, Failure};
 use crate::interrupt::Interrupt;
 use crate::output::Report;
+use crate::verdict;
 
 /// How long a validator may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -122,12 +123,8 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         "{} prices: {} observed, {} skipped, {} unanswered, refused {:?}",
         fields.prices, fields.observed, fields.skipped, fields.unanswered, fields.refused
     );
-    let report = Report::new(&fields, text)?;
-    Ok(if fields.observed == 0 && fields.prices > 0 {
-        report.with_code(Code::No)
-    } else {
-        report
-    })
+    let code = fields.code(interrupt.is_set());
+    Ok(Report::new(&fields, text)?.with_code(code))
 }
 
 /// Submits observations, and counts what comes of them meanwhile: those of several feeds are of one
@@ -149,7 +146,8 @@ impl Observer {
         Command::encode(&command, &mut bytes);
         match self.client.submit(Lane::Price, &bytes) {
             Ok(_) => {}
-            Err(ClientError::Full { .. }) => self.fields.unanswered += 1,
+            // The latter where its session is asked for and nobody says where it stands.
+            Err(ClientError::Full { .. } | ClientError::Timeout) => self.fields.unanswered += 1,
             Err(error) => return Err(error.into()),
         }
         Ok(())
@@ -196,17 +194,28 @@ impl Observer {
 }
 
 impl Fields {
+    /// A source without a price is as good as none: only who has stopped it did not want one.
+    const fn code(&self, is_stopped: bool) -> Code {
+        let is_idle = self.prices == 0 && is_stopped;
+        verdict::code(self.observed > 0 || is_idle)
+    }
+
     /// Notes how an observation ended. What became of one is not always told: after a loss of its
-    /// validator, or where another one has its number. The next one is worth more than that.
+    /// validator, or where another one has its number, or the session is another one. The next one
+    /// is worth more than that.
     ///
     /// # Errors
     /// It was refused for good, and the next ones would be.
     fn note(&mut self, end: Result<Finalized, ClientError>) -> Result<(), ClientError> {
         match end {
             Ok(finalized) => self.count(&finalized.outputs),
-            Err(ClientError::Unsure { .. } | ClientError::Rejected(Rejection::Conflict)) => {
-                self.unanswered += 1;
-            }
+            // The client finds its session again by itself.
+            Err(
+                ClientError::Unsure { .. }
+                | ClientError::Rejected(
+                    Rejection::Conflict | Rejection::SessionOpen | Rejection::SessionEnded,
+                ),
+            ) => self.unanswered += 1,
             Err(error) => return Err(error),
         }
         Ok(())
@@ -271,13 +280,33 @@ mod tests {
         for end in [
             ClientError::Unsure { seq: 7 },
             ClientError::Rejected(Rejection::Conflict),
+            ClientError::Rejected(Rejection::SessionOpen),
+            ClientError::Rejected(Rejection::SessionEnded),
         ] {
             fields.note(Err(end)).unwrap();
         }
-        assert_eq!((fields.unanswered, fields.observed), (2, 0));
+        assert_eq!((fields.unanswered, fields.observed), (4, 0));
         // No later one would be taken either.
         let ended = fields.note(Err(ClientError::Rejected(Rejection::OpeningTooOld)));
         assert!(matches!(ended, Err(ClientError::Rejected(_))), "{ended:?}");
+    }
+
+    #[test]
+    fn where_the_venue_took_no_price_the_answer_is_no_unless_it_was_stopped_before_any() {
+        for (prices, observed, is_stopped, expected) in [
+            (0, 0, false, Code::No),
+            (0, 0, true, Code::Done),
+            (3, 0, false, Code::No),
+            (3, 0, true, Code::No),
+            (3, 1, false, Code::Done),
+        ] {
+            let fields = Fields {
+                prices,
+                observed,
+                ..Fields::default()
+            };
+            assert_eq!(fields.code(is_stopped), expected, "{prices} {observed}");
+        }
     }
 
     #[test]

@@ -21,8 +21,8 @@ use quorate_consensus::types::Point;
 use quorate_consensus::validators::ValidatorSet;
 use quorate_log::Verification;
 use quorate_proof::{
-    BlockProof, CommandProof, PROOF_BYTES_MAX, PROOF_HEADERS_MAX, Proof, Proven, ProvenBlock,
-    ProvenOutput, decode, encode, verify,
+    BlockProof, CommandProof, PROOF_BYTES_MAX, PROOF_HEADERS_MAX, PROOF_MAGIC, Proof, Proven,
+    ProvenBlock, ProvenOutput, decode, encode, verify,
 };
 use serde::Serialize;
 
@@ -31,7 +31,8 @@ use crate::failure::{Code, Failure};
 use crate::files;
 use crate::inspect::beside::verify_beside;
 use crate::inspect::chain::{self, Chain};
-use crate::inspect::{log_folder, records, unreadable};
+use crate::inspect::replay::genesis_of;
+use crate::inspect::{log_folder, records, require_beginning, unreadable};
 use crate::output::{Report, hex};
 use states::States;
 
@@ -148,9 +149,11 @@ fn make(applications: &Applications, options: &MakeOptions) -> Result<Report, Fa
         let what = "--from-snapshot is for proofs by a state: of a block the log has all";
         return Err(Failure::usage(what).remedy("give --state, --output N or --outcomes with it"));
     }
+    files::require_own(&options.out, PROOF_MAGIC, "a proof")?;
     let folder = log_folder(&options.dir)?;
     let found = verify_beside(&folder)?;
-    let chain = chain::read(&folder, &found)?;
+    require_beginning(&folder, &found)?;
+    let genesis = genesis_of(&folder)?;
     let place = match options.output {
         Some(number) => Some(output::Wanted::Output {
             number,
@@ -163,31 +166,36 @@ fn make(applications: &Applications, options: &MakeOptions) -> Result<Report, Fa
         None => options.outcomes.then_some(output::Wanted::Outcomes),
     };
     let height = options.height;
-    let states = States::open(&chain.genesis, &folder, options.from_snapshot.as_deref())?;
+    let states = States::open(&genesis, &folder, options.from_snapshot.as_deref())?;
     let proof = match place {
         Some(wanted) => {
             let made = output::make(
                 applications,
                 (&folder, &found),
-                &chain.genesis,
+                &genesis,
                 &states,
                 (height, wanted),
             );
             Proof::Output(made?)
         }
         None if options.state => Proof::State(states.of(height)?),
-        None => Proof::Block(block_proof(&folder, &found, &chain, options)?),
+        // The others rest on certificates, or on what is executed: the chain of all blocks, with
+        // every signature checked, is read for this one alone.
+        None => {
+            let chain = chain::read_with(genesis.clone(), &folder, &found)?;
+            Proof::Block(block_proof(&folder, &found, &chain, options)?)
+        }
     };
     let bytes = encode(&proof);
     // What is given away is what a stranger will believe.
-    let (set, out) = (chain.genesis.validator_set(), &options.out);
+    let (set, out) = (genesis.validator_set(), &options.out);
     let proven = verify(set, &proof).map_err(|error| {
         Failure::new(Code::No, format!("there is no such proof: {error}")).remedy(
             "--index and --output count from 0; name one that the block has, or another block",
         )
     })?;
     let mut fields = fields_of(out, bytes.len(), proven);
-    fields.name_sections(applications, &chain.genesis.file().application);
+    fields.name_sections(applications, &genesis.file().application);
     files::replace(out, &bytes)
         .map_err(|error| Failure::of_system(out, &error, Code::Configuration))?;
     report(fields)
@@ -379,6 +387,7 @@ fn report(fields: Fields) -> Result<Report, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scratch::Scratch;
 
     /// A block with a forged command becomes final like any other.
     #[test]
@@ -400,6 +409,32 @@ mod tests {
         assert!(told.contains("--outcomes"), "{told}");
         let alone = report(Fields::default()).unwrap().text;
         assert!(!alone.contains("--outcomes"), "{alone}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_proof_is_refused_before_the_log_is_looked_for() {
+        let scratch = Scratch::create(None).unwrap();
+        let key = scratch.path().join("key");
+        std::fs::write(&key, b"0123456789abcdef").unwrap();
+        let made = |out: &Path| {
+            let options = MakeOptions {
+                dir: scratch.path().join("no-log"),
+                height: 1,
+                index: None,
+                state: false,
+                output: None,
+                public: false,
+                outcomes: false,
+                from_snapshot: None,
+                out: out.to_path_buf(),
+            };
+            make(&Applications::new(), &options)
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(made(&key).contains("a file that is not a proof"));
+        assert_eq!(std::fs::read(&key).unwrap(), b"0123456789abcdef");
+        assert!(made(&scratch.path().join("new")).contains("no log here"));
     }
 
     #[test]

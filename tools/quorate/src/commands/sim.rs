@@ -95,7 +95,7 @@ pub(crate) struct Options {
     /// printed of each: 1 when something of all that can happen never did in all of them together
     #[arg(long, value_name = "FILE", num_args = 1..)]
     #[arg(conflicts_with_all = ["seeds", "scenario", "threads", "tell", "script", "nightly"])]
-    #[arg(conflicts_with_all = ["exhaustive", "images"])]
+    #[arg(conflicts_with_all = ["exhaustive", "images", "latency", "check_against"])]
     #[arg(conflicts_with_all = ["validators", "byzantine", "twins", "beyond", "require_all"])]
     sum: Vec<PathBuf>,
     /// Play a scenario script (engine/sim/scripts) and print its trace instead

@@ -14,7 +14,9 @@ use quorate::genesis::Genesis;
 use quorate::shadow::statement_of;
 use quorate::snapshot::{self, Manifest, Origin, SnapshotError, SnapshotFolder};
 use quorate::vouched;
+use quorate_bench::applications::Hosted;
 use quorate_consensus::attestation::StateCertificate;
+use quorate_consensus::header::Header;
 use quorate_consensus::restart;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::verify::{Claim, check_claims};
@@ -26,10 +28,12 @@ use crate::applications::Applications;
 use crate::failure::{Code, Failure};
 use crate::inspect::chain::{self, Chain, OneByOne};
 use crate::inspect::replay::{
-    Replay, executor_of, failure_of, genesis_of, no_snapshot, snapshots_beside,
+    Replay, executor_of, failure_of, genesis_of, no_snapshot, other_section, snapshots_beside,
+    worst,
 };
-use crate::inspect::{failure_of as log_failure, lock, log_folder};
+use crate::inspect::{BASE, failure_of as log_failure, lock, log_folder};
 use crate::output::{Report, hex, table};
+use crate::verdict;
 
 /// What to do with snapshots.
 #[derive(Debug, Subcommand)]
@@ -77,6 +81,9 @@ struct Snapshot {
     vouched_by: Vec<u16>,
     /// What is wrong with it, if it was looked at closely.
     fault: Option<String>,
+    /// What that is a case of.
+    #[serde(skip)]
+    code: Option<Code>,
 }
 
 #[derive(Serialize)]
@@ -84,6 +91,11 @@ struct Fields {
     #[serde(serialize_with = "crate::output::path")]
     dir: PathBuf,
     snapshots: Vec<Snapshot>,
+    /// Heights of which the data is there without a manifest, where all of a stopped validator's
+    /// are looked at.
+    without_manifest: Vec<u64>,
+    /// Whether the log begins above genesis and there is none to go on from.
+    lacks_base: bool,
 }
 
 /// Does it.
@@ -140,19 +152,65 @@ fn create(applications: &Applications, options: &CreateOptions) -> Result<Report
         };
         Failure::new(Code::No, what).remedy("name a height that quorate log show lists")
     })?;
-    let origin = Origin::of(genesis.validator_set());
-    snapshot::take(&mut executor, &header, &origin, &snapshots)
-        .map_err(|error| failure_of(&error))?;
-    let made = describe(genesis, &snapshots, reached, None)?;
-    let text = format!(
-        "{}: snapshot of height {reached}",
-        snapshots.path().display()
-    );
+    let is_there = is_vouched_for_here(&mut executor, genesis, &header, &snapshots)?;
+    if !is_there {
+        let origin = Origin::of(genesis.validator_set());
+        snapshot::take(&mut executor, &header, &origin, &snapshots)
+            .map_err(|error| failure_of(&error))?;
+    }
     let fields = Fields {
         dir: snapshots.path().to_path_buf(),
-        snapshots: vec![made],
+        snapshots: vec![describe(genesis, &snapshots, reached, None)?],
+        without_manifest: Vec::new(),
+        lacks_base: false,
     };
-    Report::new(&fields, text)
+    report_created(&fields, reached, is_there)
+}
+
+/// Whether a whole snapshot of this state is there already, for which enough validators vouch. It
+/// is not written anew: what another build makes of the same state need not have the same bytes,
+/// and its certificate is of the old ones.
+///
+/// # Errors
+/// What they vouch for is another state than this one: it is not to be lost for that.
+fn is_vouched_for_here(
+    executor: &mut Executor<Hosted>,
+    genesis: &Genesis,
+    header: &Header,
+    snapshots: &SnapshotFolder,
+) -> Result<bool, Failure> {
+    let height = header.height.number();
+    let found = vouched::certificate(genesis.validator_set(), snapshots, height);
+    let Ok((manifest, Some(_))) = found else {
+        return Ok(false);
+    };
+    let differs = match manifest.header == *header {
+        true => other_section(executor, &manifest).map(|name| format!("section {name}")),
+        false => Some("the block".to_owned()),
+    };
+    let Some(differs) = differs else {
+        // Where its data is damaged, what is taken is held against the certificate afterwards.
+        return Ok(snapshots.verify(height).is_ok());
+    };
+    let what = format!(
+        "{}: the snapshot of height {height}, which enough validators vouch for, is of another \
+         state than this log comes to here: {differs} is another",
+        snapshots.path().display()
+    );
+    Err(Failure::new(Code::No, what).remedy(
+        "nothing was written: keep that snapshot, and look for what differs with quorate log replay, \
+         by the build that the others run too",
+    ))
+}
+
+fn report_created(fields: &Fields, height: u64, is_there: bool) -> Result<Report, Failure> {
+    let mut text = format!("{}: snapshot of height {height}", fields.dir.display());
+    if is_there {
+        text.push_str(" is there already, and vouched for: nothing was written");
+    }
+    let faults = faults(fields);
+    text.push_str(&faults);
+    Ok(Report::new(fields, text)?.with_code(verdict::code(faults.is_empty())))
 }
 
 /// Height of the newest whole snapshot below a block, of this chain, that the log goes on from:
@@ -255,14 +313,46 @@ fn look(options: &Options, closely: Option<&Applications>) -> Result<Report, Fai
     if let Some(height) = options.height.filter(|_| described.is_empty()) {
         return Err(no_snapshot(&snapshots, height));
     }
-    let fields = Fields {
+    let mut fields = Fields {
         dir: snapshots.path().to_path_buf(),
         snapshots: described,
+        without_manifest: Vec::new(),
+        lacks_base: false,
     };
-    let is_good = fields.snapshots.iter().all(|one| one.fault.is_none());
-    let code = if is_good { Code::Done } else { Code::Damaged };
+    if closely.is_some() && options.height.is_none() {
+        look_for_missing(&folder, &snapshots, &mut fields)?;
+    }
+    let codes = fields.snapshots.iter().filter_map(|one| one.code);
+    let missing = fields.lacks_base.then_some(Code::Damaged);
+    let code = worst(codes.chain(missing)).unwrap_or(Code::Done);
     let text = text(&fields);
     Ok(Report::new(&fields, text)?.with_code(code))
+}
+
+/// Looks for what should be there. Of a running validator nothing is said: it names the data of a
+/// snapshot before its manifest.
+fn look_for_missing(
+    folder: &Path,
+    snapshots: &SnapshotFolder,
+    fields: &mut Fields,
+) -> Result<(), Failure> {
+    let Ok(_locked) = lock(folder) else {
+        return Ok(());
+    };
+    let unnamed = snapshots.heights_unnamed();
+    fields.without_manifest = unnamed.map_err(|error| failure_of(&error))?;
+    fields.lacks_base = fields.snapshots.is_empty() && folder.join(BASE).exists();
+    Ok(())
+}
+
+/// What a snapshot that cannot be used is a case of: of the table in docs/operations.md.
+fn code_of(error: &SnapshotError) -> Code {
+    match error {
+        SnapshotError::Io { source, .. } => Failure::of_refusal(error, source, Code::Damaged).code,
+        // A start refuses it so.
+        SnapshotError::Sections { .. } => Code::Configuration,
+        _ => failure_of(error).code,
+    }
 }
 
 /// What there is of snapshots that were listed: a running validator removes old ones meanwhile.
@@ -298,6 +388,7 @@ fn describe(
                 chunks: 0,
                 vouched_by: Vec::new(),
                 fault: Some(error.to_string()),
+                code: Some(code_of(&error)),
             });
         }
     };
@@ -306,7 +397,9 @@ fn describe(
         let origin = Origin::of(genesis.validator_set());
         let mut executor = executor_of(applications, genesis)?;
         let restored = snapshot::restore(&mut executor, height, &origin, snapshots);
-        fault = restored.err().map(|error| error.to_string());
+        fault = restored
+            .err()
+            .map(|error| (code_of(&error), error.to_string()));
     }
     let vouched_by = match vouched_by(genesis, snapshots, &manifest) {
         Ok(signers) => signers,
@@ -322,7 +415,8 @@ fn describe(
         bytes: manifest.data_bytes(),
         chunks: manifest.chunks.len(),
         vouched_by,
-        fault,
+        code: fault.as_ref().map(|(code, _)| *code),
+        fault: fault.map(|(_, what)| what),
     })
 }
 
@@ -331,15 +425,16 @@ fn vouched_by(
     genesis: &Genesis,
     snapshots: &SnapshotFolder,
     manifest: &Manifest,
-) -> Result<Vec<u16>, String> {
-    let told = |error: SnapshotError| error.to_string();
+) -> Result<Vec<u16>, (Code, String)> {
+    let told = |error: SnapshotError| (code_of(&error), error.to_string());
+    let damaged = |what: String| (Code::Damaged, what);
     let Some(bytes) = snapshots.certificate(manifest.height()).map_err(told)? else {
         return Ok(Vec::new());
     };
     let certificate: StateCertificate = wire::decode_state_certificate(&bytes)
-        .map_err(|error| format!("its certificate is damaged: {error}"))?;
+        .map_err(|error| damaged(format!("its certificate is damaged: {error}")))?;
     if certificate.statement != statement_of(manifest) {
-        return Err("its certificate is of another state".to_owned());
+        return Err(damaged("its certificate is of another state".to_owned()));
     }
     let signers = certificate.signatures.iter();
     let signers = signers.map(|(signer, _)| signer.number()).collect();
@@ -353,7 +448,7 @@ fn vouched_by(
     );
     match checked.iter().all(Result::is_ok) {
         true => Ok(signers),
-        false => Err("its certificate does not hold".to_owned()),
+        false => Err(damaged("its certificate does not hold".to_owned())),
     }
 }
 
@@ -369,163 +464,28 @@ fn text(fields: &Fields) -> String {
             one.root.clone(),
         ]);
     }
-    let mut text = format!("{}\n{rows}", fields.dir.display());
-    for one in &fields.snapshots {
-        if let Some(fault) = &one.fault {
-            text.push_str(&format!("\nFAULTY: height {}: {fault}", one.height));
-        }
+    format!("{}\n{rows}{}", fields.dir.display(), faults(fields))
+}
+
+/// A line for each that is not good.
+fn faults(fields: &Fields) -> String {
+    let line = |one: &Snapshot| {
+        let fault = one.fault.as_ref()?;
+        Some(format!("\nFAULTY: height {}: {fault}", one.height))
+    };
+    let mut text: String = fields.snapshots.iter().filter_map(line).collect();
+    for height in &fields.without_manifest {
+        text.push_str(&format!(
+            "\nno manifest beside the data of height {height}: a stop while it was taken or removed \
+             leaves that, and the next start removes it"
+        ));
+    }
+    if fields.lacks_base {
+        text.push_str("\nFAULTY: the log was pruned, and no snapshot is here that it goes on from");
     }
     text
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::inspect::chain::tests::{
-        certify, fill_blocks, finalize, header, prune, write_snapshot, written,
-    };
-    use quorate_log::Writer;
-
-    #[test]
-    fn no_snapshot_is_made_of_a_log_that_may_not_be_on_the_disk() {
-        let (data, _) = written("snapshot-suspect", |writer, genesis| {
-            let block = header(genesis, 1, genesis.validator_set().genesis().id);
-            finalize(writer, &block, None);
-        });
-        let create = |suspect| {
-            let log = DataFolder::open(&data.join("log")).unwrap();
-            let lease = restart::LeaseFile {
-                suspect,
-                ..restart::LeaseFile::default()
-            };
-            LeaseFile::new(&log).replace(&lease.encode()).unwrap();
-            drop(log);
-            create(
-                &Applications::new(),
-                &CreateOptions {
-                    dir: data.clone(),
-                    height: None,
-                },
-            )
-        };
-        let refused = create(true).err().unwrap();
-        assert_eq!(refused.code as u8, 3, "{refused}");
-        assert!(refused.to_string().contains("failed sync"), "{refused}");
-        let snapshots = snapshots_beside(&data.join("log"));
-        assert!(snapshots.heights().unwrap().is_empty());
-        // Without suspicion the same log is taken, or not, for what it holds.
-        let other = create(false);
-        assert!(other.is_ok() || !other.err().unwrap().to_string().contains("failed sync"));
-        fs::remove_dir_all(data).unwrap();
-    }
-
-    #[test]
-    fn of_a_pruned_log_a_snapshot_is_made_from_the_newest_one_below() {
-        let fill = |writer: &mut Writer, genesis: &Genesis| fill_blocks(writer, genesis, 400);
-        let (data, chain) = written("snapshot-pruned", fill);
-        let snapshots = snapshots_beside(&data.join("log"));
-        let create = |height| {
-            let applications = Applications::new();
-            let options = CreateOptions {
-                dir: data.clone(),
-                height,
-            };
-            create(&applications, &options).map(|report| report.json["snapshots"][0].clone())
-        };
-        let whole = create(None).unwrap();
-        snapshots.remove(400).unwrap();
-        for height in [100, 300, 350] {
-            create(Some(height)).unwrap();
-        }
-        let below = prune(&data, &chain.genesis, 2).below;
-        assert!(100 < below && below < 300, "{below}");
-        assert_eq!(create(None).unwrap(), whole);
-        // One that is damaged is passed over.
-        let newest = snapshots.path().join(format!("snapshot-{:020}.data", 350));
-        fs::write(&newest, b"").unwrap();
-        assert_eq!(create(None).unwrap(), whole);
-        let refused = create(Some(300)).unwrap_err();
-        assert_eq!(refused.code, Code::Configuration);
-        let told = refused.to_string();
-        assert!(
-            told.contains("--height") && !told.contains("--from-snapshot"),
-            "{told}"
-        );
-        fs::remove_dir_all(data).unwrap();
-    }
-
-    #[test]
-    fn who_begins_at_a_height_without_a_snapshot_is_told_where_to_see_which_there_are() {
-        let (data, chain) = written("snapshot-none", |_, _| ());
-        let (genesis, log) = (chain.genesis, data.join("log"));
-        let snapshots = snapshots_beside(&log);
-        let parent = genesis.validator_set().genesis().id;
-        for is_another_there in [false, true] {
-            if is_another_there {
-                write_snapshot(&genesis, &snapshots, header(&genesis, 1, parent));
-            }
-            let (from, end) = (Some((99, &snapshots)), u64::MAX);
-            let applications = Applications::new();
-            let mut on_block = |_: &mut _, _: &_, _: &_| {};
-            let begun = Replay::begin(&applications, &genesis, &log, from, end, &mut on_block);
-            let refused = begun.err().unwrap();
-            assert_eq!(refused.code, Code::Configuration);
-            let told = refused.to_string();
-            assert!(told.contains("no snapshot of height 99"), "{told}");
-            assert!(told.contains("quorate snapshot list"), "{told}");
-        }
-        fs::remove_dir_all(data).unwrap();
-    }
-
-    #[test]
-    fn a_snapshot_that_is_removed_while_they_are_looked_at_is_no_faulty_one() {
-        let (data, chain) = written("snapshot-gone", |_, _| ());
-        let (genesis, snapshots) = (chain.genesis, snapshots_beside(&data.join("log")));
-        let parent = genesis.validator_set().genesis().id;
-        for height in 1..=3 {
-            write_snapshot(&genesis, &snapshots, header(&genesis, height, parent));
-        }
-        let heights = snapshots.heights().unwrap();
-        snapshots.remove(1).unwrap();
-        let name = format!("snapshot-{:020}.manifest", 2);
-        fs::write(snapshots.path().join(name), b"damaged").unwrap();
-        let described = describe_all(&genesis, &snapshots, &heights, None).unwrap();
-        let told: Vec<_> = described
-            .iter()
-            .map(|one| (one.height, one.fault.is_some()))
-            .collect();
-        assert_eq!(told, [(2, true), (3, false)]);
-        fs::remove_dir_all(data).unwrap();
-    }
-
-    #[test]
-    fn nobody_vouches_by_a_signature_that_does_not_hold() {
-        let (data, chain) = written("snapshot-vouched", |_, _| ());
-        let (genesis, snapshots) = (chain.genesis, snapshots_beside(&data.join("log")));
-        let parent = genesis.validator_set().genesis().id;
-        let manifest = write_snapshot(&genesis, &snapshots, header(&genesis, 1, parent));
-        let described = |seed| {
-            certify(&genesis, &snapshots, &manifest, seed);
-            describe(&genesis, &snapshots, 1, None).unwrap()
-        };
-        let good = described(1);
-        assert_eq!((good.vouched_by, good.fault), (vec![0], None));
-        let forged = described(2);
-        assert!(forged.vouched_by.is_empty());
-        assert_eq!(
-            forged.fault.as_deref(),
-            Some("its certificate does not hold")
-        );
-        // One that holds says nothing of another state of the same block.
-        let mut other = manifest.clone();
-        other.sections[0].root = [6; 32];
-        certify(&genesis, &snapshots, &other, 1);
-        let of_another = describe(&genesis, &snapshots, 1, None).unwrap();
-        assert!(of_another.vouched_by.is_empty());
-        assert_eq!(
-            of_another.fault.as_deref(),
-            Some("its certificate is of another state")
-        );
-        fs::remove_dir_all(data).unwrap();
-    }
-}
+#[path = "snapshot_tests.rs"]
+mod tests;

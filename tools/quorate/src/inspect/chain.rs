@@ -20,7 +20,7 @@ use quorate_log::{LogOffset, RecordIndex, RecordKind, RecordRef, Verification};
 
 use super::records::{self, Record};
 use super::replay::genesis_of;
-use super::{Finding, Trouble, unreadable};
+use super::{Finding, Trouble, require_beginning, unreadable};
 use crate::failure::Failure;
 
 /// One finalized block of a log.
@@ -60,8 +60,9 @@ pub(crate) struct Chain {
 /// Reads the log of a folder as far as `quorate_log` found it whole.
 ///
 /// # Errors
-/// A file cannot be read, or record 0 is no genesis.
+/// A file cannot be read, the beginning of the log is missing, or record 0 is no genesis.
 pub(crate) fn read(folder: &Path, found: &Verification) -> Result<Chain, Failure> {
+    require_beginning(folder, found)?;
     read_with(genesis_of(folder)?, folder, found)
 }
 

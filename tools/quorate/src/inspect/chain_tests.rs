@@ -236,6 +236,14 @@ pub(crate) fn written_pruned(name: &str) -> (PathBuf, Chain) {
     (data, chain)
 }
 
+/// A base of this height.
+pub(crate) fn fill_base(writer: &mut Writer, genesis: &Genesis, height: u64) -> Header {
+    let base = header(genesis, height, BlockId::new([9; 32]));
+    let entry = [&bytes_of(&base)[..], &[8; 32]].concat();
+    writer.append(KIND_BASE, &[&entry]).unwrap();
+    base
+}
+
 /// Two blocks, a base of height 64, and two blocks above it whose lowest names this parent.
 pub(crate) fn fill_joined(
     writer: &mut Writer,
@@ -247,9 +255,7 @@ pub(crate) fn fill_joined(
     let second = header(genesis, 2, first.id());
     let mark = finalize(writer, &first, None);
     finalize(writer, &second, Some(mark));
-    let base = header(genesis, base_height, BlockId::new([9; 32]));
-    let entry = [&bytes_of(&base)[..], &[8; 32]].concat();
-    writer.append(KIND_BASE, &[&entry]).unwrap();
+    let base = fill_base(writer, genesis, base_height);
     let parent = parent.unwrap_or_else(|| base.id());
     let above = header(genesis, base_height + 1, parent);
     let mark = finalize(writer, &above, None);

@@ -4,7 +4,7 @@
 //! end that it was given, or trusts a length that does not fit.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use quorate_log::{LogOffset, MarkedFaulty, RecordKind, Verification};
@@ -21,10 +21,8 @@ const ALIGN_BYTES: usize = 8;
 const MAGIC: [u8; 2] = [0x51, 0x52];
 /// Where a segment's header names the genesis.
 const GENESIS_HASH_AT: usize = 40;
-/// The file that keeps the genesis of a pruned log.
-const GENESIS_FILE: &str = "genesis";
 /// Longer than any genesis.
-const GENESIS_BYTES_MAX: u64 = 64 << 20;
+const GENESIS_BYTES_MAX: usize = 64 << 20;
 const KIND_AT: usize = 2;
 const PAYLOAD_BYTES_AT: usize = 4;
 
@@ -77,7 +75,7 @@ pub(crate) fn segment_name(number: u32) -> String {
 }
 
 /// The genesis of a log: the payload of record 0, or of the file that keeps it when the log was
-/// pruned; none when neither is what the log's headers name.
+/// pruned; none when neither is what the log's headers name, or can be read.
 ///
 /// # Errors
 /// The first segment cannot be read.
@@ -89,20 +87,10 @@ pub(crate) fn genesis(folder: &Path) -> io::Result<Option<Vec<u8>>> {
             .filter(|(record, _)| record.kind == RecordKind::GENESIS)
             .map(|(record, _)| record.payload.to_vec())
     } else {
-        kept_genesis(folder)?
+        quorate_log::kept_genesis(folder, GENESIS_BYTES_MAX)?
     };
     let named = bytes.get(GENESIS_HASH_AT..GENESIS_HASH_AT + 32);
     Ok(payload.filter(|payload| named == Some(&quorate_log::genesis_hash(payload)[..])))
-}
-
-fn kept_genesis(folder: &Path) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = Vec::new();
-    match fs::File::open(folder.join(GENESIS_FILE)) {
-        Ok(file) => file.take(GENESIS_BYTES_MAX).read_to_end(&mut bytes)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    Ok(Some(bytes))
 }
 
 /// Number of the first segment of a folder; 0 when there is none.

@@ -5,6 +5,7 @@
 //! `quorate_log` has not found whole.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use quorate::executor::{Executor, FinalBlock};
 use quorate::genesis::Genesis;
 use quorate::journal::{FinalMark, JournalEntry, decode};
 use quorate::results::BlockResults;
-use quorate::snapshot::{self, Origin, SnapshotError, SnapshotFolder};
+use quorate::snapshot::{self, Manifest, Origin, SnapshotError, SnapshotFolder};
 use quorate::state_machine::Audience;
 use quorate_bench::applications::Hosted;
 use quorate_consensus::header::Header;
@@ -81,6 +82,23 @@ pub(crate) fn executor_of(
     Ok(executor.with_auth(Arc::new(auth)))
 }
 
+/// The name of the first section of a state that is another in a snapshot, or in one of them alone.
+pub(crate) fn other_section(
+    executor: &mut Executor<Hosted>,
+    manifest: &Manifest,
+) -> Option<String> {
+    let own = executor.root().sections;
+    let mut entries = manifest.sections.iter().enumerate();
+    let other = entries.find(|(place, entry)| {
+        let here = own.get(*place);
+        here != Some(&(entry.name.as_str(), entry.root))
+    });
+    let missing = || own.get(manifest.sections.len());
+    other
+        .map(|(_, entry)| entry.name.clone())
+        .or_else(|| missing().map(|(name, _)| (*name).to_owned()))
+}
+
 /// A snapshot that cannot be used.
 pub(crate) fn failure_of(error: &SnapshotError) -> Failure {
     let code = match error {
@@ -93,6 +111,24 @@ pub(crate) fn failure_of(error: &SnapshotError) -> Failure {
     };
     let remedy = error.remedy();
     Failure::new(code, error).remedy(remedy.unwrap_or("quorate snapshot list shows what there is"))
+}
+
+/// The code for several that are not good: damage, where there is any.
+pub(crate) fn worst(codes: impl IntoIterator<Item = Code>) -> Option<Code> {
+    let rank = |code: &Code| *code == Code::Damaged;
+    codes.into_iter().max_by_key(rank)
+}
+
+/// Whether a snapshot must not be above the end of a log: it was taken of what had been synced. One
+/// of peers, which a validator is joining by, may be.
+pub(crate) fn wants_block(folder: &SnapshotFolder, height: u64) -> Result<bool, SnapshotError> {
+    let manifest = folder.manifest(height)?;
+    Ok(!folder.is_fetched(&manifest)?)
+}
+
+/// Whether somebody has removed a snapshot: a running validator removes old ones.
+pub(crate) fn is_removed(error: &SnapshotError) -> bool {
+    matches!(error, SnapshotError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
 }
 
 /// There is none of a height that was named.
@@ -136,6 +172,8 @@ pub(crate) struct Replay<'a> {
     outputs_hash: blake3::Hasher,
     /// Blocks, commands and outputs so far.
     pub(crate) counts: [u64; 3],
+    /// Height up to which the log says what is final, whatever of that was executed.
+    pub(crate) end: u64,
     to: u64,
     on_block: OnBlock<'a>,
     on_command: Option<OnCommand<'a>>,
@@ -176,6 +214,7 @@ impl<'a> Replay<'a> {
             results: BlockResults::new(),
             outputs_hash: blake3::Hasher::new(),
             counts: [0; 3],
+            end: genesis.validator_set().genesis().height.number(),
             to,
             on_block,
             on_command: None,
@@ -226,13 +265,17 @@ impl<'a> Replay<'a> {
                 Ok(())
             }
             JournalEntry::Finalized(mark) => {
+                self.end = self.end.max(mark.header.height.number());
                 self.check_reaches(&mark)?;
                 self.execute(&mark).map_err(damaged)
+            }
+            JournalEntry::Base { header, .. } => {
+                self.end = self.end.max(header.height.number());
+                Ok(())
             }
             JournalEntry::Record { .. }
             | JournalEntry::Answer { .. }
             | JournalEntry::Proof { .. }
-            | JournalEntry::Base { .. }
             | JournalEntry::Evidence(_) => Ok(()),
         }
     }

@@ -242,6 +242,26 @@ fn an_interrupted_demo_still_compares_and_leaves_nothing() {
     assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
 }
 
+/// What did not end well is what somebody wants to look at.
+#[test]
+fn a_demo_that_fails_leaves_the_folder_that_is_to_be_kept() {
+    let folder = Folder::new("kept");
+    let dir = folder.join("");
+    let hgrm = ["--hgrm", "/dev/full", "--dir", text(&dir), "--keep"];
+    let short = ["demo", "--seconds", "1", "--rate", "200"];
+    let failed = run(&[&short[..], &hgrm].concat());
+    assert_eq!(failed.status.code(), Some(75));
+    let told = String::from_utf8_lossy(&failed.stderr);
+    assert!(told.contains("--hgrm /dev/full"), "{told}");
+    let kept = std::fs::read_dir(&dir).unwrap().next().unwrap().unwrap();
+    assert!(kept.path().join("testnet/genesis.json").is_file());
+    assert!(
+        told.contains(&kept.path().display().to_string()),
+        "it is said where it is: {told}"
+    );
+    assert!(running_below(&dir).is_empty());
+}
+
 #[test]
 fn validators_do_not_outlive_a_demo_that_is_killed() {
     let folder = Folder::new("killed");

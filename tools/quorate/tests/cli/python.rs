@@ -124,6 +124,88 @@ except ConnectionError: pass
 else: raise AssertionError("no validator may send so much")
 "#;
 
+/// What came of an entry with this number that the session never signed, and of its own.
+const OF_ANOTHER: &str = r#"
+import quorate, struct, zlib
+client, sent = quorate.Client.__new__(quorate.Client), []
+client.chain = quorate.Chain.__new__(quorate.Chain)
+client.chain.file, client.public, client.seq, client.ours = {"auth": "session"}, bytes(32), 7, False
+client.channel = quorate.Channel.__new__(quorate.Channel)
+client.channel.send = sent.append
+def tell(*results):
+    "What validators tell of number 7, each (outcome, mark)."
+    body = b"".join(struct.pack("<QBQIIQH", 7, outcome, 0, 0, mark, 0, 0) for outcome, mark in results)
+    told = [struct.pack("<QQI", 5, 6, len(results)) + body]
+    client.next = lambda kind: told.pop()
+    return client.result(b"order", 1, 0)
+entry = struct.pack("<BBHI16sQ", 1, 0, 0, 5, quorate.hash_of(bytes(32))[:16], 7) + b"order"
+own = zlib.crc32(entry)
+for outcome in range(2, 8):
+    told = tell((outcome, own ^ 1), (0, own))
+    assert told["outcome"] == "applied", told
+assert tell((5, own))["outcome"] == "session ended" and tell((5, 0))["outcome"] == "session ended"
+for outcome in (0, 1):
+    try: tell((outcome, own ^ 1))
+    except RuntimeError: pass
+    else: raise AssertionError("another command was applied")
+"#;
+
+/// A duplicate of which the validator does not know any more what was applied.
+const UNMARKED: &str = r#"
+import quorate, struct, zlib
+client = quorate.Client.__new__(quorate.Client)
+client.chain = quorate.Chain.__new__(quorate.Chain)
+client.chain.file, client.public, client.ours = {"auth": "session"}, bytes(32), False
+client.send = lambda kind, content: None
+def tell(outcome, mark, flags=0):
+    "What comes of number 7 when a validator tells this of it."
+    client.seq = 7
+    told = [struct.pack("<QQIQBQIIQH", 5, 6, 1, 7, outcome, 0, 0, mark, 0, 0)]
+    client.next = lambda kind: told.pop()
+    try: return client.result(b"order", 1, flags)
+    except RuntimeError as error: return str(error)
+own = zlib.crc32(struct.pack("<BBHI16sQ", 1, 0, 0, 5, quorate.hash_of(bytes(32))[:16], 7) + b"order")
+assert "nobody knows" in tell(1, 0), "it may be that of an earlier run"
+assert tell(1, own)["mark"] == own and tell(0, own)["mark"] == own
+assert tell(1, 0, flags=1)["outcome"] == "duplicate", "an opening does nothing twice"
+client.command = lambda *told: {"outcome": "applied"}
+client.open()
+del client.command
+assert tell(1, 0)["outcome"] == "duplicate", "of the session that was opened here"
+assert "another" in tell(1, own ^ 1)
+assert "nobody knows" in tell(1, 0), "since another process was met"
+"#;
+
+/// Who is busy for more than an hour, which refusals are the last word, and where it dials.
+const IN_DETAIL: &str = r#"
+import quorate, struct
+slept, dialed = [], []
+quorate.time.sleep = slept.append
+client = quorate.Client.__new__(quorate.Client)
+client.channel, client.seq, client.sent = quorate.Channel.__new__(quorate.Channel), 7, b"sent"
+client.channel.send = lambda sent: None
+def frames(*all):
+    plain = [struct.pack("<HBBH", 4, kind, 0, 65535) + content for kind, content in all]
+    client.channel.plain = b"".join(len(one).to_bytes(4, "little") + one for one in plain)
+busy = struct.pack("<IQIBI", 1, 7, 1, 1, 2**32 - 1)
+frames((129, busy), (135, struct.pack("<QI", 5, 2**32 - 1)), (134, b"answer"))
+assert client.next(134) == b"answer" and slept == [1, 1], f"no more than a second: {slept}"
+for reason in range(1, 13):
+    frames((129, struct.pack("<IQIBI", 1, 7, 1, 2, reason)))
+    try: client.next(130)
+    except quorate.Rejected as refused: told = (refused.args[1], refused.is_final)
+    else: raise AssertionError("it is refused")
+    assert told == (reason, reason not in (3, 4, 5, 6, 9)), told
+def dial(address, timeout):
+    dialed.append(address)
+    raise OSError("nobody is there")
+quorate.socket.create_connection = dial
+for address in ("[::1]:7010", "127.0.0.1:7010"):
+    try: quorate.Channel(None, address)
+    except OSError: pass
+assert dialed == [("::1", "7010"), ("127.0.0.1", "7010")], dialed
+"#;
+
 #[test]
 fn the_python_client_waits_for_room_and_changes_its_key_in_time() {
     if !has_python() {
@@ -131,6 +213,7 @@ fn the_python_client_waits_for_room_and_changes_its_key_in_time() {
         return;
     }
     script(NO_ROOM_AT_THE_DOOR, &[]);
+    script(IN_DETAIL, &[]);
     script(NEXT_KEY, &[]);
 }
 
@@ -141,6 +224,16 @@ fn the_python_client_takes_no_frame_longer_than_a_validator_may_send() {
         return;
     }
     script(TOO_LONG, &[]);
+}
+
+#[test]
+fn the_python_client_goes_by_the_mark_of_what_it_is_told() {
+    if !has_python() {
+        eprintln!("skipped: no python3 with the packages cryptography and blake3");
+        return;
+    }
+    script(OF_ANOTHER, &[]);
+    script(UNMARKED, &[]);
 }
 
 fn serve(auth: &str, weights: &str) {

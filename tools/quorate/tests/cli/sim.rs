@@ -1,5 +1,7 @@
 //! The simulator from the command line.
 
+use std::path::Path;
+
 use crate::common;
 use crate::common::{Folder, quorate, run, run_json};
 
@@ -163,6 +165,23 @@ fn a_script_prints_its_trace_and_a_failed_expectation_ends_with_one() {
     assert!(what.contains("wrong.script:2"), "{what}");
 }
 
+/// The prediction that a measurement with that median is held against.
+fn against(file: &Path, measured: f64, code: i32, more: &str) -> serde_json::Value {
+    let text = format!(
+        r#"{{"validators": 4, "size": 128, "durability": "async", {more}
+            "finality_us": {{"p50": {measured}}}}}"#
+    );
+    std::fs::write(file, text).unwrap();
+    let arguments = ["sim", "--commands", "5", "--check-against"];
+    let report = run_json(&[&arguments[..], &[common::text(file)]].concat(), code);
+    let row = report.pointer("/predictions/0").cloned();
+    row.unwrap_or_default()
+}
+
+fn predicted(row: &serde_json::Value) -> f64 {
+    row["finality_us"]["p50"].as_f64().unwrap()
+}
+
 #[test]
 fn finality_is_predicted_from_ways_and_costs_and_held_against_a_measurement() {
     let report = run_json(
@@ -184,20 +203,7 @@ fn finality_is_predicted_from_ways_and_costs_and_held_against_a_measurement() {
     assert!(p50(0) > 10.0 && p50(1) > p50(0), "{report}");
     let folder = Folder::new("predict");
     let file = folder.join("latency.json");
-    let against = |measured: f64, code: i32, more: &str| {
-        let text = format!(
-            r#"{{"validators": 4, "size": 128, "durability": "async", {more}
-                "finality_us": {{"p50": {measured}}}}}"#
-        );
-        std::fs::write(&file, text).unwrap();
-        let arguments = ["sim", "--commands", "5", "--check-against"];
-        let report = run_json(&[&arguments[..], &[common::text(&file)]].concat(), code);
-        report
-            .pointer("/predictions/0")
-            .cloned()
-            .unwrap_or_default()
-    };
-    let predicted = |row: &serde_json::Value| row["finality_us"]["p50"].as_f64().unwrap();
+    let against = |measured, code, more: &str| against(&file, measured, code, more);
     let off = against(1e6, 1, "");
     assert_eq!(
         (&off["is_close"], &off["cores"]),
@@ -221,6 +227,35 @@ fn finality_is_predicted_from_ways_and_costs_and_held_against_a_measurement() {
     ] {
         against(1e6, 2, more);
     }
+}
+
+#[test]
+fn a_measurement_is_held_against_a_prediction_of_what_it_is_of() {
+    let folder = Folder::new("predict-of");
+    let file = folder.join("latency.json");
+    let against = |measured, code, more: &str| {
+        against(&file, measured, code, &format!(r#""cores": 2, {more}"#))
+    };
+    let off = against(1e6, 1, "");
+    let measured = predicted(&off);
+    for more in [
+        r#""rate": 0,"#,
+        r#""rate": "many","#,
+        r#""rate": 1000000,"#,
+        r#""differences": ["the chain differs"],"#,
+        r#""runs": [{"offered": 9, "missing": 0}, {"offered": 9, "missing": 1}],"#,
+        r#""runs": [{"offered": 9, "unsent": 9}],"#,
+    ] {
+        against(measured, 2, more);
+    }
+    // Who has a command each quarter of a millisecond does not rest between two.
+    let often = against(200.0, 1, r#""rate": 4000,"#);
+    assert!(predicted(&often) < 0.5 * measured, "{often} {off}");
+    let alike = r#""rate": 200, "idle": "park", "threads": "shared", "differences": [],"#;
+    let alike = against(measured, 0, alike);
+    assert_eq!(alike["unlike"], serde_json::Value::Null);
+    let lingers = against(measured, 0, r#""idle": "linger","#);
+    assert_eq!(lingers["unlike"][0], "idle: linger, and park in the model");
 }
 
 #[test]

@@ -18,6 +18,8 @@ fn a_wrong_command_line_ends_with_2() {
         &["demo", "--book", "b.csv"],
         &["demo", "--validators", "3", "--weights", "1,1"],
         &["demo", "--workload", "opaque", "--size", "0"],
+        &["demo", "--size", "64"],
+        &["demo", "--workload", "exchange", "--size", "64"],
         &["demo", "--workload", "opaque", "--orders", "a.csv"],
         &["load"],
         &["prices", "--dir", "x", "--key", "k"],
@@ -42,6 +44,7 @@ fn a_wrong_command_line_ends_with_2() {
             "--ask-seconds",
             "18446744073709551615",
         ],
+        &["init", "--dir", "x", "--signed-before"],
         &["log", "evidence"],
         &["log", "evidence", "x", "--genesis", "y"],
         &["log", "evidence", "--file", "x"],
@@ -80,7 +83,10 @@ fn an_option_of_the_simulator_that_would_not_be_used_is_refused() {
         ),
         (
             "--sum x",
-            format!("{seeded}|{dishonest}|--validators 4|--tell|--nightly|--images 1"),
+            format!(
+                "{seeded}|{dishonest}|--validators 4|--tell|--nightly|--images 1|--latency hall|\
+                 --check-against x"
+            ),
         ),
         (
             "--script x",
@@ -112,6 +118,18 @@ fn an_option_of_the_simulator_that_would_not_be_used_is_refused() {
             assert!(names || alone == "--seeds 0..1", "{arguments:?}: {what}");
         }
     }
+}
+
+/// Plain orders are not what was asked for.
+#[test]
+fn a_load_of_the_exchange_is_refused_since_only_the_demo_drives_it() {
+    let folder = Folder::new("load-exchange");
+    let dir = folder.join("net");
+    init(&dir, 4, &["--workload", "exchange"]);
+    let load = ["load", "--dir", text(&dir), "--workload", "exchange"];
+    let error = run_json(&load, 2);
+    let what = error["error"]["what"].as_str().unwrap();
+    assert!(what.contains("--workload exchange") && what.contains("quorate demo"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! How a session is opened: what of its commands can have been applied whatever is said of the
 //! opening, and what is told of commands under whose numbers something was.
 
-use super::tests::{BASE, Fixture};
+use super::tests::{BASE, Fixture, NOT_APPLIED};
 use super::*;
 use crate::sessions::OPENING_LIFE_NS;
 
@@ -80,6 +80,55 @@ fn what_is_dropped_with_an_opening_was_never_sent_whatever_the_reason() {
         let change = fixture.verdict(BASE, 1, Verdict::Rejected(rejection));
         assert_eq!(change, dropped(BASE + 1, 2, rejection));
     }
+}
+
+/// Whoever leads may put an entry with this number into a block that its session never signed.
+#[test]
+fn what_another_s_entry_came_to_says_nothing_of_an_opening() {
+    for outcome in NOT_APPLIED {
+        let mut fixture = Fixture::unopened(2);
+        assert_eq!(fixture.send(), [BASE]);
+        let change = fixture.told(BASE, outcome, Whose::Another);
+        assert_eq!(change, Change::None, "{outcome:?}");
+        assert_eq!(fixture.pending.len(), 2);
+        assert!(!fixture.pending.is_astray());
+        assert!(fixture.send().is_empty(), "{outcome:?}");
+        assert_eq!(fixture.applied(BASE), Change::Opened);
+        assert_eq!(fixture.send(), [BASE + 1, BASE + 2]);
+    }
+}
+
+#[test]
+fn a_session_that_is_another_one_is_astray_until_it_is_known_where_it_stands() {
+    for rejection in [Rejection::SessionOpen, Rejection::SessionEnded] {
+        let mut fixture = Fixture::unopened(2);
+        fixture.send();
+        fixture.verdict(BASE, 1, Verdict::Rejected(rejection));
+        assert!(fixture.pending.is_astray(), "{rejection:?}");
+        // Another opening changes nothing of that: it may be refused as well.
+        fixture.push(BASE + 2);
+        fixture.send();
+        assert!(fixture.pending.is_astray());
+        fixture.verdict(BASE + 1, 1, Verdict::Rejected(rejection));
+        assert!(fixture.pending.start_behind(BASE + 7));
+        assert!(!fixture.pending.is_astray());
+    }
+    for is_verdict in [false, true] {
+        let mut fixture = Fixture::with(2);
+        fixture.send();
+        match is_verdict {
+            true => fixture.verdict(1, 2, Verdict::Rejected(Rejection::SessionEnded)),
+            false => fixture.told(1, Outcome::SessionEnded, Whose::Own),
+        };
+        assert!(fixture.pending.is_astray());
+        assert!(fixture.pending.open_behind(2));
+        assert!(!fixture.pending.is_astray());
+    }
+    let mut fixture = Fixture::unopened(1);
+    fixture.send();
+    let too_old = Verdict::Rejected(Rejection::OpeningTooOld);
+    fixture.verdict(BASE, 1, too_old);
+    assert!(!fixture.pending.is_astray(), "the next one may be in time");
 }
 
 #[test]

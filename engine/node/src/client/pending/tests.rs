@@ -7,6 +7,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// A time of day, and the number of an opening made then.
 pub(super) const BASE: u64 = 1_700_000_000_000_000_000;
 
+/// All that can come of an entry which was not applied.
+pub(super) const NOT_APPLIED: [Outcome; 6] = [
+    Outcome::Gap,
+    Outcome::TableFull,
+    Outcome::BadSignature,
+    Outcome::SessionEnded,
+    Outcome::OpeningTooOld,
+    Outcome::OpeningTooFarAhead,
+];
+
 pub(super) struct Fixture {
     pub(super) pending: Pending,
     pub(super) now: Instant,
@@ -211,6 +221,24 @@ fn a_gap_sends_everything_again_from_the_first() {
     fixture.send();
     assert_eq!(fixture.told(3, Outcome::Gap, Whose::Own), Change::None);
     assert_eq!(fixture.send(), [1, 2, 3]);
+}
+
+/// Each such entry costs its maker some hundred bytes.
+#[test]
+fn what_another_s_entry_came_to_sends_nothing_again() {
+    for outcome in NOT_APPLIED {
+        let mut fixture = Fixture::with(3);
+        fixture.send();
+        for seq in 1..=3 {
+            let change = fixture.told(seq, outcome, Whose::Another);
+            assert_eq!(change, Change::None, "{outcome:?}");
+        }
+        assert!(fixture.send().is_empty(), "{outcome:?}");
+        assert_eq!(fixture.pending.waiting(), 1..4);
+        // One that did nothing for want of those before it is sent again with them.
+        fixture.told(2, Outcome::Gap, Whose::Own);
+        assert_eq!(fixture.send(), [1, 2, 3]);
+    }
 }
 
 #[test]

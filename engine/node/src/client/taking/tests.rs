@@ -386,6 +386,24 @@ fn a_result_does_not_wait_for_ever_for_those_before_it() {
     assert_eq!(fixture.told, ["unsure 1 2", "result 3", "result 4"]);
 }
 
+#[test]
+fn results_that_waited_long_enough_are_told_and_no_validator_is_left_for_them() {
+    let mut fixture = Fixture::trusting(Trust::FaultStake);
+    fixture.clients.dial(0, Instant::now());
+    let gateway = &mut fixture.clients.table.sessions[0].gateway;
+    let link = gateway.link().expect("on its way");
+    gateway.up(link);
+    fixture.results(0, &[3, 4], None);
+    fixture.results(1, &[3, 4], None);
+    let late = Instant::now() + ClientOptions::default().patience;
+    fixture.clients.table.stuck.push(LinkUse::Session(0));
+    let told = &mut fixture.told;
+    let mut tell = |_: ClientRef, event: ClientEvent<'_>| told.push(name_of(&event));
+    fixture.clients.judge_stuck(late, &mut tell);
+    assert_eq!(fixture.told, ["unsure 1 2", "result 3", "result 4"]);
+    assert!(fixture.clients.table.leaving.is_empty());
+}
+
 /// What one of several validators, or the only one that is asked, tells of the opening.
 fn tell_all(fixture: &mut Fixture, seq: u64, outcome: Outcome) {
     for validator in 0..2 {
@@ -438,6 +456,23 @@ fn an_opening_that_is_refused_for_its_time_drops_what_waits_for_it_by_enough_sta
         tell_all(&mut fixture, opening, outcome);
         let dropped = format!("dropped {} 2 {rejection:?}", opening + 1);
         assert_eq!(fixture.told, [dropped]);
+    }
+}
+
+/// All honest validators tell what came of an entry that the session never signed.
+#[test]
+fn an_opening_is_not_given_up_for_what_another_s_entry_with_its_number_came_to() {
+    for trust in [Trust::OneValidator, Trust::FaultStake] {
+        for outcome in [Outcome::Gap, Outcome::SessionEnded] {
+            let (mut fixture, opening) = Fixture::unopened(trust);
+            let forged = Some(Mark::of(b"forged"));
+            for validator in 0..4 {
+                fixture.outcomes(validator, &[opening], |_, _| (outcome, forged));
+            }
+            assert_eq!(fixture.told, [""; 0], "{trust:?} {outcome:?}");
+            tell_all(&mut fixture, opening, Outcome::Applied);
+            assert_eq!(fixture.told, [format!("opened {opening}")]);
+        }
     }
 }
 

@@ -79,6 +79,20 @@ fn the_section_of_events_has_every_public_one_and_none_that_is_private() {
 }
 
 #[test]
+fn what_a_command_put_out_is_hashed_without_what_others_of_its_block_did() {
+    let hash_behind = |before: &[u8]| {
+        let (mut executor, mut results) =
+            (Executor::new(Echo::default(), 8, 0), BlockResults::new());
+        let block = block(1, &[(1, 1, before), (1, 2, b"b")]);
+        executor.execute(&block, &mut results).expect("next");
+        let session = SessionId(session_of_key(&[1; 32]));
+        let session = executor.sessions().session(&session).expect("open");
+        session.last.outputs_hash
+    };
+    assert_eq!(hash_behind(b"a"), hash_behind(b"something else"));
+}
+
+#[test]
 fn whoever_puts_out_something_else_is_found_though_its_state_is_the_same() {
     let (mut one, mut other) = (executed(false), executed(true));
     assert_eq!(one.app().seen, other.app().seen);

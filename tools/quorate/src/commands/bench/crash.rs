@@ -14,7 +14,7 @@ use quorate::config::SnapshotConfig;
 use quorate_bench::cluster::{Cluster, Ended};
 use quorate_bench::load::{Acknowledged, Chain, LoadPlan, Outcome};
 use quorate_bench::report::Agreement;
-use quorate_bench::testnet::{Testnet, free_base_port};
+use quorate_bench::testnet::{Testnet, Workload, free_base_port};
 use quorate_bench::traces::counter;
 use quorate_log::verify_path;
 use serde::Serialize;
@@ -209,17 +209,18 @@ pub(super) fn under_load(
     setting: Setting<'_>,
     act: impl FnOnce(&mut Series<'_>, &Load) -> Result<u64, Failure>,
 ) -> Result<Toll, Failure> {
+    let workload = setting.cluster.workload.into();
     let load = LoadOptions {
         rate: setting.rate,
         seconds: LOAD_SECONDS,
         clients: 4,
-        size: 64,
+        size: (workload == Workload::Opaque).then_some(64),
         orders: None,
         book: None,
         hgrm: None,
         seed: setting.seed,
     };
-    let mut plan = load.plan(setting.cluster.workload.into())?;
+    let mut plan = load.plan(workload)?;
     plan.keeps_acknowledged = true;
     over_validators(setting, |series| {
         let load = series.load(plan)?;

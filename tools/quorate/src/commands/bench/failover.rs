@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
+use quorate::profiles::{Idle, Profile, Threads};
 use quorate_bench::gaps::{Interruption, Phase, interruption, longest_wait};
 use quorate_bench::load::{Flow, LoadPlan, Routing, machine_ns};
 use serde::Serialize;
@@ -155,6 +156,11 @@ struct Fields {
     validators: u16,
     rate: u32,
     away_ms: u64,
+    /// Whose timers: how long finality stays away is theirs above all.
+    profile: Profile,
+    durability: &'static str,
+    threads: Threads,
+    idle: Idle,
     #[serde(flatten)]
     first: Figures,
     /// Of `--signal both` what came of SIGSTOP.
@@ -185,14 +191,24 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let Some(first) = figures.next() else {
         return Err(Failure::new(Code::Safety, "nothing was measured").remedy("report this"));
     };
-    let fields = Fields {
-        validators: options.validators,
-        rate: options.rate,
-        away_ms: options.away_ms,
-        first,
-        stop: figures.next(),
-    };
+    let fields = Fields::of(options, first, figures.next());
     Ok(Report::new(&fields, text.join("\n\n"))?.with_code(code))
+}
+
+impl Fields {
+    fn of(options: &Options, first: Figures, stop: Option<Figures>) -> Self {
+        Self {
+            validators: options.validators,
+            rate: options.rate,
+            away_ms: options.away_ms,
+            profile: options.profile.into(),
+            durability: super::name(options.durability.into()),
+            threads: options.threads.into(),
+            idle: options.idle.into(),
+            first,
+            stop,
+        }
+    }
 }
 
 /// One series of each signal, as long as nobody asks to stop.
@@ -440,6 +456,7 @@ impl Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::FromArgMatches as _;
     use quorate_bench::page::{Heading, Inputs, Kind, render};
 
     #[test]
@@ -458,17 +475,42 @@ mod tests {
         assert_eq!(run(Signal::Stop), [Signal::Kill, Signal::Stop]);
     }
 
-    #[test]
-    fn a_round_that_was_not_measured_makes_the_answer_no_and_is_told() {
-        let mut figures = Figures {
-            signal: Signal::Kill,
+    fn figures(signal: Signal) -> Figures {
+        Figures {
+            signal,
             resume_ms: Milliseconds::default(),
             wait_ms: Milliseconds::default(),
             wait_all_ms: Milliseconds::default(),
             open: 3,
             unmeasured: 0,
             toll: Toll::default(),
-        };
+        }
+    }
+
+    #[test]
+    fn of_both_signals_it_is_told_of_which_timers_they_are() {
+        let command = Options::augment_args(clap::Command::new("failover"));
+        let matches = command.get_matches_from(["failover"]);
+        let options = Options::from_arg_matches(&matches).unwrap();
+        let (kill, stop) = (figures(Signal::Kill), figures(Signal::Stop));
+        let printed = serde_json::to_value(Fields::of(&options, kill, Some(stop))).unwrap();
+        for (key, told) in [
+            ("profile", "colo"),
+            ("durability", "async"),
+            ("threads", "shared"),
+            ("idle", "linger"),
+        ] {
+            assert_eq!(printed[key], told);
+        }
+        let mut inputs = Inputs::default();
+        assert_eq!(inputs.take("a.json", printed), Ok(Kind::Failover));
+        let html = render(&inputs, Heading::default());
+        assert_eq!(html.matches("colo, async, shared, linger").count(), 2);
+    }
+
+    #[test]
+    fn a_round_that_was_not_measured_makes_the_answer_no_and_is_told() {
+        let mut figures = figures(Signal::Kill);
         // No time is judged, that of an open round neither.
         assert!(figures.is_well() && figures.text().contains("3 of them open"));
         assert!(!figures.text().contains("FAILED"));

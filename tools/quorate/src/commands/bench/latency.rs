@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use quorate_bench::floor::{FloorPlan, measure};
+use quorate_bench::floor::{Floor, FloorPlan, measure};
 use quorate_bench::histogram::{Latencies, Percentiles, median};
 use quorate_bench::load::{Flow, LoadPlan, Outcome, Routing};
 use quorate_bench::stages::{Attribution, StageMeans, attribute};
@@ -29,11 +29,13 @@ use crate::output::{Report, progress, table};
 use crate::plan::{IdleArg, ProfileArg, ThreadsArg};
 use crate::verdict::{self, Losses};
 use quorate::genesis::Auth;
-use quorate::profiles::Durability;
+use quorate::profiles::{Durability, Profile};
 use quorate::trace::STAMPS_MAX;
 use quorate_consensus::thresholds::{Thresholds, default_fault, default_slack};
 use quorate_consensus::types::Stake;
 
+/// How commands prove whose they are.
+const AUTH: Auth = Auth::Session;
 /// Of so many commands one goes to a validator that does not lead.
 const ASIDE_EVERY: u64 = 8;
 /// Stamps that a block may make at one validator, flushes of the turns around it included, beside
@@ -122,6 +124,33 @@ struct Others {
     finality_us: Percentiles,
 }
 
+/// What floor it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+struct FloorKind {
+    /// Whether members that share cores give theirs up for one another, and read votes together.
+    gives_way: bool,
+    /// Whether members look for a moment before they sleep, as validators do that linger.
+    lingers: bool,
+}
+
+impl FloorKind {
+    const fn of(floor: &Floor) -> Self {
+        Self {
+            gives_way: floor.gives_way,
+            lingers: floor.lingers,
+        }
+    }
+
+    const fn words(self) -> &'static str {
+        match (self.gives_way, self.lingers) {
+            (true, false) => "members block in their poll",
+            (true, true) => "members linger",
+            (false, false) => "members block in their poll and make no room",
+            (false, true) => "members linger and make no room",
+        }
+    }
+}
+
 /// One load and the floor before it.
 #[derive(Clone, Debug, Serialize)]
 struct Run {
@@ -151,6 +180,8 @@ struct Run {
     missing: u64,
     /// Commands refused for good.
     rejected: u64,
+    #[serde(skip)]
+    kind: FloorKind,
     #[serde(skip)]
     samples: Samples,
 }
@@ -200,6 +231,12 @@ struct Fields {
     /// Seconds of load before the first run of each durability, in none of the figures.
     warm_up_seconds: u64,
     cores: usize,
+    /// How commands prove whose they are: a signed one waits for its own check, too.
+    auth: Auth,
+    profile: Profile,
+    /// What members of the floor do, without which a ratio to it says little.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    floor: Option<FloorKind>,
     #[serde(flatten)]
     first: Figures,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -243,23 +280,32 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let Some(first) = figures.next() else {
         return Err(Failure::new(Code::Safety, "nothing was measured").remedy("report this"));
     };
-    let fields = Fields {
-        validators: options.validators,
-        crash_only: options.validators < 4,
-        stopped: options.stopped,
-        rate: options.rate,
-        size: options.size,
-        seconds: options.seconds,
-        warm_up_seconds: WARM_UP_SECONDS,
-        cores: std::thread::available_parallelism().map_or(1, usize::from),
-        first,
-        sync: figures.next(),
-    };
+    let fields = Fields::of(options, first, figures.next());
     let all = || std::iter::once(&fields.first).chain(&fields.sync);
     let is_well = all().all(Figures::is_well);
     let text = all().map(Figures::text).collect::<Vec<_>>().join("\n\n");
     let code = verdict::code(is_well);
     Ok(Report::new(&fields, text)?.with_code(code))
+}
+
+impl Fields {
+    fn of(options: &Options, first: Figures, sync: Option<Figures>) -> Self {
+        Self {
+            validators: options.validators,
+            crash_only: options.validators < 4,
+            stopped: options.stopped,
+            rate: options.rate,
+            size: options.size,
+            seconds: options.seconds,
+            warm_up_seconds: WARM_UP_SECONDS,
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            auth: AUTH,
+            profile: options.profile.into(),
+            floor: first.runs.first().map(|run| run.kind),
+            first,
+            sync,
+        }
+    }
 }
 
 /// A cluster and its runs so far.
@@ -315,6 +361,7 @@ impl Series {
             .drive(&options.load_plan(options.seconds, seed), interrupt)?;
         let (dumps, trips) = (self.bed.dumps()?, &outcome.trips);
         let found = attribute(&dumps, &self.weights, self.fast, outcome.start_ns, trips);
+        let kind = FloorKind::of(&floor);
         let samples = Samples {
             began,
             seconds: options.seconds,
@@ -323,7 +370,7 @@ impl Series {
             client: outcome.client.clone(),
         };
         let floor_us = (floor.floor_us, floor.floor_intended_us);
-        let run = Run::new(floor_us, &outcome, &found, samples);
+        let run = Run::new((floor_us, kind), &outcome, &found, samples);
         self.runs.push(run);
         Ok(())
     }
@@ -395,7 +442,7 @@ impl Run {
     }
 
     fn new(
-        (floor_us, floor_intended_us): (Percentiles, Percentiles),
+        ((floor_us, floor_intended_us), kind): ((Percentiles, Percentiles), FloorKind),
         outcome: &Outcome,
         found: &Attribution,
         samples: Samples,
@@ -422,6 +469,7 @@ impl Run {
             finalized: outcome.counts.finalized,
             missing: outcome.missing,
             rejected: outcome.counts.rejected,
+            kind,
             samples,
         }
     }
@@ -452,8 +500,10 @@ impl Figures {
 
     fn text(&self) -> String {
         let mut times = table(&["microseconds", "p50", "p90", "p99", "p99.9", "max"]);
+        let kind = self.runs.first().map_or("-", |run| run.kind.words());
+        let floor = format!("floor ({kind})");
         for (what, us) in [
-            ("floor", &self.floor_us),
+            (floor.as_str(), &self.floor_us),
             ("finality, at the leader", &self.finality_us),
             ("finality, elsewhere", &self.other_gateways.finality_us),
             ("client, from the intended time", &self.client_us),
@@ -552,7 +602,7 @@ impl Options {
             fast_slack: None,
             crash_only: self.validators < 4,
             workload: Workload::Opaque,
-            auth: Auth::Session,
+            auth: AUTH,
             base_port: free_base_port(validators)?,
             durability,
             profile: self.profile.into(),
@@ -607,76 +657,5 @@ fn ratio(ratio: Option<f64>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::Parser;
-    use quorate_bench::load::Counts;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        options: Options,
-    }
-
-    fn options(words: &[&str]) -> Options {
-        let line = [&["latency"][..], words].concat();
-        Line::try_parse_from(line).unwrap().options
-    }
-
-    #[test]
-    fn what_was_never_handed_over_or_lost_its_stamps_is_not_whole() {
-        let run = |generated, unknown, untold| {
-            let outcome = Outcome {
-                offered: 100,
-                counts: Counts {
-                    generated,
-                    finalized: generated,
-                    ..Counts::default()
-                },
-                elapsed_ns: 1,
-                finality: Latencies::new(),
-                client: Latencies::new(),
-                height: 1,
-                gateways_lost: 0,
-                missing: 0,
-                held: 0,
-                reasons: Vec::new(),
-                acknowledged: Vec::new(),
-                trips: Vec::new(),
-                untold,
-                waits: Vec::new(),
-                start_ns: 0,
-                is_interrupted: false,
-            };
-            let found = Attribution {
-                unknown,
-                ..Attribution::default()
-            };
-            let samples = Samples {
-                began: SystemTime::UNIX_EPOCH,
-                seconds: 1,
-                floor: Latencies::new(),
-                finality: Latencies::new(),
-                client: Latencies::new(),
-            };
-            Run::new(Default::default(), &outcome, &found, samples)
-        };
-        assert!(run(100, 0, 0).is_whole());
-        assert!(!run(60, 0, 0).is_whole());
-        assert!(!run(100, 1, 0).is_whole());
-        assert!(!run(100, 0, 1).is_whole());
-    }
-
-    #[test]
-    fn a_run_whose_stamps_the_validators_do_not_keep_is_refused() {
-        for (seconds, is_kept) in [("3", true), ("100", true), ("120", false), ("3600", false)] {
-            let found = options(&["--seconds", seconds]).check();
-            assert_eq!(found.is_ok(), is_kept, "{seconds} s: {found:?}");
-        }
-        // More validators vote, so that a block has more stamps.
-        let many = ["--seconds", "100", "--validators", "64"];
-        assert_eq!(options(&many).check().unwrap_err().code, Code::Usage);
-        // Commands share blocks at such a rate.
-        assert!(options(&["--rate", "100000"]).check().is_ok());
-    }
-}
+#[path = "latency_tests.rs"]
+mod tests;

@@ -176,8 +176,8 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let mut bouts: Vec<Bout> = all.into_iter().map(Bout::new).collect();
     let is_interrupted = || interrupt.is_set();
     for turn in 1..=options.runs {
-        for bout in &mut bouts {
-            bout.attempt(&is_interrupted, |bout| bout.turn(turn, options, &interrupt))?;
+        for place in places(turn, bouts.len()) {
+            bouts[place].attempt(&is_interrupted, |bout| bout.turn(turn, options, &interrupt))?;
         }
     }
     if options.search {
@@ -269,7 +269,7 @@ impl Bout {
         format!("{}, {durability}", self.contestant.name)
     }
 
-    /// A cluster, warmed up: its nodes may listen before they have one another.
+    /// A cluster, warmed up: its nodes may listen before one of them leads.
     fn start(&mut self, options: &Options, interrupt: &Interrupt) -> Result<Running, Failure> {
         let named = |failure: Failure| failure.detail(format!("measuring {}", self.name()));
         let started = self.contestant.start(options.folder(), interrupt);
@@ -385,6 +385,16 @@ impl Bout {
     }
 }
 
+/// The contestants in the order of a turn, which is the opposite one in every second turn: who is
+/// measured behind another finds what that one left, such as logs that the system still removes.
+fn places(turn: u32, count: usize) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..count).collect();
+    if turn.is_multiple_of(2) {
+        places.reverse();
+    }
+    places
+}
+
 /// Loads a cluster until every command of a load has its result, a few times at most, each load
 /// with sessions of its own. Returns what is wrong with the last one.
 fn warm_up<E>(mut load: impl FnMut(u64) -> Result<Vec<String>, E>) -> Result<Vec<String>, E> {
@@ -488,6 +498,12 @@ mod tests {
         let mut bout = Bout::new(contestants.remove(0));
         bout.of_warm_ups.push("lost".to_owned());
         assert!(!bout.conclude().is_well(), "what was lost is told");
+    }
+
+    #[test]
+    fn every_second_turn_has_the_opposite_order() {
+        let turns = [1, 2, 3].map(|turn| places(turn, 3));
+        assert_eq!(turns, [[0, 1, 2], [2, 1, 0], [0, 1, 2]]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::failure::{Code, Failure};
+use crate::files;
 use crate::output::{Report, SCHEMA, progress};
 use crate::verdict;
 
@@ -149,7 +150,21 @@ fn outputs(options: &Options, stem: &Path, earlier: &[&Path]) -> Result<PathBuf,
             return Err(Failure::usage(what).remedy("give the page another name or folder"));
         }
     }
+    expect_earlier(&measurements)?;
     Ok(measurements)
+}
+
+/// Refuses to replace a file of measurements that no report wrote: what a command printed may have
+/// that name, and hours in it.
+fn expect_earlier(measurements: &Path) -> Result<(), Failure> {
+    let is_there = fs::symlink_metadata(measurements).is_ok();
+    let is_earlier = || read(measurements).is_ok_and(|value| several(&value).is_some());
+    if is_there && !is_earlier() {
+        let at = measurements.display();
+        let what = format!("--out: it would replace {at}, which no report wrote");
+        return Err(Failure::usage(what).remedy("give the page another name or folder"));
+    }
+    Ok(())
 }
 
 const fn name(kind: Kind) -> &'static str {
@@ -162,29 +177,42 @@ const fn name(kind: Kind) -> &'static str {
     }
 }
 
+/// What an earlier report wrote; none where it was another command.
+fn several(value: &Value) -> Option<&[Value]> {
+    let list = value.get("measurements").and_then(Value::as_array);
+    list.map(Vec::as_slice)
+}
+
+/// What a file holds.
+///
+/// # Errors
+/// It is too long, no text, or no JSON, in words.
+fn read(path: &Path) -> Result<Value, String> {
+    let length = fs::metadata(path).map_err(|error| error.to_string())?.len();
+    if length > FILE_BYTES_MAX {
+        return Err(format!("{length} bytes are too many"));
+    }
+    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+    serde_json::from_str(&text).map_err(|error| error.to_string())
+}
+
 /// Takes a file in; whether an earlier report wrote it.
 fn take(inputs: &mut Inputs, path: &Path) -> Result<bool, Failure> {
     let name = path.display().to_string();
     let bad = |why: String| {
         Failure::usage(format!("{name}: {why}")).remedy("give what a bench command printed")
     };
-    let length = fs::metadata(path)
-        .map_err(|error| bad(error.to_string()))?
-        .len();
-    if length > FILE_BYTES_MAX {
-        return Err(bad(format!("{length} bytes are too many")));
-    }
-    let text = fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
-    let value: Value = serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
+    let value = read(path).map_err(bad)?;
     // A file that an earlier report wrote holds several.
-    let several = value.get("measurements").and_then(Value::as_array);
+    let several = several(&value);
     let is_earlier = several.is_some();
     let all = match several {
-        Some(list) => list
-            .iter()
-            .filter_map(|one| one.get("output"))
-            .cloned()
-            .collect(),
+        Some([]) => return Err(bad("it holds no measurement".to_owned())),
+        Some(list) => {
+            let outputs = list.iter().map(|one| one.get("output").cloned());
+            let outputs: Option<Vec<Value>> = outputs.collect();
+            outputs.ok_or_else(|| bad("a measurement in it has no output".to_owned()))?
+        }
         None => vec![value],
     };
     for one in all {
@@ -196,7 +224,8 @@ fn take(inputs: &mut Inputs, path: &Path) -> Result<bool, Failure> {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    fs::write(path, bytes).map_err(|error| {
+    // The one before may be what this was made of, and hours of measurements.
+    files::replace(path, bytes).map_err(|error| {
         let what = format!("writing {}: {error}", path.display());
         Failure::of_refusal(what, &error, Code::Configuration)
     })
@@ -325,6 +354,49 @@ mod tests {
         run(&options(at("results.v2.html"), again)).unwrap();
         let kept = fs::read_to_string(at("results.v2.json")).unwrap();
         assert!(kept.contains("floor_us"), "{kept}");
+    }
+
+    #[test]
+    fn measurements_that_no_report_wrote_are_not_replaced_by_those_of_a_page() {
+        let folder = crate::scratch::Scratch::create(None).unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let printed = r#"{"finality_us": {}, "floor_us": {}}"#;
+        fs::write(at("latency.json"), printed).unwrap();
+        // What `bench latency --json > night.json` left, and what is cut off.
+        for there in [printed, "", r#"{"measurements": 7}"#] {
+            fs::write(at("night.json"), there).unwrap();
+            let refused = run(&options(at("night.html"), vec![at("latency.json")]));
+            assert_eq!(refused.map(drop).unwrap_err().code, Code::Usage, "{there}");
+            assert_eq!(fs::read_to_string(at("night.json")).unwrap(), there);
+            assert!(!at("night.html").exists());
+        }
+    }
+
+    #[test]
+    fn the_file_before_stays_until_the_next_one_is_whole() {
+        use std::os::unix::fs::MetadataExt as _;
+        let folder = crate::scratch::Scratch::create(None).unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("a.json"), r#"{"finality_us": {}, "floor_us": {}}"#).unwrap();
+        run(&options(at("page.html"), vec![at("a.json")])).unwrap();
+        let before = fs::File::open(at("page.json")).unwrap();
+        let place = || fs::metadata(at("page.json")).unwrap().ino();
+        run(&options(at("page.html"), vec![at("page.json")])).unwrap();
+        // Another file has the name: it was not cut off to be written anew.
+        assert_ne!(before.metadata().unwrap().ino(), place());
+    }
+
+    #[test]
+    fn an_earlier_page_without_a_measurement_or_its_output_is_refused() {
+        let folder = crate::scratch::Scratch::create(None).unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let whole = r#"{"output": {"finality_us": {}, "floor_us": {}}}"#;
+        for list in ["", r#"{"command": "x"}"#, &format!("{whole}, {{}}")] {
+            fs::write(at("old.json"), format!(r#"{{"measurements": [{list}]}}"#)).unwrap();
+            let refused = run(&options(at("page.html"), vec![at("old.json")]));
+            assert_eq!(refused.map(drop).unwrap_err().code, Code::Usage, "{list}");
+            assert!(!at("page.html").exists());
+        }
     }
 
     #[test]

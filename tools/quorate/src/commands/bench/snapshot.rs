@@ -40,6 +40,8 @@ const STAMPS_SPARE: u64 = 1 << 16;
 const SHORTER: &str = ": measure for a shorter time, or at a lower rate";
 /// What the application may stand at most for a snapshot.
 const PAUSE_NS_MAX: u64 = 5_000_000;
+/// With fewer results than these there is no p99 to compare.
+const RESULTS_MIN: u64 = 100;
 /// Snapshots that a validator keeps.
 const KEPT: usize = 1;
 
@@ -183,10 +185,10 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         }
     }
     let mut agreement = bed.conclude()?;
-    agreement.differences.extend(start_failed);
-    agreement
-        .differences
-        .extend(failings(&outcome, snapshots, alarms, unstamped));
+    let differences = &mut agreement.differences;
+    differences.extend(start_failed);
+    differences.extend(failings(&outcome, snapshots, alarms, unstamped));
+    differences.extend(uncompared(snapshots, &during, &rest));
     let fields = Fields {
         snapshots,
         unended: watch.takings().len() as u64 - snapshots,
@@ -257,6 +259,16 @@ fn failings(
         found.push("no snapshot was taken: nothing was measured".to_owned());
     }
     found
+}
+
+/// Parts of the run of which hardly a result is known, so that there is nothing to compare.
+fn uncompared(snapshots: u64, during: &Seen, between: &Seen) -> Vec<String> {
+    let parts = [("while snapshots were taken", during), ("between", between)];
+    let few = parts
+        .into_iter()
+        .filter(|(_, seen)| snapshots > 0 && seen.results < RESULTS_MIN);
+    few.map(|(part, seen)| format!("{} results {part}: too few to compare", seen.results))
+        .collect()
 }
 
 const fn unsent(outcome: &Outcome) -> u64 {
@@ -512,6 +524,20 @@ mod tests {
         assert!(found("").starts_with("5 executed blocks are in no figure"));
         assert_eq!(found(SHORTER), found("") + SHORTER);
         assert_eq!(failings(&outcome(), 0, 0, (0, "")).len(), 1);
+    }
+
+    #[test]
+    fn a_part_of_the_run_with_hardly_a_result_is_none_to_compare_with() {
+        let seen = |results| Seen {
+            results,
+            ..Seen::default()
+        };
+        let found = |during, between| uncompared(1, &seen(during), &seen(between));
+        assert_eq!(found(100, 100), Vec::<String>::new());
+        assert_eq!(found(100, 64), ["64 results between: too few to compare"]);
+        assert_eq!(found(0, 0).len(), 2);
+        // Where none was taken that is said.
+        assert!(uncompared(0, &seen(0), &seen(100)).is_empty());
     }
 
     fn options(arguments: &[&str]) -> Options {

@@ -400,6 +400,10 @@ impl Figures {
     ) -> Self {
         let over = |part: fn(&Step) -> Option<f64>| median(runs.iter().filter_map(part));
         let ratio = |run: &Step| Some(run.throughput_per_s / run.verifier_rate_per_s?);
+        let mut differences = agreement.differences;
+        if rate == 0 {
+            differences.push("the search found no rate that was borne".to_owned());
+        }
         Self {
             durability,
             threads,
@@ -412,7 +416,7 @@ impl Figures {
             cpu_us_per_command: over(|run| Some(run.cpu_us_per_command)),
             state_roots_equal: agreement.state_roots_equal,
             logs_equal: agreement.logs_equal,
-            differences: agreement.differences,
+            differences,
             steps,
             runs,
         }
@@ -568,6 +572,27 @@ mod tests {
             let text = figures.text();
             assert!(text.contains(told), "{told} is missing in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_search_that_bore_nothing_says_so_in_the_text_and_on_the_page() {
+        let placement = ("shared".to_owned(), "park".to_owned());
+        let steps = vec![step(1_000, false)];
+        let found = Figures::of(
+            ("async", placement),
+            0,
+            steps,
+            Vec::new(),
+            Agreement::default(),
+        );
+        assert!(!found.is_well());
+        let told = "the search found no rate that was borne";
+        let text = found.text();
+        assert!(text.contains(&format!("FAILED: {told}")), "{text}");
+        let mut inputs = Inputs::default();
+        let printed = serde_json::to_value(found).unwrap();
+        assert_eq!(inputs.take("a.json", printed), Ok(Kind::Throughput));
+        assert!(render(&inputs, Heading::default()).contains(&format!("<li>{told}</li>")));
     }
 
     #[test]

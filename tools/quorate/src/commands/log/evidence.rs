@@ -24,7 +24,7 @@ use crate::failure::{Code, Failure};
 use crate::files;
 use crate::inspect::beside::verify_beside;
 use crate::inspect::replay::genesis_of;
-use crate::inspect::{chain, log_folder, records, unreadable};
+use crate::inspect::{chain, log_folder, records, require_beginning, unreadable};
 use crate::output::{Report, hex, table};
 
 /// How a file of evidence begins: its name, and the version of its form.
@@ -97,6 +97,9 @@ struct Fields {
     /// Where it was written.
     #[serde(serialize_with = "crate::output::path")]
     out: Option<PathBuf>,
+    /// Where nothing was written, since nothing holds.
+    #[serde(skip)]
+    unwritten: Option<PathBuf>,
 }
 
 /// Lists and writes, or judges.
@@ -118,7 +121,10 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
 fn list(dir: &Path, out: Option<&Path>) -> Result<Report, Failure> {
     let folder = log_folder(dir)?;
     let found = verify_beside(&folder)?;
+    require_beginning(&folder, &found)?;
     let genesis = genesis_of(&folder)?;
+    // Whatever is found: that the file cannot be used is no surprise for the hour of need.
+    let held = out.map(|out| held(out, &genesis)).transpose()?;
     let (mut entries, mut good) = (Vec::new(), Vec::new());
     records::visit(&folder, &found, &mut |record| {
         if let Ok(JournalEntry::Evidence(evidence)) = decode(record.kind, record.payload) {
@@ -132,14 +138,15 @@ fn list(dir: &Path, out: Option<&Path>) -> Result<Report, Failure> {
     })
     .map_err(|error| unreadable(&folder, &error))?;
     let is_written = !good.is_empty();
-    if let Some(out) = out.filter(|_| is_written) {
-        add(out, &genesis, good)?;
+    if let Some((out, held)) = out.zip(held).filter(|_| is_written) {
+        add(out, &genesis, held, good)?;
     }
     let fields = Fields {
         from: folder,
         whole: found.faults.is_empty(),
         evidence: entries,
         out: out.filter(|_| is_written).map(Path::to_path_buf),
+        unwritten: out.filter(|_| !is_written).map(Path::to_path_buf),
     };
     let is_good = fields.whole && fields.evidence.iter().all(|entry| entry.holds);
     report(&fields, if is_good { Code::Done } else { Code::Damaged })
@@ -160,30 +167,42 @@ fn judge(file: &Path, genesis: &Genesis) -> Result<Report, Failure> {
         whole: true,
         evidence: all.iter().map(entry).collect(),
         out: None,
+        unwritten: None,
     };
     let is_good = fields.evidence.iter().all(|entry| entry.holds);
     report(&fields, if is_good { Code::Done } else { Code::No })
 }
 
-/// Writes evidence that holds to a file, behind what holds of that which is there: its segment may
-/// have been removed since, and then the file is all that is left of it.
-fn add(out: &Path, genesis: &Genesis, good: Vec<Evidence>) -> Result<(), Failure> {
-    let unusable = |error| Failure::of_system(out, &error, Code::Configuration);
-    let mut all = Vec::new();
-    if out.is_file() {
-        let bytes = read_bounded(out, FILE_BYTES_MAX)?;
-        // An empty one is a name alone.
-        let found = match bytes.is_empty() {
-            true => Ok(Vec::new()),
-            false => read(&bytes, genesis),
-        };
-        all = found.map_err(|what| {
-            Failure::new(Code::Configuration, format!("{}: {what}", out.display()))
-                .remedy("name a new file, or one that this command wrote for this chain")
-        })?;
-        let set = genesis.validator_set();
-        all.retain(|evidence| chain::holds(set, Claim::Evidence(evidence.clone())));
+/// What holds of the evidence in a file that is to be written: the segment of it may have been
+/// removed since, and then the file is all that is left of it.
+fn held(out: &Path, genesis: &Genesis) -> Result<Vec<Evidence>, Failure> {
+    files::require_place(out)?;
+    if !out.is_file() {
+        return Ok(Vec::new());
     }
+    let bytes = read_bounded(out, FILE_BYTES_MAX)?;
+    // An empty one is a name alone.
+    let found = match bytes.is_empty() {
+        true => Ok(Vec::new()),
+        false => read(&bytes, genesis),
+    };
+    let mut all = found.map_err(|what| {
+        Failure::new(Code::Configuration, format!("{}: {what}", out.display()))
+            .remedy("name a new file, or one that this command wrote for this chain")
+    })?;
+    let set = genesis.validator_set();
+    all.retain(|evidence| chain::holds(set, Claim::Evidence(evidence.clone())));
+    Ok(all)
+}
+
+/// Writes evidence that holds to a file, behind what holds of that which is there.
+fn add(
+    out: &Path,
+    genesis: &Genesis,
+    mut all: Vec<Evidence>,
+    good: Vec<Evidence>,
+) -> Result<(), Failure> {
+    let unusable = |error| Failure::of_system(out, &error, Code::Configuration);
     for evidence in good {
         if !all.contains(&evidence) {
             all.push(evidence);
@@ -289,8 +308,11 @@ fn text(fields: &Fields) -> String {
     } else {
         "\nFAULTY: run quorate log verify"
     };
+    let unwritten = fields.unwritten.as_ref().map_or_else(String::new, |out| {
+        format!("\n{} is not written", out.display())
+    });
     if fields.evidence.is_empty() {
-        return format!("{from}: no evidence{warning}");
+        return format!("{from}: no evidence{unwritten}{warning}");
     }
     let mut rows = table(&["validator", "what", "window", "heights", "at", "holds"]);
     for entry in &fields.evidence {
@@ -311,7 +333,7 @@ fn text(fields: &Fields) -> String {
     let written = fields.out.as_ref().map_or_else(String::new, |out| {
         format!("\nwhat holds is written to {}", out.display())
     });
-    format!("{from}:\n{rows}{written}{warning}")
+    format!("{from}:\n{rows}{written}{unwritten}{warning}")
 }
 
 #[cfg(test)]
@@ -483,11 +505,11 @@ mod tests {
     #[test]
     fn where_the_file_cannot_be_written_the_one_before_is_whole() {
         let data = data_with("evidence-refused", &[1]);
-        let (out, genesis) = (data.join("evidence"), genesis());
+        // No name beside it is short enough for what is to take its place.
+        let (out, genesis) = (data.join("e".repeat(250)), genesis());
         let mut file = head(&genesis);
         append(&two_records_later(&genesis, 1, 7), &mut file);
         fs::write(&out, &file).unwrap();
-        fs::create_dir(data.join("evidence.new")).unwrap();
         let refused = run(&Options {
             dir: Some(data.clone()),
             out: Some(out.clone()),
@@ -578,15 +600,26 @@ mod tests {
     fn a_log_without_evidence_says_so_and_no_file_is_written() {
         let data = data_with("no-evidence", &[]);
         let out = data.join("evidence");
-        let report = run(&Options {
-            dir: Some(data.clone()),
-            out: Some(out.clone()),
-            ..options()
-        })
-        .unwrap();
+        let listed = |out: Option<&Path>| {
+            run(&Options {
+                dir: Some(data.clone()),
+                out: out.map(Path::to_path_buf),
+                ..options()
+            })
+        };
+        let report = listed(None).unwrap();
         assert_eq!(report.code, Code::Done);
         assert!(report.text.ends_with("no evidence"), "{}", report.text);
+        let report = listed(Some(&out)).unwrap();
+        let told = format!("no evidence\n{} is not written", out.display());
+        assert!(report.text.ends_with(&told), "{}", report.text);
         assert!(!out.exists());
+        // What could not be written to is told all the same: there may be evidence one day.
+        fs::write(&out, b"notes").unwrap();
+        for wrong in [&out, &data, &data.join("none").join("evidence")] {
+            let refused = listed(Some(wrong)).unwrap_err();
+            assert_eq!(refused.code, Code::Configuration, "{refused}");
+        }
         fs::remove_dir_all(data).unwrap();
     }
 }

@@ -13,10 +13,12 @@ use quorate_venue::clearing::WINDOW_ROUNDS_MAX;
 use quorate_venue::{FeedId, InstrumentId, PriceState, PublicEvent};
 use serde::Serialize;
 
-use super::replay::{shortfall, sound};
+use super::replay::{lost_end, shortfall, sound};
 use crate::applications::Applications;
 use crate::failure::{Code, Failure};
-use crate::inspect::replay::{Replay, first_state, genesis_of, snapshots_beside};
+use crate::inspect::replay::{
+    Replay, failure_of, first_state, genesis_of, snapshots_beside, wants_block,
+};
 use crate::output::{Report, table};
 
 /// A closed round in the window of a settlement.
@@ -71,6 +73,9 @@ struct Fixings {
     /// The height that was asked for, if one was.
     #[serde(skip)]
     to: Option<u64>,
+    /// Where the log ends, if that is below the snapshot of this height that was begun with.
+    #[serde(skip)]
+    lost_end: Option<(u64, u64)>,
     settlements: Vec<Settlement>,
     deferrals: Vec<Deferral>,
     /// Something may have been told below what was executed.
@@ -198,7 +203,7 @@ impl Fixings {
     /// What is not judged, or judged equal, is no "no"; a log that ends too early is one.
     fn code(&self) -> Code {
         let differs = |one: &Settlement| one.equal == Some(false);
-        let is_short = shortfall(self.height, self.to).is_some();
+        let is_short = shortfall(self.height, self.to).is_some() || self.lost_end.is_some();
         match is_short || self.settlements.iter().any(differs) {
             true => Code::No,
             false => Code::Done,
@@ -253,6 +258,8 @@ impl Fixings {
             }
         }
         text.extend(shortfall(self.height, self.to));
+        let lost = self.lost_end;
+        text.extend(lost.and_then(|(end, snapshot)| lost_end(end, Some(&snapshot))));
         text
     }
 }
@@ -284,8 +291,15 @@ pub(super) fn run(
         return Err(Failure::new(Code::Configuration, what));
     }
     replay.run(folder, &verification)?;
+    let end = replay.end;
     let (executor, _) = replay.finish();
     fixings.height = executor.height();
+    fixings.lost_end = match from.filter(|&(height, _)| height > end) {
+        Some((height, _)) => wants_block(&snapshots, height)
+            .map_err(|error| failure_of(&error))?
+            .then_some((end, height)),
+        None => None,
+    };
     Ok(Report::new(&fixings, fixings.text())?.with_code(fixings.code()))
 }
 
@@ -405,6 +419,20 @@ mod tests {
             let says = text.ends_with("the log ends at height 9, below --to 10");
             assert_eq!(says, expected == Code::No, "{text}");
         }
+    }
+
+    #[test]
+    fn a_log_that_ends_below_the_snapshot_that_was_begun_with_is_a_no_and_says_so() {
+        let mut fixings = heard(true, &[]);
+        fixings.height = 12;
+        assert_eq!(fixings.code(), Code::Done);
+        fixings.lost_end = Some((9, 12));
+        assert_eq!(fixings.code(), Code::No);
+        assert!(
+            fixings.text().contains("THE LOG ENDS at height 9"),
+            "{}",
+            fixings.text()
+        );
     }
 
     #[test]

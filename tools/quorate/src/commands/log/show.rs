@@ -67,7 +67,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let folder = log_folder(&options.dir)?;
     let verification = verify_beside(&folder)?;
     let chain = chain::read(&folder, &verification)?;
-    let height = chain.tip().map_or(0, |(height, _)| height);
+    let height = chain.tip().map_or(chain.below, |(height, _)| height);
     let to = options.to.unwrap_or(u64::MAX);
     let newest = to.min(height).saturating_sub(BLOCKS_DEFAULT - 1);
     let from = options.from.unwrap_or(newest);
@@ -134,4 +134,28 @@ fn text(fields: &Fields) -> String {
         fields.dir.display(),
         fields.height
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inspect::chain::tests::{fill_base, written};
+
+    #[test]
+    fn a_log_that_has_only_its_base_is_of_the_height_of_that() {
+        let (data, _) = written("show-base", |writer, genesis| {
+            fill_base(writer, genesis, 4096);
+        });
+        let options = Options {
+            dir: data.clone(),
+            from: None,
+            to: None,
+        };
+        let told = run(&options).unwrap().json;
+        assert_eq!(
+            (&told["height"], &told["below"]),
+            (&4096.into(), &4096.into())
+        );
+        std::fs::remove_dir_all(data).unwrap();
+    }
 }

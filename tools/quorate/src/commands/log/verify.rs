@@ -16,13 +16,13 @@ use quorate::genesis::{Begins, Genesis};
 use quorate::keys::KeyPair;
 use quorate_consensus::restart;
 use quorate_consensus::types::Window;
-use quorate_log::{Action, Damage, LeaseFile, LeaseRead, Row, Verification, verify_path};
+use quorate_log::{Action, LeaseFile, LeaseRead, Row, Verification, verify_path};
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
 use crate::inspect::chain::{self, Chain};
 use crate::inspect::replay::{genesis_of, is_genesis_of};
-use crate::inspect::{Finding, Trouble, failure_of, log_folder};
+use crate::inspect::{Finding, Trouble, failure_of, lacks_beginning, log_folder};
 use crate::output::{Report, hex};
 
 /// Options of the command.
@@ -159,16 +159,6 @@ fn chain_of(
     let genesis = own.or(given).filter(|_| is_readable);
     let read = |genesis| chain::read_with(genesis, folder, verification);
     Ok((genesis.map(read).transpose()?, has_genesis))
-}
-
-/// Whether the segment is not there that the log is to begin with: nothing can be followed then.
-fn lacks_beginning(verification: &Verification) -> bool {
-    let first = verification.faults.first().map(|fault| fault.damage);
-    let is_missing = matches!(
-        first,
-        Some(Damage::BeginningMissing | Damage::SegmentMissing)
-    );
-    is_missing && verification.end.offset <= verification.start.offset
 }
 
 /// Verifies; what is found beside a running validator may only be that the log grew meanwhile, so

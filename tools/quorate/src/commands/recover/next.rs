@@ -11,7 +11,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use quorate::begins::{BEGINS_FOLDER, FirstState};
-use quorate::file_error::read_bounded;
+use quorate::file_error::{FileError, read_bounded};
 use quorate::genesis::{Begins, GENESIS_BYTES_MAX, Genesis, Hex32, Successors};
 use quorate::join::believe;
 use quorate::snapshot::{self, Manifest, Origin, SnapshotFolder};
@@ -22,6 +22,7 @@ use serde::Serialize;
 
 use crate::applications::Applications;
 use crate::failure::{Code, Failure};
+use crate::files::sync_parent;
 use crate::inspect::chain::Chain;
 use crate::inspect::replay::{
     Replay, failure_of as snapshot_failure, failure_of_first, first_state, snapshots_beside,
@@ -63,14 +64,33 @@ pub(super) struct Fields {
     remarks: Vec<String>,
 }
 
-/// Reads who goes on.
+/// Reads who goes on, and makes a genesis with them that is thrown away: what is wrong with them is
+/// told of their own file, and before hours of a log are executed. Which block it begins with has
+/// no bearing on that.
 ///
 /// # Errors
-/// The file is none.
-pub(super) fn successors(path: Option<&Path>) -> Result<Option<Successors>, Failure> {
+/// The file is none, or no chain can go on with who stands there.
+pub(super) fn successors(
+    genesis: &Genesis,
+    path: Option<&Path>,
+) -> Result<Option<Successors>, Failure> {
     let read = |path: &Path| -> Result<Successors, Failure> {
         let bytes = read_bounded(path, GENESIS_BYTES_MAX)?;
-        Ok(Successors::parse(&bytes, path)?)
+        let successors = Successors::parse(&bytes, path)?;
+        let begins = Begins {
+            generation: generation_after(genesis)?,
+            of: Hex32(*genesis.hash()),
+            height: 1,
+            block: Hex32([0; 32]),
+            snapshot: Hex32([0; 32]),
+        };
+        let time_ns = genesis.file().genesis_time_ns;
+        let made = genesis.succeed(begins, time_ns, Some(successors.clone()));
+        made.map_err(|error| FileError {
+            file: path.to_path_buf(),
+            ..error
+        })?;
+        Ok(successors)
     };
     path.map(read).transpose()
 }
@@ -100,17 +120,16 @@ pub(super) fn write(
             }
         }
     }
-    let manifest = written.inspect_err(|_| {
-        // Half a state would keep the next try out of this folder.
-        fs::remove_dir_all(&state).ok();
-    })?;
-    let next = succeed(genesis, &manifest, successors)?;
-    // What others will begin with is read once more, as they will read it.
-    if let Some(first) = FirstState::of(&next, state.clone()) {
-        first.verify().map_err(|error| failure_of_first(&error))?;
-    }
     let path = out.join(GENESIS_FILE);
-    write_durably(out, &path, next.bytes()).map_err(|error| refused(&path, &error))?;
+    let made = written.and_then(|manifest| {
+        let next = finish(genesis, &manifest, successors, &state, &path)?;
+        Ok((manifest, next))
+    });
+    let (manifest, next) = made.inspect_err(|_| {
+        // Half of it would keep the next try out of this folder, which held nothing before.
+        fs::remove_dir_all(&state).ok();
+        fs::remove_file(&path).ok();
+    })?;
     Ok(Fields {
         genesis: path,
         genesis_hash: hex(next.hash()),
@@ -123,27 +142,47 @@ pub(super) fn write(
     })
 }
 
+/// Writes the genesis, behind the state.
+fn finish(
+    genesis: &Genesis,
+    manifest: &Manifest,
+    successors: Option<Successors>,
+    state: &Path,
+    path: &Path,
+) -> Result<Genesis, Failure> {
+    let next = succeed(genesis, manifest, successors)?;
+    // What others will begin with is read once more, as they will read it.
+    if let Some(first) = FirstState::of(&next, state.to_path_buf()) {
+        first.verify().map_err(|error| failure_of_first(&error))?;
+    }
+    write_durably(path, next.bytes()).map_err(|error| refused(path, &error))?;
+    Ok(next)
+}
+
 fn succeed(
     genesis: &Genesis,
     manifest: &Manifest,
     successors: Option<Successors>,
 ) -> Result<Genesis, Failure> {
-    let before = genesis.file().begins.map_or(0, |begins| begins.generation);
-    let generation = before.checked_add(1).ok_or_else(|| {
-        Failure::new(
-            Code::Configuration,
-            "begins.generation: there is none above",
-        )
-        .remedy("begin a chain with another chain_id")
-    })?;
     let begins = Begins {
-        generation,
+        generation: generation_after(genesis)?,
         of: Hex32(manifest.genesis_hash),
         height: manifest.height(),
         block: Hex32(*manifest.header.id().as_bytes()),
         snapshot: Hex32(manifest.root()),
     };
     Ok(genesis.succeed(begins, manifest.header.time_ns, successors)?)
+}
+
+fn generation_after(genesis: &Genesis) -> Result<u32, Failure> {
+    let before = genesis.file().begins.map_or(0, |begins| begins.generation);
+    before.checked_add(1).ok_or_else(|| {
+        Failure::new(
+            Code::Configuration,
+            "begins.generation: there is none above",
+        )
+        .remedy("begin a chain with another chain_id")
+    })
 }
 
 /// Writes the state after the chosen block.
@@ -297,14 +336,13 @@ fn refused(path: &Path, error: &io::Error) -> Failure {
 }
 
 /// The genesis comes last: with it all is there.
-fn write_durably(out: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::create_new(path)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    File::open(out)?.sync_all()?;
+    sync_parent(path)?;
     // The folder may be new: its own name must outlive a crash as well.
-    let parent = out.parent().filter(|parent| *parent != Path::new(""));
-    File::open(parent.unwrap_or_else(|| Path::new(".")))?.sync_all()
+    path.parent().map_or(Ok(()), sync_parent)
 }
 
 /// What was written, in words.
@@ -363,6 +401,65 @@ mod tests {
         crate::failure::tests::assert_promised(Code::Configuration, |error| {
             refused(Path::new("out"), &error)
         });
+    }
+
+    /// Who goes on: one validator more, with this stake.
+    fn successors_with(genesis: &Genesis, stake: u64) -> Successors {
+        let mut validators = genesis.file().validators.clone();
+        validators[0].stake = stake;
+        Successors {
+            validators,
+            fault_weight: None,
+            fast_slack: None,
+            crash_only: true,
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_who_goes_on_is_told_of_their_file_before_anything_is_executed() {
+        let genesis = crate::inspect::chain::tests::genesis();
+        let name = format!("quorate-successors-{}.json", std::process::id());
+        let file = std::env::temp_dir().join(name);
+        let read = |stake| {
+            let bytes = serde_json::to_vec(&successors_with(&genesis, stake)).unwrap();
+            fs::write(&file, bytes).unwrap();
+            successors(&genesis, Some(&file))
+        };
+        assert_eq!(read(1).unwrap(), Some(successors_with(&genesis, 1)));
+        let refused = read(0).unwrap_err();
+        assert_eq!(refused.code, Code::Configuration);
+        let told = refused.to_string();
+        assert!(told.starts_with(&file.display().to_string()), "{told}");
+        assert!(told.contains("validators[0].stake"), "{told}");
+        assert!(!told.contains("genesis.json"), "{told}");
+        fs::remove_file(file).unwrap();
+    }
+
+    #[test]
+    fn nothing_is_left_of_what_could_not_be_written_to_its_end() {
+        let (data, chain) = written("next-half", |writer, genesis| {
+            fill_proven(writer, genesis, 9);
+        });
+        let (log, genesis) = (data.join("log"), &chain.genesis);
+        let source = Source {
+            folder: &log,
+            verification: &verify_path(&log).unwrap(),
+            chain: &chain,
+            height: 3,
+        };
+        let out = data.join("out");
+        let write = |stake| {
+            let who = Some(successors_with(genesis, stake));
+            write(&Applications::new(), genesis, &[source], who, &out)
+        };
+        // The state was written by then.
+        let refused = write(0).unwrap_err();
+        assert!(refused.to_string().contains("stake"), "{refused}");
+        assert_eq!(fs::read_dir(&out).unwrap().count(), 0);
+        let written = write(1).unwrap();
+        assert_eq!(fs::read_dir(&out).unwrap().count(), 2);
+        assert!(written.genesis.is_file());
+        fs::remove_dir_all(data).unwrap();
     }
 
     /// The folder's own validator may have had another state than the others.

@@ -96,7 +96,7 @@ struct Found {
 /// weigh too little; two proofs contradict one another; or there is nothing to go on from.
 pub(crate) fn run(applications: &Applications, options: &Options) -> Result<Report, Failure> {
     let genesis = Genesis::load(&options.genesis)?;
-    let successors = next::successors(options.validators.as_deref())?;
+    let successors = next::successors(&genesis, options.validators.as_deref())?;
     let mut found: BTreeMap<ValidatorIndex, Found> = BTreeMap::new();
     refuse_repeated(&options.dirs)?;
     for dir in &options.dirs {
@@ -285,9 +285,9 @@ fn owner(
     folder: &DataFolder,
     genesis: &Genesis,
 ) -> Result<(ValidatorIndex, Lease), Failure> {
-    let read = LeaseFile::new(folder).read().map_err(|error| {
-        Failure::of_system(&path.join("log").join("lease"), &error, Code::Configuration)
-    })?;
+    let read = LeaseFile::new(folder).read();
+    let read =
+        read.map_err(|error| Failure::of_system(&path.join("lease"), &error, Code::Configuration))?;
     let lease = match read {
         LeaseRead::Present(bytes) => Lease::decode(&bytes),
         LeaseRead::Missing | LeaseRead::Damaged(_) => None,

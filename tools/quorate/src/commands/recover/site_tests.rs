@@ -110,6 +110,17 @@ fn a_folder_whose_last_run_saw_a_failed_sync_is_no_witness_and_is_used() {
     fs::remove_dir_all(data).unwrap();
 }
 
+#[test]
+fn a_lease_that_cannot_be_read_is_told_by_where_it_is() {
+    let (data, genesis) = folder_of("site-lease", Lease::default(), |_, _| ());
+    let lease = data.join("log").join("lease");
+    fs::remove_file(&lease).unwrap();
+    fs::create_dir(&lease).unwrap();
+    let refused = look(&data, &genesis).err().unwrap().to_string();
+    assert!(refused.contains(&lease.display().to_string()), "{refused}");
+    fs::remove_dir_all(data).unwrap();
+}
+
 /// A start marks what is damaged and goes on behind it: a proof may have stood there.
 #[test]
 fn a_folder_with_parts_that_are_marked_faulty_is_no_witness() {

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::failure::{Code, Failure};
 use crate::output::{Report, table};
+use crate::verdict;
 
 /// A prediction is as good as wanted when it is so close to what was measured.
 const CLOSE: f64 = 0.25;
@@ -26,6 +27,8 @@ const LATENCY_REMEDY: &str = "give hall, metro, world, or a readable file";
 const MEASURED_REMEDY: &str = "give what `quorate bench latency --json` printed";
 /// Nanoseconds in a microsecond.
 const NS_PER_US: f64 = 1_000.0;
+/// Nanoseconds in a second.
+const NS_PER_S: u64 = 1_000_000_000;
 
 /// Options of the prediction.
 #[derive(Debug, Args)]
@@ -92,6 +95,9 @@ struct Row {
     error: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     is_close: Option<bool>,
+    /// In what the validators that were measured are not those of the model.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unlike: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -140,6 +146,7 @@ pub(super) fn run(options: &PredictOptions, validators: u16) -> Result<Report, F
             syncs: None,
             commands: options.commands,
             command_bytes: 128,
+            interval_ns: None,
         };
         rows.push(Row::of(path.display().to_string(), &wanted)?);
     }
@@ -170,11 +177,20 @@ fn check(path: &Path, costs: Costs, options: &PredictOptions) -> Result<Vec<Row>
     }
     let cores = options.cores.or_else(|| told.flatten());
     let bytes = value.get("size").and_then(Value::as_u64).unwrap_or(0);
+    let interval_ns = interval_ns(&value).map_err(wrong)?;
     let mut rows = Vec::new();
     for figures in [Some(&value), value.get("sync")].into_iter().flatten() {
+        if let Some(spoiled) = spoiled(figures) {
+            return Err(wrong(&format!("it is not as it should be: {spoiled}")));
+        }
         let us = |pointer: &str| figures.pointer(pointer).and_then(Value::as_f64);
         let measured = us("/finality_us/p50").filter(|us| *us > 0.0);
         let measured = measured.ok_or_else(|| wrong("it has no finality"))?;
+        if interval_ns.is_some_and(|interval_ns| interval_ns < to_ns(measured)) {
+            let what = "commands came before the one before was final, and in the model they come \
+                        one after the other: measure at a lower --rate";
+            return Err(wrong(what));
+        }
         let sync_ns = |name: &str| us(&format!("/group_sync_us/{name}_us")).map(to_ns);
         // What is not told of them is as what is.
         let p50_ns = sync_ns("p50").unwrap_or(costs.sync_ns);
@@ -194,15 +210,65 @@ fn check(path: &Path, costs: Costs, options: &PredictOptions) -> Result<Vec<Row>
             syncs: Some(syncs),
             commands: options.commands,
             command_bytes: usize::try_from(bytes).unwrap_or(0).min(4_096),
+            interval_ns,
         };
         let mut row = Row::of("loopback".to_owned(), &wanted)?;
         let error = (row.finality_us.p50 - measured) / measured;
         row.measured_p50_us = Some(measured);
         row.error = Some(error);
         row.is_close = Some(error.abs() <= CLOSE);
+        row.unlike = unlike(figures);
         rows.push(row);
     }
     Ok(rows)
+}
+
+/// Time between two commands of a measurement; none where it does not tell its rate.
+fn interval_ns(measured: &Value) -> Result<Option<u64>, &'static str> {
+    let Some(rate) = measured.get("rate") else {
+        return Ok(None);
+    };
+    let interval_ns = rate.as_u64().and_then(|rate| NS_PER_S.checked_div(rate));
+    interval_ns
+        .map(Some)
+        .ok_or("its rate is no number of commands a second")
+}
+
+/// Why figures are of a run that counts for nothing.
+fn spoiled(figures: &Value) -> Option<String> {
+    let list = |key: &str| {
+        figures
+            .get(key)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+    };
+    if let Some(difference) = list("differences").next() {
+        return Some(difference.as_str().unwrap_or("a difference").to_owned());
+    }
+    let sum = |key: &str| -> u64 {
+        let counts = list("runs").filter_map(|run| run.get(key)?.as_u64());
+        counts.fold(0, u64::saturating_add)
+    };
+    let lost = ["missing", "rejected", "unknown", "untold"]
+        .into_iter()
+        .map(|key| (key, sum(key)))
+        .find(|(_, count)| *count > 0);
+    let (unsent, offered) = (sum("unsent"), sum("offered"));
+    let held_back = (!verdict::are_sent(unsent, offered)).then_some(("unsent", unsent));
+    let (key, count) = lost.or(held_back)?;
+    Some(format!("{count} commands are `{key}`"))
+}
+
+/// In what the validators of a measurement are not those of the model, which sleep as soon as they
+/// have nothing to do, on one thread each.
+fn unlike(figures: &Value) -> Vec<String> {
+    let modelled = [("idle", "park"), ("threads", "shared")];
+    let told = modelled.into_iter().filter_map(|(key, modelled)| {
+        let told = figures.get(key)?.as_str()?;
+        (told != modelled).then(|| format!("{key}: {told}, and {modelled} in the model"))
+    });
+    told.collect()
 }
 
 #[expect(
@@ -236,6 +302,7 @@ impl Row {
             measured_p50_us: None,
             error: None,
             is_close: None,
+            unlike: Vec::new(),
         })
     }
 }
@@ -290,7 +357,14 @@ fn text(rows: &[Row]) -> String {
             or_dash(row.error.map(|error| format!("{:+.0} %", error * 100.0))),
         ]);
     }
-    lines.to_string()
+    let mut text = lines.to_string();
+    for row in rows.iter().filter(|row| !row.unlike.is_empty()) {
+        let (durability, unlike) = (row.durability, row.unlike.join("; "));
+        text.push_str(&format!(
+            "\n{durability}: what was measured is unlike: {unlike}"
+        ));
+    }
+    text
 }
 
 impl From<ScaleError> for Failure {

@@ -123,3 +123,54 @@ fn that_nobody_could_be_reached_says_nothing_of_the_leader() {
     let other = (own.number() + 1) % 4;
     assert_eq!(hear(&mut fixture, other, now + FOLLOW_INTERVAL), other);
 }
+
+/// It takes commands and passes none on; honest ones name it whenever its turn is.
+#[test]
+fn a_leader_that_was_left_for_want_of_patience_is_not_turned_to_again_before_a_pause() {
+    let mut fixture = Fixture::new();
+    let session = &mut fixture.clients.table.sessions[0];
+    session.options.follow_leader = true;
+    let patience = session.options.patience;
+    let mut now = session.followed_at + FOLLOW_INTERVAL;
+    let up = |handler: &mut dyn LinkHandler, link| handler.link_up(link, 0, 1);
+    let stuck = |fixture: &mut Fixture, now| {
+        fixture.clients.table.stuck.push(LinkUse::Session(0));
+        fixture.clients.judge_stuck(now, &mut |_, _| ());
+        fixture.clients.leave(now, &mut |_, _| ());
+    };
+    dial(&mut fixture, now, up);
+    for pause in [PAUSE_MIN, 2 * PAUSE_MIN] {
+        now += FOLLOW_INTERVAL;
+        assert_eq!(hear(&mut fixture, 3, now), 3, "it is turned to");
+        dial(&mut fixture, now, up);
+        // What others were given too may have come to a block by them.
+        if pause > PAUSE_MIN {
+            fixture.results(3, &[1], None);
+        }
+        now += patience;
+        stuck(&mut fixture, now);
+        dial(&mut fixture, now, up);
+        let short = Duration::from_millis(1);
+        assert_eq!(hear(&mut fixture, 3, now + pause - short), 0, "{pause:?}");
+        now += pause;
+    }
+    assert_eq!(hear(&mut fixture, 3, now), 3, "tried again");
+    dial(&mut fixture, now, up);
+    fixture.send();
+    let own = fixture.submit(9);
+    fixture.send();
+    fixture.results(3, &[own], None);
+    now += FOLLOW_INTERVAL;
+    assert_eq!(hear(&mut fixture, 1, now), 1);
+    dial(&mut fixture, now, up);
+    // As one that was never left.
+    now += FOLLOW_INTERVAL;
+    assert_eq!(hear(&mut fixture, 3, now), 3);
+    dial(&mut fixture, now, up);
+    fixture.submit(9);
+    now += patience;
+    stuck(&mut fixture, now);
+    dial(&mut fixture, now, up);
+    now += PAUSE_MIN;
+    assert_eq!(hear(&mut fixture, 3, now), 3);
+}

@@ -152,7 +152,8 @@ fn create(applications: &Applications, options: &CreateOptions) -> Result<Report
         };
         Failure::new(Code::No, what).remedy("name a height that quorate log show lists")
     })?;
-    let is_there = is_vouched_for_here(&mut executor, genesis, &header, &snapshots)?;
+    let is_there =
+        is_vouched_for_here((applications, genesis), &mut executor, &header, &snapshots)?;
     if !is_there {
         let origin = Origin::of(genesis.validator_set());
         snapshot::take(&mut executor, &header, &origin, &snapshots)
@@ -167,15 +168,15 @@ fn create(applications: &Applications, options: &CreateOptions) -> Result<Report
     report_created(&fields, reached, is_there)
 }
 
-/// Whether a whole snapshot of this state is there already, for which enough validators vouch. It
-/// is not written anew: what another build makes of the same state need not have the same bytes,
-/// and its certificate is of the old ones.
+/// Whether a snapshot of this state is there already, for which enough validators vouch, and which
+/// this build takes back, as a start has to. It is not written anew: what another build makes of
+/// the same state need not have the same bytes, and its certificate is of the old ones.
 ///
 /// # Errors
 /// What they vouch for is another state than this one: it is not to be lost for that.
 fn is_vouched_for_here(
+    (applications, genesis): (&Applications, &Genesis),
     executor: &mut Executor<Hosted>,
-    genesis: &Genesis,
     header: &Header,
     snapshots: &SnapshotFolder,
 ) -> Result<bool, Failure> {
@@ -189,8 +190,13 @@ fn is_vouched_for_here(
         false => Some("the block".to_owned()),
     };
     let Some(differs) = differs else {
-        // Where its data is damaged, what is taken is held against the certificate afterwards.
-        return Ok(snapshots.verify(height).is_ok());
+        // Whole files are not enough: this build may read other bytes of the same state. Where it
+        // does not take them, what is taken is held against the certificate afterwards.
+        let (mut fresh, origin) = (
+            executor_of(applications, genesis)?,
+            Origin::of(genesis.validator_set()),
+        );
+        return Ok(snapshot::restore(&mut fresh, height, &origin, snapshots).is_ok());
     };
     let what = format!(
         "{}: the snapshot of height {height}, which enough validators vouch for, is of another \

@@ -227,6 +227,43 @@ fn a_snapshot_that_others_vouch_for_is_never_replaced_by_another_state() {
     fs::remove_dir_all(data).unwrap();
 }
 
+/// The application has another encoding now: the roots are equal, and the files whole.
+#[test]
+fn a_snapshot_that_this_build_does_not_take_is_made_anew_and_that_is_told() {
+    let fill = |writer: &mut Writer, genesis: &Genesis| fill_blocks(writer, genesis, 100);
+    let (data, chain) = written("snapshot-encoding", fill);
+    let (genesis, snapshots) = (&chain.genesis, snapshots_beside(&data.join("log")));
+    let create = || {
+        let options = CreateOptions {
+            dir: data.clone(),
+            height: Some(64),
+        };
+        create(&Applications::new(), &options).unwrap()
+    };
+    create();
+    let own = snapshots.manifest(64).unwrap();
+    let file = snapshots.path().join(format!("snapshot-{:020}.data", 64));
+    let bytes = fs::read(&file).unwrap();
+    let old: Vec<u8> = bytes.iter().map(|byte| !byte).collect();
+    let mut writer = snapshots.write(64).unwrap();
+    writer.push(&old).unwrap();
+    let others = writer.finish(Manifest {
+        chunks: Vec::new(),
+        ..own
+    });
+    certify(genesis, &snapshots, &others.unwrap(), 1);
+    snapshots.verify(64).unwrap();
+    let made = create();
+    assert_eq!(fs::read(&file).unwrap(), bytes, "{}", made.text);
+    assert_eq!(made.code, Code::No);
+    assert!(
+        made.text.contains("certificate is of another state"),
+        "{}",
+        made.text
+    );
+    fs::remove_dir_all(data).unwrap();
+}
+
 #[test]
 fn who_begins_at_a_height_without_a_snapshot_is_told_where_to_see_which_there_are() {
     let (data, chain) = written("snapshot-none", |_, _| ());

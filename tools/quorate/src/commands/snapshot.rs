@@ -13,7 +13,7 @@ use quorate::executor::{Executor, FinalBlock};
 use quorate::genesis::Genesis;
 use quorate::shadow::statement_of;
 use quorate::snapshot::{self, Manifest, Origin, SnapshotError, SnapshotFolder};
-use quorate::vouched;
+use quorate::vouched::{self, VouchedError};
 use quorate_bench::applications::Hosted;
 use quorate_consensus::attestation::StateCertificate;
 use quorate_consensus::header::Header;
@@ -28,8 +28,8 @@ use crate::applications::Applications;
 use crate::failure::{Code, Failure};
 use crate::inspect::chain::{self, Chain, OneByOne};
 use crate::inspect::replay::{
-    Replay, executor_of, failure_of, genesis_of, no_snapshot, other_section, snapshots_beside,
-    worst,
+    Replay, executor_of, failure_of, genesis_of, is_removed, no_snapshot, other_section,
+    snapshots_beside, worst,
 };
 use crate::inspect::{BASE, failure_of as log_failure, lock, log_folder};
 use crate::output::{Report, hex, table};
@@ -173,7 +173,8 @@ fn create(applications: &Applications, options: &CreateOptions) -> Result<Report
 /// the same state need not have the same bytes, and its certificate is of the old ones.
 ///
 /// # Errors
-/// What they vouch for is another state than this one: it is not to be lost for that.
+/// What they vouch for is another state than this one: it is not to be lost for that. Nor where the
+/// system does not let it be seen whether anybody does.
 fn is_vouched_for_here(
     (applications, genesis): (&Applications, &Genesis),
     executor: &mut Executor<Hosted>,
@@ -182,8 +183,10 @@ fn is_vouched_for_here(
 ) -> Result<bool, Failure> {
     let height = header.height.number();
     let found = vouched::certificate(genesis.validator_set(), snapshots, height);
-    let Ok((manifest, Some(_))) = found else {
-        return Ok(false);
+    let manifest = match found {
+        Ok((manifest, Some(_))) => manifest,
+        Err(VouchedError::Snapshot(error)) if is_refused(&error) => return Err(failure_of(&error)),
+        Ok((_, None)) | Err(_) => return Ok(false),
     };
     let differs = match manifest.header == *header {
         true => other_section(executor, &manifest).map(|name| format!("section {name}")),
@@ -196,7 +199,14 @@ fn is_vouched_for_here(
             executor_of(applications, genesis)?,
             Origin::of(genesis.validator_set()),
         );
-        return Ok(snapshot::restore(&mut fresh, height, &origin, snapshots).is_ok());
+        return match snapshot::restore(&mut fresh, height, &origin, snapshots) {
+            Ok(_) => Ok(true),
+            // What the disk has lost of it is made anew.
+            Err(error) if is_refused(&error) && code_of(&error) != Code::DiskFailed => {
+                Err(failure_of(&error))
+            }
+            Err(_) => Ok(false),
+        };
     };
     let what = format!(
         "{}: the snapshot of height {height}, which enough validators vouch for, is of another \
@@ -207,6 +217,11 @@ fn is_vouched_for_here(
         "nothing was written: keep that snapshot, and look for what differs with quorate log replay, \
          by the build that the others run too",
     ))
+}
+
+/// Whether the system does not let it be read, which says nothing of what it is.
+fn is_refused(error: &SnapshotError) -> bool {
+    matches!(error, SnapshotError::Io { .. }) && !is_removed(error)
 }
 
 fn report_created(fields: &Fields, height: u64, is_there: bool) -> Result<Report, Failure> {

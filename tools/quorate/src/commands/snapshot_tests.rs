@@ -265,6 +265,46 @@ fn a_snapshot_that_this_build_does_not_take_is_made_anew_and_that_is_told() {
 }
 
 #[test]
+fn a_snapshot_of_which_the_system_does_not_say_who_vouches_is_not_replaced() {
+    let fill = |writer: &mut Writer, genesis: &Genesis| fill_blocks(writer, genesis, 100);
+    let (data, chain) = written("snapshot-refused", fill);
+    let (genesis, snapshots) = (&chain.genesis, snapshots_beside(&data.join("log")));
+    let options = CreateOptions {
+        dir: data.clone(),
+        height: Some(64),
+    };
+    let create = || create(&Applications::new(), &options);
+    create().unwrap();
+    let own = snapshots.manifest(64).unwrap();
+    let file = |ending: &str| {
+        let name = format!("snapshot-{:020}.{ending}", 64);
+        snapshots.path().join(name)
+    };
+    // Whoever may read everything is refused too many links all the same.
+    let refuse = |ending: &str| {
+        fs::rename(file(ending), data.join("kept")).unwrap();
+        std::os::unix::fs::symlink(file(ending), file(ending)).unwrap();
+    };
+    let allow = |ending: &str| fs::rename(data.join("kept"), file(ending)).unwrap();
+    certify(genesis, &snapshots, &own, 1);
+    refuse("data");
+    assert_eq!(create().unwrap_err().code, Code::Configuration);
+    allow("data");
+    // What this build would write in its place is of another state.
+    let others = write_snapshot(genesis, &snapshots, own.header);
+    certify(genesis, &snapshots, &others, 1);
+    let before = files(snapshots.path());
+    for ending in ["certificate", "manifest"] {
+        refuse(ending);
+        let refused = create().unwrap_err();
+        assert_eq!(refused.code, Code::Configuration, "{refused}");
+        allow(ending);
+        assert_eq!(files(snapshots.path()), before, "{ending}");
+    }
+    fs::remove_dir_all(data).unwrap();
+}
+
+#[test]
 fn who_begins_at_a_height_without_a_snapshot_is_told_where_to_see_which_there_are() {
     let (data, chain) = written("snapshot-none", |_, _| ());
     let (genesis, log) = (chain.genesis, data.join("log"));

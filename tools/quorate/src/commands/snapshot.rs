@@ -31,7 +31,7 @@ use crate::inspect::replay::{
     Replay, executor_of, failure_of, genesis_of, is_removed, no_snapshot, other_section,
     snapshots_beside, worst,
 };
-use crate::inspect::{BASE, failure_of as log_failure, lock, log_folder};
+use crate::inspect::{BASE, failure_of as log_failure, lock, lock_unless_held, log_folder};
 use crate::output::{Report, hex, table};
 use crate::verdict;
 
@@ -91,11 +91,18 @@ struct Fields {
     #[serde(serialize_with = "crate::output::path")]
     dir: PathBuf,
     snapshots: Vec<Snapshot>,
-    /// Heights of which the data is there without a manifest, where all of a stopped validator's
-    /// are looked at.
-    without_manifest: Vec<u64>,
-    /// Whether the log begins above genesis and there is none to go on from.
-    lacks_base: bool,
+    #[serde(flatten)]
+    missing: Missing,
+}
+
+/// What should be there; none where that was not looked at, since nobody looks at it beside a
+/// running validator, or for a list.
+#[derive(Default, Serialize)]
+struct Missing {
+    /// Heights of which the data is there without a manifest.
+    without_manifest: Option<Vec<u64>>,
+    /// Whether the log begins above genesis and there is no snapshot to go on from.
+    lacks_base: Option<bool>,
 }
 
 /// Does it.
@@ -162,8 +169,7 @@ fn create(applications: &Applications, options: &CreateOptions) -> Result<Report
     let fields = Fields {
         dir: snapshots.path().to_path_buf(),
         snapshots: vec![describe(genesis, &snapshots, reached, None)?],
-        without_manifest: Vec::new(),
-        lacks_base: false,
+        missing: Missing::default(),
     };
     report_created(&fields, reached, is_there)
 }
@@ -334,18 +340,18 @@ fn look(options: &Options, closely: Option<&Applications>) -> Result<Report, Fai
     if let Some(height) = options.height.filter(|_| described.is_empty()) {
         return Err(no_snapshot(&snapshots, height));
     }
-    let mut fields = Fields {
+    let missing = match closely.is_some() && options.height.is_none() {
+        true => look_for_missing(&folder, &snapshots, described.is_empty())?,
+        false => Missing::default(),
+    };
+    let fields = Fields {
         dir: snapshots.path().to_path_buf(),
         snapshots: described,
-        without_manifest: Vec::new(),
-        lacks_base: false,
+        missing,
     };
-    if closely.is_some() && options.height.is_none() {
-        look_for_missing(&folder, &snapshots, &mut fields)?;
-    }
     let codes = fields.snapshots.iter().filter_map(|one| one.code);
-    let missing = fields.lacks_base.then_some(Code::Damaged);
-    let code = worst(codes.chain(missing)).unwrap_or(Code::Done);
+    let lost = fields.missing.lacks_base == Some(true);
+    let code = worst(codes.chain(lost.then_some(Code::Damaged))).unwrap_or(Code::Done);
     let text = text(&fields);
     Ok(Report::new(&fields, text)?.with_code(code))
 }
@@ -355,15 +361,16 @@ fn look(options: &Options, closely: Option<&Applications>) -> Result<Report, Fai
 fn look_for_missing(
     folder: &Path,
     snapshots: &SnapshotFolder,
-    fields: &mut Fields,
-) -> Result<(), Failure> {
-    let Ok(_locked) = lock(folder) else {
-        return Ok(());
+    is_empty: bool,
+) -> Result<Missing, Failure> {
+    let Some(_locked) = lock_unless_held(folder)? else {
+        return Ok(Missing::default());
     };
     let unnamed = snapshots.heights_unnamed();
-    fields.without_manifest = unnamed.map_err(|error| failure_of(&error))?;
-    fields.lacks_base = fields.snapshots.is_empty() && folder.join(BASE).exists();
-    Ok(())
+    Ok(Missing {
+        without_manifest: Some(unnamed.map_err(|error| failure_of(&error))?),
+        lacks_base: Some(is_empty && folder.join(BASE).exists()),
+    })
 }
 
 /// What a snapshot that cannot be used is a case of: of the table in docs/operations.md.
@@ -495,13 +502,13 @@ fn faults(fields: &Fields) -> String {
         Some(format!("\nFAULTY: height {}: {fault}", one.height))
     };
     let mut text: String = fields.snapshots.iter().filter_map(line).collect();
-    for height in &fields.without_manifest {
+    for height in fields.missing.without_manifest.iter().flatten() {
         text.push_str(&format!(
             "\nno manifest beside the data of height {height}: a stop while it was taken or removed \
              leaves that, and the next start removes it"
         ));
     }
-    if fields.lacks_base {
+    if fields.missing.lacks_base == Some(true) {
         text.push_str("\nFAULTY: the log was pruned, and no snapshot is here that it goes on from");
     }
     text

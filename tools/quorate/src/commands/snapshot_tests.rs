@@ -122,12 +122,19 @@ fn what_is_wrong_with_a_snapshot_ends_with_the_code_of_what_it_is_a_case_of() {
 fn a_pruned_log_without_a_snapshot_is_not_called_good() {
     let (data, chain) = written_pruned("snapshot-unnamed");
     let log = data.join("log");
-    let verified = || {
+    let looked = |height, closely| {
         let options = Options {
             dir: data.clone(),
-            height: None,
+            height,
         };
-        look(&options, Some(&Applications::new())).unwrap()
+        look(&options, closely)
+    };
+    let applications = Applications::new();
+    let verified = || looked(None, Some(&applications)).unwrap();
+    // Where nobody has looked there is no "no".
+    let is_silent = |report: &Report| {
+        let keys = ["lacks_base", "without_manifest"];
+        keys.map(|key| report.json.get(key)) == [Some(&serde_json::Value::Null); 2]
     };
     let name = |ending: &str| {
         let name = format!("snapshot-{:020}.{ending}", 400);
@@ -135,7 +142,10 @@ fn a_pruned_log_without_a_snapshot_is_not_called_good() {
     };
     let whole = verified();
     assert_eq!(whole.json["lacks_base"], false, "{}", whole.text);
+    assert_eq!(whole.json["without_manifest"], serde_json::json!([]));
+    assert!(is_silent(&looked(Some(400), Some(&applications)).unwrap()));
     fs::remove_file(name("manifest")).unwrap();
+    assert!(is_silent(&looked(None, None).unwrap()));
     let lost = verified();
     assert_eq!(lost.code, Code::Damaged);
     assert_eq!(lost.json["lacks_base"], true);
@@ -148,8 +158,15 @@ fn a_pruned_log_without_a_snapshot_is_not_called_good() {
     );
     // Its validator runs: it may be taking one.
     let running = DataFolder::open(&log).unwrap();
-    assert_eq!(verified().code, Code::Done);
+    let beside = verified();
+    assert_eq!((beside.code, is_silent(&beside)), (Code::Done, true));
     drop(running);
+    // Whether it runs cannot be told: nothing is called good for that.
+    let lock = log.join("lock");
+    fs::remove_file(&lock).unwrap();
+    std::os::unix::fs::symlink("lock", &lock).unwrap();
+    assert!(looked(None, Some(&applications)).is_err());
+    fs::remove_file(&lock).unwrap();
     // Another one is there to go on from: what a crash leaves is no damage.
     let genesis = &chain.genesis;
     let other = header(genesis, 399, genesis.validator_set().genesis().id);

@@ -12,8 +12,8 @@ use crate::failure::{Code, Failure};
 /// Names that are tried for a file in the making.
 const ATTEMPTS: u32 = 100;
 
-/// Replaces a file, so that neither a full disk nor a loss of power takes the one before. What is
-/// no file, such as a pipe, is written to.
+/// Replaces a file, so that neither a full disk nor a loss of power takes the one before. Who may
+/// read and write it stays as it was. What is no file, such as a pipe, is written to.
 ///
 /// # Errors
 /// What the system says; what was there before is there still.
@@ -23,8 +23,14 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         return fs::write(path, bytes);
     }
     let (new, mut file) = create_beside(&path)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    // Before the bytes: nobody is to see them meanwhile who may not afterwards.
+    let kept = match path.metadata() {
+        Ok(found) => file.set_permissions(found.permissions()),
+        Err(_) => Ok(()),
+    };
+    let written = kept.and_then(|()| file.write_all(bytes));
     written
+        .and_then(|()| file.sync_all())
         .and_then(|()| fs::rename(&new, &path))
         .inspect_err(|_| {
             fs::remove_file(&new).ok();
@@ -122,6 +128,7 @@ pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::scratch::Scratch;
+    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn a_file_is_replaced_whole_and_none_beside_it_is_touched() {
@@ -138,6 +145,20 @@ mod tests {
         assert_eq!(fs::read(&other).unwrap(), b"somebody's");
         assert_eq!(fs::read(scratch.path().join(left)).unwrap(), b"left");
         assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn a_file_that_is_replaced_keeps_its_permissions() {
+        let scratch = Scratch::create(None).unwrap();
+        let path = scratch.path().join("x");
+        replace(&path, b"one").unwrap();
+        // Neither is what a new file gets, whatever the umask leaves of it.
+        for mode in [0o600, 0o622] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            replace(&path, b"another").unwrap();
+            let now = path.metadata().unwrap().permissions().mode();
+            assert_eq!(now & 0o7777, mode, "{now:o}");
+        }
     }
 
     #[test]

@@ -115,6 +115,13 @@ fn what_is_wrong_with_a_snapshot_ends_with_the_code_of_what_it_is_a_case_of() {
         };
         assert_eq!(code_of(&error) as u8, expected, "{errno}");
     }
+    // Of several without damage a disk that fails is the worst, whichever comes last.
+    for others in [Code::Configuration, Code::TryAgain, Code::No] {
+        let (disk, damaged) = (Code::DiskFailed, Code::Damaged);
+        assert_eq!(worst([disk, others]), Some(disk));
+        assert_eq!(worst([others, disk]), Some(disk));
+        assert_eq!(worst([damaged, disk, others]), Some(damaged));
+    }
     fs::remove_dir_all(data).unwrap();
 }
 

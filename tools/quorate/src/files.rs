@@ -12,25 +12,40 @@ use crate::failure::{Code, Failure};
 /// Names that are tried for a file in the making.
 const ATTEMPTS: u32 = 100;
 
-/// Replaces a file, so that neither a full disk nor a loss of power takes the one before. What is
-/// no file, such as a pipe, is written to.
+/// Replaces a file, so that neither a full disk nor a loss of power takes the one before. Who may
+/// read and write it stays as it was. What is no file, such as a pipe, is written to.
 ///
 /// # Errors
 /// What the system says; what was there before is there still.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // A link stays one.
-    let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-    if path.metadata().is_ok_and(|found| !found.is_file()) {
+    let path = behind_links(path);
+    if is_no_file(&path) {
         return fs::write(path, bytes);
     }
     let (new, mut file) = create_beside(&path)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    // Before the bytes: nobody is to see them meanwhile who may not afterwards.
+    let kept = match path.metadata() {
+        Ok(found) => file.set_permissions(found.permissions()),
+        Err(_) => Ok(()),
+    };
+    let written = kept.and_then(|()| file.write_all(bytes));
     written
+        .and_then(|()| file.sync_all())
         .and_then(|()| fs::rename(&new, &path))
         .inspect_err(|_| {
             fs::remove_file(&new).ok();
         })?;
     sync_parent(&path)
+}
+
+/// Where a file is to stand: a link to it stays one.
+fn behind_links(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
+}
+
+/// Whether something is there that is written to and not replaced.
+fn is_no_file(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| !found.is_file())
 }
 
 /// A new file beside another one, under a name that nobody else has.
@@ -72,22 +87,26 @@ pub(crate) fn require_own(path: &Path, magic: &[u8], what: &str) -> Result<(), F
     Err(Failure::new(Code::Configuration, what).remedy("nothing is overwritten: name another file"))
 }
 
-/// Refuses a name under which no file can stand, before anything is done for it.
+/// Refuses a name under which no file can be put, before anything is done for it: of a folder, in
+/// none, or where the system lets none be made.
 ///
 /// # Errors
-/// It is that of a folder, or it is in none.
+/// What the system says; nothing is left there.
 pub(crate) fn require_place(path: &Path) -> Result<(), Failure> {
-    let parent = parent_of(path);
-    let found = parent.metadata().and_then(|found| {
-        if !found.is_dir() {
-            return Err(io::ErrorKind::NotADirectory.into());
-        }
-        match path.is_dir() {
-            true => Err(io::ErrorKind::IsADirectory.into()),
-            false => Ok(()),
-        }
-    });
-    found.map_err(|error| Failure::of_system(path, &error, Code::Configuration))
+    try_place(path).map_err(|error| Failure::of_system(path, &error, Code::Configuration))
+}
+
+/// Does what [`replace`] does first, which alone tells rights, length of the name and file system.
+fn try_place(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    let path = behind_links(path);
+    if is_no_file(&path) {
+        return Ok(());
+    }
+    let (new, _) = create_beside(&path)?;
+    fs::remove_file(new)
 }
 
 fn parent_of(path: &Path) -> &Path {
@@ -109,6 +128,7 @@ pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::scratch::Scratch;
+    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn a_file_is_replaced_whole_and_none_beside_it_is_touched() {
@@ -125,6 +145,20 @@ mod tests {
         assert_eq!(fs::read(&other).unwrap(), b"somebody's");
         assert_eq!(fs::read(scratch.path().join(left)).unwrap(), b"left");
         assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn a_file_that_is_replaced_keeps_its_permissions() {
+        let scratch = Scratch::create(None).unwrap();
+        let path = scratch.path().join("x");
+        replace(&path, b"one").unwrap();
+        // Neither is what a new file gets, whatever the umask leaves of it.
+        for mode in [0o600, 0o622] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            replace(&path, b"another").unwrap();
+            let now = path.metadata().unwrap().permissions().mode();
+            assert_eq!(now & 0o7777, mode, "{now:o}");
+        }
     }
 
     #[test]
@@ -145,8 +179,16 @@ mod tests {
         }
         assert_eq!(judge(Path::new("/dev/null")), Ok(()));
         assert_eq!(judge(Path::new("x-that-is-not-there")), Ok(()));
-        for wrong in [scratch.path(), &scratch.path().join("none").join("x")] {
-            assert_eq!(judge(wrong), Err(Code::Configuration), "{wrong:?}");
+        // Of the last two the folder is there, and none can be made in it under the name.
+        let within = |name: &str| scratch.path().join(name);
+        for wrong in [
+            scratch.path().to_path_buf(),
+            within("none/x"),
+            within("none/"),
+            within(&"e".repeat(250)),
+        ] {
+            assert_eq!(judge(&wrong), Err(Code::Configuration), "{wrong:?}");
         }
+        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1);
     }
 }

@@ -190,6 +190,19 @@ pub(crate) fn lock(folder: &Path) -> Result<DataFolder, Failure> {
     })
 }
 
+/// The same where nobody has it: none of a running validator.
+///
+/// # Errors
+/// The system refuses, so that it is not known whether one runs.
+pub(crate) fn lock_unless_held(folder: &Path) -> Result<Option<DataFolder>, Failure> {
+    match DataFolder::open_to_read(folder) {
+        Err(LockError::Held { .. }) => Ok(None),
+        locked => locked
+            .map(Some)
+            .map_err(|error| Failure::from(StartError::from(error))),
+    }
+}
+
 /// A log that could not be judged at all.
 pub(crate) fn failure_of(folder: &Path, error: &OpenError) -> Failure {
     let what = match std::error::Error::source(error) {
@@ -224,14 +237,18 @@ mod tests {
             refused.to_string().contains("stop the validator"),
             "{refused}"
         );
+        assert!(lock_unless_held(&dir).unwrap().is_none());
         drop(held);
+        assert!(lock_unless_held(&dir).unwrap().is_some());
         std::fs::remove_file(dir.join("lock")).unwrap();
         std::os::unix::fs::symlink("lock", dir.join("lock")).unwrap();
-        let told = lock(&dir).unwrap_err().to_string();
-        assert!(
-            told.contains("symbolic links") && !told.contains("stop the"),
-            "{told}"
-        );
+        let refused = [lock(&dir).err(), lock_unless_held(&dir).err()];
+        for told in refused.map(|refused| refused.unwrap().to_string()) {
+            assert!(
+                told.contains("symbolic links") && !told.contains("stop the"),
+                "{told}"
+            );
+        }
         std::fs::remove_dir_all(&dir).unwrap();
     }
 

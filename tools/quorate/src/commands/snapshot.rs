@@ -13,7 +13,7 @@ use quorate::executor::{Executor, FinalBlock};
 use quorate::genesis::Genesis;
 use quorate::shadow::statement_of;
 use quorate::snapshot::{self, Manifest, Origin, SnapshotError, SnapshotFolder};
-use quorate::vouched;
+use quorate::vouched::{self, VouchedError};
 use quorate_bench::applications::Hosted;
 use quorate_consensus::attestation::StateCertificate;
 use quorate_consensus::header::Header;
@@ -28,10 +28,10 @@ use crate::applications::Applications;
 use crate::failure::{Code, Failure};
 use crate::inspect::chain::{self, Chain, OneByOne};
 use crate::inspect::replay::{
-    Replay, executor_of, failure_of, genesis_of, no_snapshot, other_section, snapshots_beside,
-    worst,
+    Replay, executor_of, failure_of, genesis_of, is_removed, no_snapshot, other_section,
+    snapshots_beside, worst,
 };
-use crate::inspect::{BASE, failure_of as log_failure, lock, log_folder};
+use crate::inspect::{BASE, failure_of as log_failure, lock, lock_unless_held, log_folder};
 use crate::output::{Report, hex, table};
 use crate::verdict;
 
@@ -91,11 +91,18 @@ struct Fields {
     #[serde(serialize_with = "crate::output::path")]
     dir: PathBuf,
     snapshots: Vec<Snapshot>,
-    /// Heights of which the data is there without a manifest, where all of a stopped validator's
-    /// are looked at.
-    without_manifest: Vec<u64>,
-    /// Whether the log begins above genesis and there is none to go on from.
-    lacks_base: bool,
+    #[serde(flatten)]
+    missing: Missing,
+}
+
+/// What should be there; none where that was not looked at, since nobody looks at it beside a
+/// running validator, or for a list.
+#[derive(Default, Serialize)]
+struct Missing {
+    /// Heights of which the data is there without a manifest.
+    without_manifest: Option<Vec<u64>>,
+    /// Whether the log begins above genesis and there is no snapshot to go on from.
+    lacks_base: Option<bool>,
 }
 
 /// Does it.
@@ -152,7 +159,8 @@ fn create(applications: &Applications, options: &CreateOptions) -> Result<Report
         };
         Failure::new(Code::No, what).remedy("name a height that quorate log show lists")
     })?;
-    let is_there = is_vouched_for_here(&mut executor, genesis, &header, &snapshots)?;
+    let is_there =
+        is_vouched_for_here((applications, genesis), &mut executor, &header, &snapshots)?;
     if !is_there {
         let origin = Origin::of(genesis.validator_set());
         snapshot::take(&mut executor, &header, &origin, &snapshots)
@@ -161,36 +169,50 @@ fn create(applications: &Applications, options: &CreateOptions) -> Result<Report
     let fields = Fields {
         dir: snapshots.path().to_path_buf(),
         snapshots: vec![describe(genesis, &snapshots, reached, None)?],
-        without_manifest: Vec::new(),
-        lacks_base: false,
+        missing: Missing::default(),
     };
     report_created(&fields, reached, is_there)
 }
 
-/// Whether a whole snapshot of this state is there already, for which enough validators vouch. It
-/// is not written anew: what another build makes of the same state need not have the same bytes,
-/// and its certificate is of the old ones.
+/// Whether a snapshot of this state is there already, for which enough validators vouch, and which
+/// this build takes back, as a start has to. It is not written anew: what another build makes of
+/// the same state need not have the same bytes, and its certificate is of the old ones.
 ///
 /// # Errors
-/// What they vouch for is another state than this one: it is not to be lost for that.
+/// What they vouch for is another state than this one: it is not to be lost for that. Nor where the
+/// system does not let it be seen whether anybody does.
 fn is_vouched_for_here(
+    (applications, genesis): (&Applications, &Genesis),
     executor: &mut Executor<Hosted>,
-    genesis: &Genesis,
     header: &Header,
     snapshots: &SnapshotFolder,
 ) -> Result<bool, Failure> {
     let height = header.height.number();
     let found = vouched::certificate(genesis.validator_set(), snapshots, height);
-    let Ok((manifest, Some(_))) = found else {
-        return Ok(false);
+    let manifest = match found {
+        Ok((manifest, Some(_))) => manifest,
+        Err(VouchedError::Snapshot(error)) if is_refused(&error) => return Err(failure_of(&error)),
+        Ok((_, None)) | Err(_) => return Ok(false),
     };
     let differs = match manifest.header == *header {
         true => other_section(executor, &manifest).map(|name| format!("section {name}")),
         false => Some("the block".to_owned()),
     };
     let Some(differs) = differs else {
-        // Where its data is damaged, what is taken is held against the certificate afterwards.
-        return Ok(snapshots.verify(height).is_ok());
+        // Whole files are not enough: this build may read other bytes of the same state. Where it
+        // does not take them, what is taken is held against the certificate afterwards.
+        let (mut fresh, origin) = (
+            executor_of(applications, genesis)?,
+            Origin::of(genesis.validator_set()),
+        );
+        return match snapshot::restore(&mut fresh, height, &origin, snapshots) {
+            Ok(_) => Ok(true),
+            // What the disk has lost of it is made anew.
+            Err(error) if is_refused(&error) && code_of(&error) != Code::DiskFailed => {
+                Err(failure_of(&error))
+            }
+            Err(_) => Ok(false),
+        };
     };
     let what = format!(
         "{}: the snapshot of height {height}, which enough validators vouch for, is of another \
@@ -201,6 +223,11 @@ fn is_vouched_for_here(
         "nothing was written: keep that snapshot, and look for what differs with quorate log replay, \
          by the build that the others run too",
     ))
+}
+
+/// Whether the system does not let it be read, which says nothing of what it is.
+fn is_refused(error: &SnapshotError) -> bool {
+    matches!(error, SnapshotError::Io { .. }) && !is_removed(error)
 }
 
 fn report_created(fields: &Fields, height: u64, is_there: bool) -> Result<Report, Failure> {
@@ -313,18 +340,18 @@ fn look(options: &Options, closely: Option<&Applications>) -> Result<Report, Fai
     if let Some(height) = options.height.filter(|_| described.is_empty()) {
         return Err(no_snapshot(&snapshots, height));
     }
-    let mut fields = Fields {
+    let missing = match closely.is_some() && options.height.is_none() {
+        true => look_for_missing(&folder, &snapshots, described.is_empty())?,
+        false => Missing::default(),
+    };
+    let fields = Fields {
         dir: snapshots.path().to_path_buf(),
         snapshots: described,
-        without_manifest: Vec::new(),
-        lacks_base: false,
+        missing,
     };
-    if closely.is_some() && options.height.is_none() {
-        look_for_missing(&folder, &snapshots, &mut fields)?;
-    }
     let codes = fields.snapshots.iter().filter_map(|one| one.code);
-    let missing = fields.lacks_base.then_some(Code::Damaged);
-    let code = worst(codes.chain(missing)).unwrap_or(Code::Done);
+    let lost = fields.missing.lacks_base == Some(true);
+    let code = worst(codes.chain(lost.then_some(Code::Damaged))).unwrap_or(Code::Done);
     let text = text(&fields);
     Ok(Report::new(&fields, text)?.with_code(code))
 }
@@ -334,15 +361,16 @@ fn look(options: &Options, closely: Option<&Applications>) -> Result<Report, Fai
 fn look_for_missing(
     folder: &Path,
     snapshots: &SnapshotFolder,
-    fields: &mut Fields,
-) -> Result<(), Failure> {
-    let Ok(_locked) = lock(folder) else {
-        return Ok(());
+    is_empty: bool,
+) -> Result<Missing, Failure> {
+    let Some(_locked) = lock_unless_held(folder)? else {
+        return Ok(Missing::default());
     };
     let unnamed = snapshots.heights_unnamed();
-    fields.without_manifest = unnamed.map_err(|error| failure_of(&error))?;
-    fields.lacks_base = fields.snapshots.is_empty() && folder.join(BASE).exists();
-    Ok(())
+    Ok(Missing {
+        without_manifest: Some(unnamed.map_err(|error| failure_of(&error))?),
+        lacks_base: Some(is_empty && folder.join(BASE).exists()),
+    })
 }
 
 /// What a snapshot that cannot be used is a case of: of the table in docs/operations.md.
@@ -474,13 +502,13 @@ fn faults(fields: &Fields) -> String {
         Some(format!("\nFAULTY: height {}: {fault}", one.height))
     };
     let mut text: String = fields.snapshots.iter().filter_map(line).collect();
-    for height in &fields.without_manifest {
+    for height in fields.missing.without_manifest.iter().flatten() {
         text.push_str(&format!(
             "\nno manifest beside the data of height {height}: a stop while it was taken or removed \
              leaves that, and the next start removes it"
         ));
     }
-    if fields.lacks_base {
+    if fields.missing.lacks_base == Some(true) {
         text.push_str("\nFAULTY: the log was pruned, and no snapshot is here that it goes on from");
     }
     text

@@ -115,6 +115,13 @@ fn what_is_wrong_with_a_snapshot_ends_with_the_code_of_what_it_is_a_case_of() {
         };
         assert_eq!(code_of(&error) as u8, expected, "{errno}");
     }
+    // Of several without damage a disk that fails is the worst, whichever comes last.
+    for others in [Code::Configuration, Code::TryAgain, Code::No] {
+        let (disk, damaged) = (Code::DiskFailed, Code::Damaged);
+        assert_eq!(worst([disk, others]), Some(disk));
+        assert_eq!(worst([others, disk]), Some(disk));
+        assert_eq!(worst([damaged, disk, others]), Some(damaged));
+    }
     fs::remove_dir_all(data).unwrap();
 }
 
@@ -122,12 +129,19 @@ fn what_is_wrong_with_a_snapshot_ends_with_the_code_of_what_it_is_a_case_of() {
 fn a_pruned_log_without_a_snapshot_is_not_called_good() {
     let (data, chain) = written_pruned("snapshot-unnamed");
     let log = data.join("log");
-    let verified = || {
+    let looked = |height, closely| {
         let options = Options {
             dir: data.clone(),
-            height: None,
+            height,
         };
-        look(&options, Some(&Applications::new())).unwrap()
+        look(&options, closely)
+    };
+    let applications = Applications::new();
+    let verified = || looked(None, Some(&applications)).unwrap();
+    // Where nobody has looked there is no "no".
+    let is_silent = |report: &Report| {
+        let keys = ["lacks_base", "without_manifest"];
+        keys.map(|key| report.json.get(key)) == [Some(&serde_json::Value::Null); 2]
     };
     let name = |ending: &str| {
         let name = format!("snapshot-{:020}.{ending}", 400);
@@ -135,7 +149,10 @@ fn a_pruned_log_without_a_snapshot_is_not_called_good() {
     };
     let whole = verified();
     assert_eq!(whole.json["lacks_base"], false, "{}", whole.text);
+    assert_eq!(whole.json["without_manifest"], serde_json::json!([]));
+    assert!(is_silent(&looked(Some(400), Some(&applications)).unwrap()));
     fs::remove_file(name("manifest")).unwrap();
+    assert!(is_silent(&looked(None, None).unwrap()));
     let lost = verified();
     assert_eq!(lost.code, Code::Damaged);
     assert_eq!(lost.json["lacks_base"], true);
@@ -148,8 +165,15 @@ fn a_pruned_log_without_a_snapshot_is_not_called_good() {
     );
     // Its validator runs: it may be taking one.
     let running = DataFolder::open(&log).unwrap();
-    assert_eq!(verified().code, Code::Done);
+    let beside = verified();
+    assert_eq!((beside.code, is_silent(&beside)), (Code::Done, true));
     drop(running);
+    // Whether it runs cannot be told: nothing is called good for that.
+    let lock = log.join("lock");
+    fs::remove_file(&lock).unwrap();
+    std::os::unix::fs::symlink("lock", &lock).unwrap();
+    assert!(looked(None, Some(&applications)).is_err());
+    fs::remove_file(&lock).unwrap();
     // Another one is there to go on from: what a crash leaves is no damage.
     let genesis = &chain.genesis;
     let other = header(genesis, 399, genesis.validator_set().genesis().id);
@@ -224,6 +248,83 @@ fn a_snapshot_that_others_vouch_for_is_never_replaced_by_another_state() {
     let faulty = create().unwrap();
     assert_eq!(faulty.code, Code::No);
     assert!(faulty.text.contains("FAULTY: height 64"), "{}", faulty.text);
+    fs::remove_dir_all(data).unwrap();
+}
+
+/// The application has another encoding now: the roots are equal, and the files whole.
+#[test]
+fn a_snapshot_that_this_build_does_not_take_is_made_anew_and_that_is_told() {
+    let fill = |writer: &mut Writer, genesis: &Genesis| fill_blocks(writer, genesis, 100);
+    let (data, chain) = written("snapshot-encoding", fill);
+    let (genesis, snapshots) = (&chain.genesis, snapshots_beside(&data.join("log")));
+    let create = || {
+        let options = CreateOptions {
+            dir: data.clone(),
+            height: Some(64),
+        };
+        create(&Applications::new(), &options).unwrap()
+    };
+    create();
+    let own = snapshots.manifest(64).unwrap();
+    let file = snapshots.path().join(format!("snapshot-{:020}.data", 64));
+    let bytes = fs::read(&file).unwrap();
+    let old: Vec<u8> = bytes.iter().map(|byte| !byte).collect();
+    let mut writer = snapshots.write(64).unwrap();
+    writer.push(&old).unwrap();
+    let others = writer.finish(Manifest {
+        chunks: Vec::new(),
+        ..own
+    });
+    certify(genesis, &snapshots, &others.unwrap(), 1);
+    snapshots.verify(64).unwrap();
+    let made = create();
+    assert_eq!(fs::read(&file).unwrap(), bytes, "{}", made.text);
+    assert_eq!(made.code, Code::No);
+    assert!(
+        made.text.contains("certificate is of another state"),
+        "{}",
+        made.text
+    );
+    fs::remove_dir_all(data).unwrap();
+}
+
+#[test]
+fn a_snapshot_of_which_the_system_does_not_say_who_vouches_is_not_replaced() {
+    let fill = |writer: &mut Writer, genesis: &Genesis| fill_blocks(writer, genesis, 100);
+    let (data, chain) = written("snapshot-refused", fill);
+    let (genesis, snapshots) = (&chain.genesis, snapshots_beside(&data.join("log")));
+    let options = CreateOptions {
+        dir: data.clone(),
+        height: Some(64),
+    };
+    let create = || create(&Applications::new(), &options);
+    create().unwrap();
+    let own = snapshots.manifest(64).unwrap();
+    let file = |ending: &str| {
+        let name = format!("snapshot-{:020}.{ending}", 64);
+        snapshots.path().join(name)
+    };
+    // Whoever may read everything is refused too many links all the same.
+    let refuse = |ending: &str| {
+        fs::rename(file(ending), data.join("kept")).unwrap();
+        std::os::unix::fs::symlink(file(ending), file(ending)).unwrap();
+    };
+    let allow = |ending: &str| fs::rename(data.join("kept"), file(ending)).unwrap();
+    certify(genesis, &snapshots, &own, 1);
+    refuse("data");
+    assert_eq!(create().unwrap_err().code, Code::Configuration);
+    allow("data");
+    // What this build would write in its place is of another state.
+    let others = write_snapshot(genesis, &snapshots, own.header);
+    certify(genesis, &snapshots, &others, 1);
+    let before = files(snapshots.path());
+    for ending in ["certificate", "manifest"] {
+        refuse(ending);
+        let refused = create().unwrap_err();
+        assert_eq!(refused.code, Code::Configuration, "{refused}");
+        allow(ending);
+        assert_eq!(files(snapshots.path()), before, "{ending}");
+    }
     fs::remove_dir_all(data).unwrap();
 }
 

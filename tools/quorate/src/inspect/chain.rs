@@ -336,13 +336,14 @@ impl Chain {
 }
 
 /// The lowest height at which each chain differs from one before it, in words, and chains that lack
-/// blocks between where their log begins and their own tip.
+/// blocks between where their log begins and their own tip. The base of a chain is one of its
+/// blocks: it may be all there is of it.
 pub(crate) fn differences(chains: &[(usize, Chain)]) -> Vec<String> {
     let mut found = Vec::new();
     // The first that has each height: the logs need not begin alike.
     let mut known: BTreeMap<u64, (usize, BlockId)> = BTreeMap::new();
     for (index, chain) in chains {
-        let tip = chain.tip().map_or(0, |(height, _)| height);
+        let tip = chain.tip().map_or(chain.below, |(height, _)| height);
         if chain.blocks.len() as u64 != tip.saturating_sub(chain.below) {
             found.push(format!(
                 "validator {index}: {} blocks above height {} up to {tip}",
@@ -351,10 +352,15 @@ pub(crate) fn differences(chains: &[(usize, Chain)]) -> Vec<String> {
             ));
         }
         let mut differs = None;
-        for (height, block) in &chain.blocks {
-            let (other, id) = *known.entry(*height).or_insert((*index, block.id));
-            if id != block.id {
-                differs = differs.or(Some((*height, other)));
+        let base = chain.base.map(|base| (base.height.number(), base.id()));
+        let blocks = chain
+            .blocks
+            .iter()
+            .map(|(height, block)| (*height, block.id));
+        for (height, id) in base.into_iter().chain(blocks) {
+            let (other, first) = *known.entry(height).or_insert((*index, id));
+            if first != id {
+                differs = differs.or(Some((height, other)));
             }
         }
         if let Some((height, other)) = differs {

@@ -384,6 +384,39 @@ fn chains_that_differ_at_one_height_are_told_with_that_height() {
     );
 }
 
+/// Who has just joined has no block above.
+#[test]
+fn a_chain_that_is_a_base_alone_is_compared_by_that() {
+    let written = |name: &str, fill: &dyn Fn(&mut Writer, &Genesis)| {
+        let (data, chain) = written(name, |writer, genesis| fill(writer, genesis));
+        fs::remove_dir_all(data).unwrap();
+        assert!(chain.findings.is_empty(), "{:?}", chain.findings);
+        chain
+    };
+    let whole = |name: &str| written(name, &|writer, genesis| fill_proven(writer, genesis, 9));
+    let based = |name: &str, base: &Header| {
+        let mut chain = written(name, &|writer, genesis| {
+            fill_base(writer, genesis, 2);
+        });
+        assert!(chain.blocks.is_empty() && chain.base.is_some());
+        chain.base = Some(*base);
+        chain
+    };
+    let second = whole("whole").blocks[&2].header;
+    let other = Header {
+        time_ns: second.time_ns + 1,
+        ..second
+    };
+    let told = ["validators 0 and 1 finalized different blocks at height 2"];
+    for (base, expected) in [(second, &[][..]), (other, &told)] {
+        let chains = [(0, whole("beside")), (1, based("based", &base))];
+        assert_eq!(differences(&chains), expected);
+        // Whichever of the two is read first.
+        let chains = [(0, based("based", &base)), (1, whole("beside"))];
+        assert_eq!(differences(&chains), expected);
+    }
+}
+
 /// A log of years has millions of them, and each is named once.
 #[test]
 fn bodies_are_known_as_long_as_a_mark_may_name_them() {

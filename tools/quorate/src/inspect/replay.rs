@@ -113,9 +113,13 @@ pub(crate) fn failure_of(error: &SnapshotError) -> Failure {
     Failure::new(code, error).remedy(remedy.unwrap_or("quorate snapshot list shows what there is"))
 }
 
-/// The code for several that are not good: damage, where there is any.
+/// The code for several that are not good: damage, where there is any, else a disk that fails.
 pub(crate) fn worst(codes: impl IntoIterator<Item = Code>) -> Option<Code> {
-    let rank = |code: &Code| *code == Code::Damaged;
+    let rank = |code: &Code| match code {
+        Code::Damaged => 2,
+        Code::DiskFailed => 1,
+        _ => 0,
+    };
     codes.into_iter().max_by_key(rank)
 }
 

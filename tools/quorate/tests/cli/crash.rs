@@ -111,8 +111,9 @@ fn a_disk_that_refuses_a_sync_ends_a_validator_and_nothing_told_is_lost() {
 
 #[test]
 fn snapshots_of_a_long_state_are_taken_under_load_and_their_times_told() {
-    let mut all = vec!["bench", "snapshot", "--state-mib", "16", "--rate", "100"];
-    all.extend(["--seconds", "6", "--every-heights", "64"]);
+    let mut all = vec!["bench", "snapshot", "--state-mib", "16", "--rate", "400"];
+    // The stretch before the first taking alone has enough results, whatever a taking lasts.
+    all.extend(["--seconds", "6", "--every-heights", "256"]);
     let report = run_json(&all, 0);
     assert!(report["snapshots"].as_u64() >= Some(4), "{report}");
     let bytes = report["snapshot_bytes"].as_u64();

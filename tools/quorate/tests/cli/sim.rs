@@ -165,6 +165,11 @@ fn a_script_prints_its_trace_and_a_failed_expectation_ends_with_one() {
     assert!(what.contains("wrong.script:2"), "{what}");
 }
 
+fn checked(file: &Path, code: i32) -> serde_json::Value {
+    let arguments = ["sim", "--commands", "5", "--check-against"];
+    run_json(&[&arguments[..], &[common::text(file)]].concat(), code)
+}
+
 /// The prediction that a measurement with that median is held against.
 fn against(file: &Path, measured: f64, code: i32, more: &str) -> serde_json::Value {
     let text = format!(
@@ -172,8 +177,7 @@ fn against(file: &Path, measured: f64, code: i32, more: &str) -> serde_json::Val
             "finality_us": {{"p50": {measured}}}}}"#
     );
     std::fs::write(file, text).unwrap();
-    let arguments = ["sim", "--commands", "5", "--check-against"];
-    let report = run_json(&[&arguments[..], &[common::text(file)]].concat(), code);
+    let report = checked(file, code);
     let row = report.pointer("/predictions/0").cloned();
     row.unwrap_or_default()
 }
@@ -256,6 +260,45 @@ fn a_measurement_is_held_against_a_prediction_of_what_it_is_of() {
     assert_eq!(alike["unlike"], serde_json::Value::Null);
     let lingers = against(measured, 0, r#""idle": "linger","#);
     assert_eq!(lingers["unlike"][0], "idle: linger, and park in the model");
+}
+
+/// A disk whose sync takes longer than a command's interval says nothing of the other half.
+#[test]
+fn half_a_measurement_that_cannot_be_compared_does_not_take_the_other_half_with_it() {
+    let folder = Folder::new("predict-half");
+    let file = folder.join("latency.json");
+    let measured = predicted(&against(&file, 1e6, 1, r#""cores": 2,"#));
+    let late = r#"{"durability": "sync", "finality_us": {"p50": 9e6}}"#;
+    let lost = r#"{"durability": "sync", "finality_us": {"p50": 1},
+                   "runs": [{"offered": 9, "missing": 1}]}"#;
+    for (sync, why) in [(late, "lower --rate"), (lost, "`missing`")] {
+        let more = format!(r#""cores": 2, "rate": 200, "sync": {sync},"#);
+        let row = against(&file, measured, 1, &more);
+        assert_eq!(
+            (&row["is_close"], &row["durability"]),
+            (&true.into(), &"async".into())
+        );
+        let report = checked(&file, 1);
+        assert_eq!(report["predictions"].as_array().map(Vec::len), Some(1));
+        let refused = report["refused"].as_array().unwrap();
+        assert_eq!(
+            (refused.len(), &refused[0]["durability"]),
+            (1, &"sync".into())
+        );
+        let told = refused[0]["why"].as_str().unwrap();
+        assert!(told.contains(why), "{told}");
+        let text = run(&[
+            "sim",
+            "--commands",
+            "5",
+            "--check-against",
+            common::text(&file),
+        ]);
+        let text = String::from_utf8_lossy(&text.stdout).into_owned();
+        assert!(text.contains("sync: NOT COMPARED: "), "{text}");
+        // With nothing left to compare it is no measurement for this.
+        against(&file, 9e6, 2, &more);
+    }
 }
 
 #[test]

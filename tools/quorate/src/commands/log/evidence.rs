@@ -616,7 +616,12 @@ mod tests {
         assert!(!out.exists());
         // What could not be written to is told all the same: there may be evidence one day.
         fs::write(&out, b"notes").unwrap();
-        for wrong in [&out, &data, &data.join("none").join("evidence")] {
+        for wrong in [
+            &out,
+            &data,
+            &data.join("none").join("evidence"),
+            &data.join("e".repeat(250)),
+        ] {
             let refused = listed(Some(wrong)).unwrap_err();
             assert_eq!(refused.code, Code::Configuration, "{refused}");
         }

@@ -73,9 +73,11 @@ struct Fixings {
     /// The height that was asked for, if one was.
     #[serde(skip)]
     to: Option<u64>,
-    /// Where the log ends, if that is below the snapshot of this height that was begun with.
+    /// Where the log ends, whatever of it was executed.
     #[serde(skip)]
-    lost_end: Option<(u64, u64)>,
+    end: u64,
+    /// The snapshot that was begun with, where it is of a block above that: the log has lost it.
+    above_end: Vec<u64>,
     settlements: Vec<Settlement>,
     deferrals: Vec<Deferral>,
     /// Something may have been told below what was executed.
@@ -203,7 +205,7 @@ impl Fixings {
     /// What is not judged, or judged equal, is no "no"; a log that ends too early is one.
     fn code(&self) -> Code {
         let differs = |one: &Settlement| one.equal == Some(false);
-        let is_short = shortfall(self.height, self.to).is_some() || self.lost_end.is_some();
+        let is_short = shortfall(self.height, self.to).is_some() || !self.above_end.is_empty();
         match is_short || self.settlements.iter().any(differs) {
             true => Code::No,
             false => Code::Done,
@@ -258,8 +260,7 @@ impl Fixings {
             }
         }
         text.extend(shortfall(self.height, self.to));
-        let lost = self.lost_end;
-        text.extend(lost.and_then(|(end, snapshot)| lost_end(end, Some(&snapshot))));
+        text.extend(lost_end(self.end, self.above_end.last()));
         text
     }
 }
@@ -293,13 +294,12 @@ pub(super) fn run(
     replay.run(folder, &verification)?;
     let end = replay.end;
     let (executor, _) = replay.finish();
-    fixings.height = executor.height();
-    fixings.lost_end = match from.filter(|&(height, _)| height > end) {
-        Some((height, _)) => wants_block(&snapshots, height)
-            .map_err(|error| failure_of(&error))?
-            .then_some((end, height)),
-        None => None,
-    };
+    (fixings.height, fixings.end) = (executor.height(), end);
+    if let Some((height, _)) = from.filter(|&(height, _)| height > end)
+        && wants_block(&snapshots, height).map_err(|error| failure_of(&error))?
+    {
+        fixings.above_end.push(height);
+    }
     Ok(Report::new(&fixings, fixings.text())?.with_code(fixings.code()))
 }
 
@@ -426,8 +426,11 @@ mod tests {
         let mut fixings = heard(true, &[]);
         fixings.height = 12;
         assert_eq!(fixings.code(), Code::Done);
-        fixings.lost_end = Some((9, 12));
+        let told = |fixings: &Fixings| serde_json::to_value(fixings).unwrap()["above_end"].clone();
+        assert_eq!(told(&fixings), serde_json::json!([]));
+        (fixings.end, fixings.above_end) = (9, vec![12]);
         assert_eq!(fixings.code(), Code::No);
+        assert_eq!(told(&fixings), serde_json::json!([12]));
         assert!(
             fixings.text().contains("THE LOG ENDS at height 9"),
             "{}",

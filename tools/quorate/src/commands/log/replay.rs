@@ -314,7 +314,7 @@ pub(super) fn lost_end(end: u64, newest: Option<&u64>) -> Option<String> {
     let newest = newest.filter(|&&newest| newest > end)?;
     Some(format!(
         "\nTHE LOG ENDS at height {end}, below the snapshot of height {newest}: it has lost its end, \
-         and a start refuses it"
+         and a start refuses it where that snapshot is whole"
     ))
 }
 

@@ -106,9 +106,18 @@ struct Micros {
     p99: f64,
 }
 
+/// Figures of a measurement that no prediction can be held against.
+#[derive(Debug, Serialize)]
+struct Refused {
+    durability: &'static str,
+    why: String,
+}
+
 #[derive(Debug, Serialize)]
 struct Fields {
     predictions: Vec<Row>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    refused: Vec<Refused>,
 }
 
 /// Predicts.
@@ -124,9 +133,9 @@ pub(super) fn run(options: &PredictOptions, validators: u16) -> Result<Report, F
             Costs::parse,
         )?,
     };
-    let mut rows = Vec::new();
+    let (mut rows, mut refused) = (Vec::new(), Vec::new());
     if let Some(path) = &options.check_against {
-        rows = check(path, costs, options)?;
+        (rows, refused) = check(path, costs, options)?;
     }
     for path in &options.latency {
         let known = LATENCY_FILES
@@ -150,16 +159,30 @@ pub(super) fn run(options: &PredictOptions, validators: u16) -> Result<Report, F
         };
         rows.push(Row::of(path.display().to_string(), &wanted)?);
     }
-    let text = text(&rows);
+    let mut text = text(&rows);
+    for Refused { durability, why } in &refused {
+        text.push_str(&format!("\n{durability}: NOT COMPARED: {why}"));
+    }
     let is_close = rows.iter().all(|row| row.is_close != Some(false));
-    let code = if is_close { Code::Done } else { Code::No };
-    Ok(Report::new(&Fields { predictions: rows }, text)?.with_code(code))
+    let code = verdict::code(is_close && refused.is_empty());
+    let fields = Fields {
+        predictions: rows,
+        refused,
+    };
+    Ok(Report::new(&fields, text)?.with_code(code))
 }
 
 /// Predicts each durability of a measurement, over ways that take no time but what its ends pay for
 /// them: the cost of writes, reads and wake-ups, of which the measurement's own floor has its share
-/// already, so that nothing of it is used.
-fn check(path: &Path, costs: Costs, options: &PredictOptions) -> Result<Vec<Row>, Failure> {
+/// already, so that nothing of it is used. Of one that cannot be compared the others are no worse.
+///
+/// # Errors
+/// There is none that can be compared, or no chain can be as it was measured.
+fn check(
+    path: &Path,
+    costs: Costs,
+    options: &PredictOptions,
+) -> Result<(Vec<Row>, Vec<Refused>), Failure> {
     let wrong =
         |what: &str| Failure::usage(format!("{}: {what}", path.display())).remedy(MEASURED_REMEDY);
     let value: Value = serde_json::from_str(&read(path, MEASURED_REMEDY)?)
@@ -178,27 +201,16 @@ fn check(path: &Path, costs: Costs, options: &PredictOptions) -> Result<Vec<Row>
     let cores = options.cores.or_else(|| told.flatten());
     let bytes = value.get("size").and_then(Value::as_u64).unwrap_or(0);
     let interval_ns = interval_ns(&value).map_err(wrong)?;
-    let mut rows = Vec::new();
+    let (mut rows, mut refused) = (Vec::new(), Vec::new());
     for figures in [Some(&value), value.get("sync")].into_iter().flatten() {
-        if let Some(spoiled) = spoiled(figures) {
-            return Err(wrong(&format!("it is not as it should be: {spoiled}")));
-        }
-        let us = |pointer: &str| figures.pointer(pointer).and_then(Value::as_f64);
-        let measured = us("/finality_us/p50").filter(|us| *us > 0.0);
-        let measured = measured.ok_or_else(|| wrong("it has no finality"))?;
-        if interval_ns.is_some_and(|interval_ns| interval_ns < to_ns(measured)) {
-            let what = "commands came before the one before was final, and in the model they come \
-                        one after the other: measure at a lower --rate";
-            return Err(wrong(what));
-        }
-        let sync_ns = |name: &str| us(&format!("/group_sync_us/{name}_us")).map(to_ns);
-        // What is not told of them is as what is.
-        let p50_ns = sync_ns("p50").unwrap_or(costs.sync_ns);
-        let p90_ns = sync_ns("p90").unwrap_or(p50_ns);
-        let syncs = SyncTimes {
-            p50_ns,
-            p90_ns,
-            p99_ns: sync_ns("p99").unwrap_or(p90_ns),
+        let is_synced = figures["durability"] == "sync";
+        let measured = match comparable(figures, interval_ns) {
+            Ok(measured) => measured,
+            Err(why) => {
+                let durability = durability(is_synced);
+                refused.push(Refused { durability, why });
+                continue;
+            }
         };
         let wanted = ScaleOptions {
             validators,
@@ -206,8 +218,8 @@ fn check(path: &Path, costs: Costs, options: &PredictOptions) -> Result<Vec<Row>
             matrix: LatencyMatrix::uniform(0),
             costs,
             cores,
-            is_synced: figures["durability"] == "sync",
-            syncs: Some(syncs),
+            is_synced,
+            syncs: Some(syncs(figures, costs)),
             commands: options.commands,
             command_bytes: usize::try_from(bytes).unwrap_or(0).min(4_096),
             interval_ns,
@@ -220,7 +232,47 @@ fn check(path: &Path, costs: Costs, options: &PredictOptions) -> Result<Vec<Row>
         row.unlike = unlike(figures);
         rows.push(row);
     }
-    Ok(rows)
+    match refused.first() {
+        Some(first) if rows.is_empty() => Err(wrong(&first.why)),
+        _ => Ok((rows, refused)),
+    }
+}
+
+const fn durability(is_synced: bool) -> &'static str {
+    if is_synced { "sync" } else { "async" }
+}
+
+fn us(figures: &Value, pointer: &str) -> Option<f64> {
+    figures.pointer(pointer).and_then(Value::as_f64)
+}
+
+/// The median of figures that a prediction can be held against, microseconds, or why none can.
+fn comparable(figures: &Value, interval_ns: Option<u64>) -> Result<f64, String> {
+    if let Some(spoiled) = spoiled(figures) {
+        return Err(format!("it is not as it should be: {spoiled}"));
+    }
+    let measured = us(figures, "/finality_us/p50").filter(|us| *us > 0.0);
+    let measured = measured.ok_or("it has no finality")?;
+    if interval_ns.is_some_and(|interval_ns| interval_ns < to_ns(measured)) {
+        return Err(
+            "commands came before the one before was final, and in the model they come one after \
+             the other: measure at a lower --rate"
+                .to_owned(),
+        );
+    }
+    Ok(measured)
+}
+
+/// The syncs that figures tell; what is not told of them is as what is.
+fn syncs(figures: &Value, costs: Costs) -> SyncTimes {
+    let sync_ns = |name: &str| us(figures, &format!("/group_sync_us/{name}_us")).map(to_ns);
+    let p50_ns = sync_ns("p50").unwrap_or(costs.sync_ns);
+    let p90_ns = sync_ns("p90").unwrap_or(p50_ns);
+    SyncTimes {
+        p50_ns,
+        p90_ns,
+        p99_ns: sync_ns("p99").unwrap_or(p90_ns),
+    }
 }
 
 /// Time between two commands of a measurement; none where it does not tell its rate.
@@ -291,7 +343,7 @@ impl Row {
             latency,
             validators: wanted.validators,
             down: wanted.down,
-            durability: if wanted.is_synced { "sync" } else { "async" },
+            durability: durability(wanted.is_synced),
             cores: wanted.cores,
             finality_us: Micros {
                 p50: us(found.p50_ns),

@@ -55,6 +55,7 @@ fn what_is_dropped_with_an_opening_was_never_sent_whatever_the_reason() {
     let outcomes = [
         (Outcome::OpeningTooOld, Rejection::OpeningTooOld),
         (Outcome::OpeningTooFarAhead, Rejection::OpeningTooFarAhead),
+        // What a validator says by itself, and not of an entry in a block, has no mark.
         (Outcome::SessionEnded, Rejection::SessionEnded),
         // The session is open, and not by this opening.
         (Outcome::Gap, Rejection::SessionOpen),
@@ -62,7 +63,7 @@ fn what_is_dropped_with_an_opening_was_never_sent_whatever_the_reason() {
     for (outcome, rejection) in outcomes {
         let mut fixture = Fixture::unopened(2);
         assert_eq!(fixture.send(), [BASE]);
-        let change = fixture.told(BASE, outcome, Whose::Own);
+        let change = fixture.told(BASE, outcome, Whose::Unknown);
         assert_eq!(change, dropped(BASE + 1, 2, rejection), "{outcome:?}");
         assert_eq!(fixture.pending.len(), 0);
         // The opening may be applied yet: nobody waits for that any more.
@@ -95,6 +96,27 @@ fn what_another_s_entry_came_to_says_nothing_of_an_opening() {
         assert!(fixture.send().is_empty(), "{outcome:?}");
         assert_eq!(fixture.applied(BASE), Change::Opened);
         assert_eq!(fixture.send(), [BASE + 1, BASE + 2]);
+    }
+}
+
+/// Four bytes of a signature that nobody looks at make any mark of any entry.
+#[test]
+fn an_opening_whose_mark_came_to_nothing_is_offered_again_and_the_door_says_the_rest() {
+    for outcome in [Outcome::Gap, Outcome::SessionEnded] {
+        let mut fixture = Fixture::unopened(2);
+        assert_eq!(fixture.send(), [BASE]);
+        for _ in 0..3 {
+            let change = fixture.told(BASE, outcome, Whose::Own);
+            assert_eq!(change, Change::None, "{outcome:?}");
+            assert!(fixture.send().is_empty(), "not at once");
+            fixture.now += Duration::from_micros(CONFLICT_RETRY_US);
+            assert_eq!(fixture.send(), [BASE]);
+        }
+        assert!(!fixture.pending.is_astray());
+        let open = Rejection::SessionOpen;
+        let refused = fixture.verdict(BASE, 1, Verdict::Rejected(open));
+        assert_eq!(refused, dropped(BASE + 1, 2, open));
+        assert!(fixture.pending.is_astray());
     }
 }
 

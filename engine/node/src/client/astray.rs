@@ -65,9 +65,24 @@ impl Client {
         if !self.clients.is_astray(self.client) {
             return Ok(());
         }
+        self.asks_since = self.asks_since.or_else(|| Some(Instant::now()));
         self.clients.rest_heartbeats(self.client, true);
         let learned = self.learn_session(timeout);
         self.clients.rest_heartbeats(self.client, false);
+        self.lose_patience(timeout, matches!(learned, Err(ClientError::Timeout)));
         learned
+    }
+
+    /// Leaves a validator that has not answered in calls that were each too short for that.
+    fn lose_patience(&mut self, timeout: Duration, is_unanswered: bool) {
+        // In a longer one the question goes to the next validator by itself.
+        let is_kept = is_unanswered && timeout <= self.patience;
+        let is_up = self.clients.connected(self.client).is_some();
+        let since = self.asks_since.filter(|_| is_kept && is_up);
+        let is_over = since.is_some_and(|since| since.elapsed() >= self.patience);
+        if is_over {
+            self.clients.turn_away(self.client);
+        }
+        self.asks_since = since.filter(|_| !is_over);
     }
 }

@@ -41,6 +41,9 @@ pub struct Client {
     pub(super) client: ClientRef,
     pub(super) patience: Duration,
     pub(super) on_stream: OnStream,
+    /// Since when the connected validator is asked where the session stands, in one call after
+    /// another.
+    pub(super) asks_since: Option<Instant>,
 }
 
 /// Who is told of the session's private stream, if anybody is.
@@ -125,6 +128,7 @@ impl Client {
             client,
             patience,
             on_stream: OnStream::default(),
+            asks_since: None,
         };
         connected.learn_session(timeout)?;
         Ok(connected)
@@ -220,8 +224,9 @@ impl Client {
     ///
     /// # Errors
     /// As [`Clients::submit`]. [`ClientError::Timeout`]: the session was told to be another one
-    /// than it was taken for ([`connect`](Self::connect)), and within a second no validator said
-    /// where it stands; nothing was submitted, and it may be tried again.
+    /// than it was taken for ([`connect`](Self::connect)), and within a second its validator did
+    /// not say where it stands; nothing was submitted, and it may be tried again. Once that has
+    /// taken as long as [`ClientOptions::patience`], the next validator is asked.
     pub fn submit(&mut self, lane: Lane, body: &[u8]) -> Result<u64, ClientError> {
         self.find_session(FIND_MAX)?;
         let now = Instant::now();

@@ -213,6 +213,7 @@ impl Feed {
             return false;
         }
         self.at = Some(end);
+        self.said.clear();
         true
     }
 
@@ -236,11 +237,15 @@ impl Feed {
 
     /// What `pick` takes of what was said, if that is what everybody says.
     fn all_say<T>(&self, pick: impl Fn(Word) -> Option<T>) -> Option<Vec<T>> {
-        let said = self.said.iter();
-        let (who, what): (Vec<_>, Vec<_>) = said
-            .filter_map(|(validator, word)| Some((*validator, pick(*word)?)))
-            .unzip();
+        let (who, what) = self.who_say(pick);
         self.everybody.are(&who).then_some(what)
+    }
+
+    /// What `pick` takes of what was said, and who has said so.
+    fn who_say<T>(&self, pick: impl Fn(Word) -> Option<T>) -> (Vec<ValidatorIndex>, Vec<T>) {
+        let said = self.said.iter();
+        said.filter_map(|(validator, word)| Some((*validator, pick(*word)?)))
+            .unzip()
     }
 
     /// Takes an answer of a validator.
@@ -253,7 +258,7 @@ impl Feed {
         self.asked = None;
         (self.is_at, self.is_left) = (None, false);
         match answer.state() {
-            PrivateState::Done => Fed::Tell(self.done(answer, now)),
+            PrivateState::Done => Fed::Tell(self.done(answer, validator, now)),
             PrivateState::Ahead => self.ahead(answer, validator, now),
             PrivateState::Gone => self.gone(answer, validator, now),
         }
@@ -287,14 +292,21 @@ impl Feed {
         let was_said = self.said.iter().any(is_known);
         let word = Word::Gone((answer.oldest(), answer.tip()));
         self.note(validator, Some(word));
-        let spans = self.all_say(|word| match word {
+        let (who, spans) = self.who_say(|word| match word {
             Word::Gone(span) => Some(span),
             Word::Ahead(_) => None,
         });
+        // Where some have not said so they may be there and have it: not before the round is
+        // about, in which each was dialed.
+        let is_round = was_said || self.everybody.are_all(&who);
+        let is_said = is_round && self.everybody.are(&who);
         let from = self.at.unwrap_or(StreamPosition::BEGIN);
         // One that has what it says is gone tells nothing.
         let is_told = |(oldest, tip): &Span| *oldest > from && tip >= oldest;
-        let spans: Vec<Span> = spans.into_iter().flatten().filter(is_told).collect();
+        let spans: Vec<Span> = spans
+            .into_iter()
+            .filter(|one| is_said && is_told(one))
+            .collect();
         if spans.is_empty() {
             if was_said && !self.is_asked_again {
                 (self.is_asked_again, self.ask_at) = (true, Some(now + GONE_PAUSE));
@@ -312,11 +324,20 @@ impl Feed {
     }
 
     /// Takes what is there from the position on; says from where it is to be told.
-    fn done(&mut self, answer: &Private<'_>, now: Instant) -> StreamPosition {
+    fn done(
+        &mut self,
+        answer: &Private<'_>,
+        validator: ValidatorIndex,
+        now: Instant,
+    ) -> StreamPosition {
         let from = self.at.unwrap_or_else(|| answer.end());
         let is_on = self.at.is_none_or(|at| answer.end() > at);
         self.at = Some(from.max(answer.end()));
-        self.said.clear();
+        // Who only says that it has it does not undo what the others have said.
+        match is_on {
+            true => self.said.clear(),
+            false => self.note(validator, None),
+        }
         self.holes = 0;
         let is_level = answer.end() >= answer.tip().max(self.seen);
         self.is_filling &= !is_level;

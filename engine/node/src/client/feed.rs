@@ -32,6 +32,9 @@ const FILL_PATIENCES: u32 = 16;
 /// How long a session stays where the position was said to be gone before, when it comes there once
 /// more since no other one can be reached: its commands get on meanwhile.
 const GONE_PAUSE: Duration = RETRY_MAX;
+/// Longest such stay; it is twice as long each time. To look for the others takes some seconds in
+/// which the session is nowhere, each time.
+const GONE_PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// Why the private stream of a session does not go on where it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +98,8 @@ pub(super) struct Feed {
     is_at: Option<(ValidatorIndex, StreamPosition)>,
     /// The connected one, which has said before that the position is gone, is asked once more.
     is_asked_again: bool,
+    /// How long it stays there then.
+    gone_pause: Duration,
     /// The connected one is left since it brought nothing on.
     is_left: bool,
     /// Holes since something was told last.
@@ -110,6 +115,8 @@ pub(super) enum Fed {
     Leave,
     /// The stream does not go on where it was.
     Hole(StreamHole),
+    /// It waits for validators that cannot be reached, from now on.
+    Waits,
     /// Nothing.
     Nothing,
 }
@@ -131,6 +138,7 @@ impl Feed {
             said: Vec::new(),
             is_at: None,
             is_asked_again: false,
+            gone_pause: GONE_PAUSE,
             is_left: false,
             holes: 0,
         }
@@ -213,7 +221,7 @@ impl Feed {
             return false;
         }
         self.at = Some(end);
-        self.said.clear();
+        self.forget_said();
         true
     }
 
@@ -233,6 +241,12 @@ impl Feed {
     fn note(&mut self, validator: ValidatorIndex, word: Option<Word>) {
         self.said.retain(|(of, _)| *of != validator);
         self.said.extend(word.map(|word| (validator, word)));
+    }
+
+    /// The position is another one.
+    fn forget_said(&mut self) {
+        self.said.clear();
+        self.gone_pause = GONE_PAUSE;
     }
 
     /// What `pick` takes of what was said, if that is what everybody says.
@@ -281,7 +295,7 @@ impl Feed {
         // Somebody told of a block that there is not, or that is lost.
         let from = lower_middle(&mut tips);
         let to = self.at.replace(from).unwrap_or(from);
-        self.said.clear();
+        self.forget_said();
         (self.is_at, self.ask_at) = (None, Some(now));
         let kind = HoleKind::Ahead;
         Fed::Hole(StreamHole { from, to, kind })
@@ -309,18 +323,30 @@ impl Feed {
             .collect();
         if spans.is_empty() {
             if was_said && !self.is_asked_again {
-                (self.is_asked_again, self.ask_at) = (true, Some(now + GONE_PAUSE));
-                return Fed::Nothing;
+                return self.stay(now);
             }
             return Fed::Leave;
         }
-        self.said.clear();
+        self.forget_said();
         let to = self.landing(spans);
         let to = to.unwrap_or_else(|| answer.tip().max(self.seen).max(from));
         self.at = Some(to);
         self.ask_at = self.is_filling.then_some(now);
         let kind = HoleKind::Gone;
         Fed::Hole(StreamHole { from, to, kind })
+    }
+
+    /// Stays where the position is gone, since none of those that may have it can be reached.
+    fn stay(&mut self, now: Instant) -> Fed {
+        let is_first = self.gone_pause == GONE_PAUSE;
+        (self.is_asked_again, self.ask_at) = (true, Some(now + self.gone_pause));
+        self.gone_pause = self.gone_pause.saturating_mul(2).min(GONE_PAUSE_MAX);
+        // Nothing is to be brought on meanwhile.
+        (self.since, self.filling_since) = (None, None);
+        match is_first {
+            true => Fed::Waits,
+            false => Fed::Nothing,
+        }
     }
 
     /// Takes what is there from the position on; says from where it is to be told.
@@ -335,7 +361,7 @@ impl Feed {
         self.at = Some(from.max(answer.end()));
         // Who only says that it has it does not undo what the others have said.
         match is_on {
-            true => self.said.clear(),
+            true => self.forget_said(),
             false => self.note(validator, None),
         }
         self.holes = 0;
@@ -495,6 +521,11 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
             Fed::Tell(from) => self.tell_missed(place, answer, from),
             Fed::Leave => self.table.leaving.push((place, None)),
             Fed::Hole(hole) => self.tell(place, ClientEvent::StreamHole(hole)),
+            Fed::Waits => tracing::warn!(
+                validator = validator.number(),
+                "the private stream waits for validators that cannot be reached: \
+                 it is not there any more where it is to go on"
+            ),
             Fed::Nothing => {}
         }
     }

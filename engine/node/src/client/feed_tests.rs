@@ -353,12 +353,14 @@ fn one_validator_that_has_the_position_no_more_is_one_however_often_it_is_met() 
     let mut feed = behind(now);
     let positions = [at(8, 0), at(9, 0)];
     assert_eq!(gone(0, &mut feed, positions, now), Fed::Leave);
-    let mut later = now;
-    for _ in 0..8 {
+    let (mut later, mut owner) = (now, Fed::Waits);
+    for pause in [1, 2, 4, 8, 16, 32, 60, 60].map(Duration::from_secs) {
         // It stays there for a while, so that its commands get on, and then looks for the others.
-        assert_eq!(gone(0, &mut feed, positions, later), Fed::Nothing);
-        assert_eq!(feed.due(PATIENCE), Some(later + GONE_PAUSE));
-        later += GONE_PAUSE;
+        assert_eq!(gone(0, &mut feed, positions, later), owner, "told once");
+        owner = Fed::Nothing;
+        assert_eq!(feed.due(PATIENCE), Some(later + pause));
+        later += pause;
+        assert!(!feed.is_stuck(later, PATIENCE), "it is to stay");
         assert_eq!(gone(0, &mut feed, positions, later), Fed::Leave);
     }
     assert_eq!(feed.position(), Some(at(5, 3)), "no hole");

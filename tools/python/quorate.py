@@ -93,6 +93,7 @@ class Rejected(ConnectionError):
 
 class Client:
     """One session, which is one key."""
+    ours = False  # Opened here, and nobody else's command was met since.
     def __init__(self, chain, seed, validator):
         self.chain, self.key = chain, Ed25519PrivateKey.from_private_bytes(seed)
         self.public, member = self.key.public_key().public_bytes_raw(), chain.file["validators"][validator]
@@ -105,7 +106,6 @@ class Client:
         self.channel.send(self.public + self.key.sign(login))
         self.seq, ended = struct.unpack("<QB", self.ask(SESSION_ASK))
         self.opens = ended or not self.seq  # With the time as its number, which the next ones go on from.
-        self.ours = False  # Opened here, and nobody else's command was met since.
     def send(self, kind, content):
         self.sent = struct.pack("<IHBB", 4 + len(content), 4, kind, 0) + content
         self.channel.send(self.sent)
@@ -145,7 +145,9 @@ class Client:
     def command(self, number, body, lane, flags):
         before, self.seq = self.seq, number
         try: return self.result(body, lane, flags)
-        except Rejected: self.seq = before; raise
+        except Rejected as refused:
+            self.seq, self.ours = before, self.ours and refused.args[1] != 3  # 3: another one has the number.
+            raise
     def result(self, body, lane, flags):
         signed, session = self.chain.file["auth"] == "signed", hash_of(self.public)[:16]
         entry = struct.pack("<BBHI16sQ", lane, signed, flags, len(body), session, self.seq)

@@ -431,6 +431,7 @@ impl Pending {
             // Those behind it may have been taken, and follow what has this number: they keep
             // theirs, and what comes of this one tells.
             Verdict::Rejected(Rejection::Conflict) if self.opening.waiting() != Some(seq_first) => {
+                self.meet_another();
                 self.hold(CONFLICT_RETRY_US, now);
                 self.rewind_to(seq_first);
                 Change::None
@@ -508,7 +509,7 @@ impl Pending {
     fn finalize(&mut self, seq: u64, whose: Whose) -> Change {
         let passed = seq - self.first;
         if whose == Whose::Another {
-            self.opening = Opening::Done { is_ours: false };
+            self.meet_another();
         }
         let are_own = self.opening == Opening::Done { is_ours: true };
         let whose = match whose {
@@ -567,15 +568,22 @@ impl Pending {
         let seq_first = seq + u64::from(is_opening);
         // Nothing was sent behind an opening.
         let unsure = sent.saturating_sub(seq + 1);
-        if unsure > 0 && self.opening == (Opening::Done { is_ours: true }) {
+        if unsure > 0 {
             // What stands somewhere may be applied under the numbers that are given anew.
-            self.opening = Opening::Done { is_ours: false };
+            self.meet_another();
         }
         Change::Dropped {
             seq_first,
             unsure,
             count: end - seq_first,
             rejection,
+        }
+    }
+
+    /// A number of the session can be another command's than the one that waits.
+    fn meet_another(&mut self) {
+        if let Opening::Done { is_ours } = &mut self.opening {
+            *is_ours = false;
         }
     }
 

@@ -174,6 +174,11 @@ del client.command
 assert tell(1, 0)["outcome"] == "duplicate", "of the session that was opened here"
 assert "another" in tell(1, own ^ 1)
 assert "nobody knows" in tell(1, 0), "since another process was met"
+def conflict(kind): raise quorate.Rejected("it has this number", 3)
+client.ours, client.next = True, conflict
+try: client.command(7, b"order", 1, 0)
+except quorate.Rejected: pass
+assert "nobody knows" in tell(1, 0), "since it was told of"
 "#;
 
 /// Who is busy for more than an hour, which refusals are the last word, and where it dials.

@@ -245,12 +245,17 @@ fn once_another_process_with_the_key_was_met_no_number_alone_says_whose_a_comman
     let (mut fixture, first) = sent(true);
     fixture.told(first, Outcome::Duplicate, Whose::Another);
     let change = fixture.told(first + 1, Outcome::Duplicate, Whose::Unknown);
-    let unknown = Change::Finalized {
-        passed: 0,
+    let unknown = |passed| Change::Finalized {
+        passed,
         are_own: false,
         whose: Whose::Unknown,
     };
-    assert_eq!(change, unknown);
+    assert_eq!(change, unknown(0));
+    // Another one has this number where the door says so.
+    let (mut fixture, first) = sent(true);
+    fixture.verdict(first + 1, 1, Verdict::Rejected(Rejection::Conflict));
+    let change = fixture.told(first + 1, Outcome::Duplicate, Whose::Unknown);
+    assert_eq!(change, unknown(1));
 }
 
 #[test]

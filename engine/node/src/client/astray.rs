@@ -26,8 +26,17 @@ impl Clients {
         }
     }
 
-    /// Goes on where a validator says that the session stands.
+    /// Goes on where a validator says that the session stands. Its last command is none before one
+    /// that was seen to be final: that validator has not come so far. Numbers that were given once
+    /// more could meet their first commands, and be taken for those.
     pub(super) fn go_on(&mut self, client: ClientRef, (seq_last, has_ended): (u64, bool)) {
+        let session = self.table.sessions.get(client.0);
+        let seen = session.map_or(0, |session| session.pending.final_to());
+        // Where there is none it is opened above all that were sent.
+        let seq_last = match seq_last {
+            0 => 0,
+            seq_last => seq_last.max(seen),
+        };
         let goes_on = match has_ended {
             true => self.reopen(client, seq_last),
             false => self.resume(client, seq_last),

@@ -104,7 +104,8 @@ impl Client {
     /// before it takes the next one, and goes on from there, or opens it again. A time-out that was
     /// declared is declared again, by a command with a number of its own. That command is not sent
     /// again by itself: it did nothing and may be submitted, unless it was told to be
-    /// [`Unsure`](ClientError::Unsure).
+    /// [`Unsure`](ClientError::Unsure). Nothing is asked while anything waits: a sign of life that
+    /// is about to open the session may be refused once more, and what was submitted behind it.
     ///
     /// Commands that another process sent with this key and that are not applied yet may be applied
     /// under the numbers that this one gives anew. Then [`submit_and_wait`](Self::submit_and_wait)

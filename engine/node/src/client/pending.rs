@@ -102,6 +102,8 @@ pub(super) struct Pending {
     /// comes to its number.
     sent_ever: u64,
     hears_many: bool,
+    /// The highest number that became final; 0 before the first.
+    final_to: u64,
     /// The session was said to be another one than it is taken for here.
     is_astray: bool,
     /// Entries of `first .. next`, one behind the other, from `start`.
@@ -144,6 +146,7 @@ impl Pending {
             doubtful: 1,
             sent_ever: 1,
             hears_many,
+            final_to: 0,
             is_astray: false,
             bytes: Vec::new(),
             start: 0,
@@ -193,6 +196,11 @@ impl Pending {
     /// since it was last known where it stands.
     pub(super) const fn is_astray(&self) -> bool {
         self.is_astray
+    }
+
+    /// The highest number that was seen to be final, whatever the session was since.
+    pub(super) const fn final_to(&self) -> u64 {
+        self.final_to
     }
 
     pub(super) const fn bytes_len(&self) -> usize {
@@ -499,6 +507,8 @@ impl Pending {
             return self.give_up(self.first, Rejection::SessionOpen);
         }
         let is_ours = whose == Whose::Own;
+        // It stands where it was thought to.
+        self.is_astray = false;
         self.opening = Opening::Done { is_ours };
         self.window.on_finalized(1);
         self.finalize_through(self.first);
@@ -600,6 +610,7 @@ impl Pending {
     }
 
     fn finalize_through(&mut self, seq: u64) {
+        self.final_to = self.final_to.max(seq);
         // Those that wait are there, and follow.
         (self.again_at, self.gap_pause) = (None, GAP_RETRY_MIN);
         let sent_after = self.sent.max(seq + 1);

@@ -125,6 +125,11 @@ fn a_session_that_is_gone_on_with_has_the_time_out_that_was_declared() {
     timeout.encode(&mut declared);
     assert_eq!(waiting(&clients), [(21, declared)]);
     applied(&mut clients, 21);
+    // Whoever tells of less has not come so far: 21 was seen to be final.
+    clients.go_on(client, (9, false));
+    let pending = &mut clients.table.sessions[0].pending;
+    assert_eq!(pending.waiting(), 22..23);
+    applied(&mut clients, 22);
     // One that is opened anew has it behind its opening anyway.
     clients.go_on(client, (30, true));
     assert_eq!(clients.pending(client), 0);

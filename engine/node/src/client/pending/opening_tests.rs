@@ -131,7 +131,14 @@ fn a_session_that_is_another_one_is_astray_until_it_is_known_where_it_stands() {
         fixture.push(BASE + 2);
         fixture.send();
         assert!(fixture.pending.is_astray());
-        fixture.verdict(BASE + 1, 1, Verdict::Rejected(rejection));
+        fixture.applied(BASE + 1);
+        assert!(!fixture.pending.is_astray(), "it is the one made here");
+        fixture.applied(BASE + 2);
+        fixture.pending.open_behind(BASE + 2);
+        fixture.push(BASE + 4);
+        fixture.send();
+        fixture.verdict(BASE + 3, 1, Verdict::Rejected(rejection));
+        assert!(fixture.pending.is_astray());
         assert!(fixture.pending.start_behind(BASE + 7));
         assert!(!fixture.pending.is_astray());
     }

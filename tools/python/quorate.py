@@ -93,6 +93,9 @@ class Rejected(ConnectionError):
 
 class Client:
     """One session, which is one key."""
+    ours = False  # Opened here, and nobody else's command was met since.
+    lost = False  # It was told to be open, or to have ended, and not as it was thought to.
+    seq = 0
     def __init__(self, chain, seed, validator):
         self.chain, self.key = chain, Ed25519PrivateKey.from_private_bytes(seed)
         self.public, member = self.key.public_key().public_bytes_raw(), chain.file["validators"][validator]
@@ -103,9 +106,12 @@ class Client:
         Ed25519PublicKey.from_public_bytes(bytes.fromhex(member["key"])).verify(signature, hello)
         login = b"bft/login/v1" + chain.names + self.channel.handshake + own
         self.channel.send(self.public + self.key.sign(login))
-        self.seq, ended = struct.unpack("<QB", self.ask(SESSION_ASK))
-        self.opens = ended or not self.seq  # With the time as its number, which the next ones go on from.
-        self.ours = False  # Opened here, and nobody else's command was met since.
+        self.learn()
+    def learn(self):
+        """Asks where the session stands: behind what was seen here, if the validator has not come so far."""
+        last, ended = struct.unpack("<QB", self.ask(SESSION_ASK))
+        self.opens = ended or not last  # With the time as its number, which the next ones go on from.
+        self.seq, self.ours, self.lost = max(last, self.seq), False, False
     def send(self, kind, content):
         self.sent = struct.pack("<IHBB", 4 + len(content), 4, kind, 0) + content
         self.channel.send(self.sent)
@@ -128,6 +134,7 @@ class Client:
         return self.next(kind + 129)[8:]
     def submit(self, body, lane=1, flags=0):
         """Submits a command and waits for its finalized result."""
+        if self.lost: self.learn()
         if self.opens: self.open()
         return self.command(self.seq + 1, body, lane, flags)
     def open(self):
@@ -144,8 +151,13 @@ class Client:
             return "table full"
     def command(self, number, body, lane, flags):
         before, self.seq = self.seq, number
-        try: return self.result(body, lane, flags)
-        except Rejected: self.seq = before; raise
+        try: told = self.result(body, lane, flags)
+        except Rejected as refused:
+            self.seq, self.ours = before, self.ours and refused.args[1] != 3  # 3: another one has the number.
+            self.lost = refused.args[1] in (8, 12)
+            raise
+        if told["outcome"] == "session ended": self.seq, self.lost = before, True
+        return told
     def result(self, body, lane, flags):
         signed, session = self.chain.file["auth"] == "signed", hash_of(self.public)[:16]
         entry = struct.pack("<BBHI16sQ", lane, signed, flags, len(body), session, self.seq)

@@ -26,8 +26,17 @@ impl Clients {
         }
     }
 
-    /// Goes on where a validator says that the session stands.
+    /// Goes on where a validator says that the session stands. Its last command is none before one
+    /// that was seen to be final: that validator has not come so far. Numbers that were given once
+    /// more could meet their first commands, and be taken for those.
     pub(super) fn go_on(&mut self, client: ClientRef, (seq_last, has_ended): (u64, bool)) {
+        let session = self.table.sessions.get(client.0);
+        let seen = session.map_or(0, |session| session.pending.final_to());
+        // Where there is none it is opened above all that were sent.
+        let seq_last = match seq_last {
+            0 => 0,
+            seq_last => seq_last.max(seen),
+        };
         let goes_on = match has_ended {
             true => self.reopen(client, seq_last),
             false => self.resume(client, seq_last),
@@ -65,9 +74,24 @@ impl Client {
         if !self.clients.is_astray(self.client) {
             return Ok(());
         }
+        self.asks_since = self.asks_since.or_else(|| Some(Instant::now()));
         self.clients.rest_heartbeats(self.client, true);
         let learned = self.learn_session(timeout);
         self.clients.rest_heartbeats(self.client, false);
+        self.lose_patience(timeout, matches!(learned, Err(ClientError::Timeout)));
         learned
+    }
+
+    /// Leaves a validator that has not answered in calls that were each too short for that.
+    fn lose_patience(&mut self, timeout: Duration, is_unanswered: bool) {
+        // In a longer one the question goes to the next validator by itself.
+        let is_kept = is_unanswered && timeout <= self.patience;
+        let is_up = self.clients.connected(self.client).is_some();
+        let since = self.asks_since.filter(|_| is_kept && is_up);
+        let is_over = since.is_some_and(|since| since.elapsed() >= self.patience);
+        if is_over {
+            self.clients.turn_away(self.client);
+        }
+        self.asks_since = since.filter(|_| !is_over);
     }
 }

@@ -41,6 +41,9 @@ pub struct Client {
     pub(super) client: ClientRef,
     pub(super) patience: Duration,
     pub(super) on_stream: OnStream,
+    /// Since when the connected validator is asked where the session stands, in one call after
+    /// another.
+    pub(super) asks_since: Option<Instant>,
 }
 
 /// Who is told of the session's private stream, if anybody is.
@@ -101,7 +104,8 @@ impl Client {
     /// before it takes the next one, and goes on from there, or opens it again. A time-out that was
     /// declared is declared again, by a command with a number of its own. That command is not sent
     /// again by itself: it did nothing and may be submitted, unless it was told to be
-    /// [`Unsure`](ClientError::Unsure).
+    /// [`Unsure`](ClientError::Unsure). Nothing is asked while anything waits: a sign of life that
+    /// is about to open the session may be refused once more, and what was submitted behind it.
     ///
     /// Commands that another process sent with this key and that are not applied yet may be applied
     /// under the numbers that this one gives anew. Then [`submit_and_wait`](Self::submit_and_wait)
@@ -125,6 +129,7 @@ impl Client {
             client,
             patience,
             on_stream: OnStream::default(),
+            asks_since: None,
         };
         connected.learn_session(timeout)?;
         Ok(connected)
@@ -220,8 +225,9 @@ impl Client {
     ///
     /// # Errors
     /// As [`Clients::submit`]. [`ClientError::Timeout`]: the session was told to be another one
-    /// than it was taken for ([`connect`](Self::connect)), and within a second no validator said
-    /// where it stands; nothing was submitted, and it may be tried again.
+    /// than it was taken for ([`connect`](Self::connect)), and within a second its validator did
+    /// not say where it stands; nothing was submitted, and it may be tried again. Once that has
+    /// taken as long as [`ClientOptions::patience`], the next validator is asked.
     pub fn submit(&mut self, lane: Lane, body: &[u8]) -> Result<u64, ClientError> {
         self.find_session(FIND_MAX)?;
         let now = Instant::now();

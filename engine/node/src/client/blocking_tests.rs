@@ -3,6 +3,7 @@
 use super::*;
 use crate::client::identity::Identity;
 use crate::client::watch::LinkUse;
+use crate::client_wire::{Verdict, VerdictRun};
 use crate::testing::sample_genesis;
 use quorate_net::LinkId;
 use std::cell::Cell;
@@ -20,6 +21,7 @@ fn client() -> Client {
         client,
         patience,
         on_stream: OnStream::default(),
+        asks_since: None,
     }
 }
 
@@ -54,6 +56,44 @@ fn asked(happens: impl Fn(&mut Clients, TcpListener, u16)) -> (u64, ClientError)
     let limits = (Duration::from_secs(60), 2);
     let ended = client().question_until(limits, ask, |_, _| None::<()>);
     (u64::from(count.get()), ended.unwrap_err())
+}
+
+/// Each call has less time than it takes to lose patience.
+#[test]
+fn a_validator_that_does_not_say_where_the_session_stands_is_left_however_short_the_calls_are() {
+    let asks = |patience: Duration, calls: usize| {
+        let mut client = client();
+        let door = TcpListener::bind("127.0.0.1:0").unwrap();
+        come_up(&mut client.clients, &door);
+        client.patience = patience;
+        let now = Instant::now();
+        let pending = &mut client.clients.table.sessions[0].pending;
+        pending.push(Lane::Order, b"order", now);
+        pending.mark_sent(1);
+        let refused = VerdictRun {
+            seq_first: pending.waiting().start,
+            count: 1,
+            verdict: Verdict::Rejected(Rejection::SessionOpen),
+        };
+        pending.on_verdict(refused, now);
+        let first = client.clients.table.sessions[0].gateway.validator();
+        let mut since = Vec::new();
+        for _ in 0..calls {
+            let asked = client.find_session(Duration::from_millis(1));
+            assert!(matches!(asked, Err(ClientError::Timeout)), "{asked:?}");
+            since.push(client.asks_since);
+        }
+        let mut ignored = |_: ClientRef, _: ClientEvent<'_>| ();
+        client.clients.leave(now, &mut ignored);
+        let is_there = client.clients.table.sessions[0].gateway.validator() == first;
+        (is_there, since)
+    };
+    let (is_there, since) = asks(Duration::from_secs(3600), 2);
+    assert!(is_there && since[0].is_some(), "it is given time");
+    assert_eq!(since[0], since[1], "all calls together");
+    let (is_there, since) = asks(Duration::from_millis(1), 1);
+    assert!(!is_there);
+    assert_eq!(since[0], None, "the next one has its own time");
 }
 
 /// No validator has ended where the client itself went on to another one.

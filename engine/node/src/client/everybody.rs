@@ -23,9 +23,13 @@ impl Everybody {
     /// be asked.
     pub(super) fn are(&self, who: &[ValidatorIndex]) -> bool {
         let thresholds = self.set.thresholds();
+        self.stake(who).plus(thresholds.fault) >= thresholds.total || self.are_all(who)
+    }
+
+    /// Whether these are all that can be asked.
+    pub(super) fn are_all(&self, who: &[ValidatorIndex]) -> bool {
         let has_said = |contact: &Contact| who.contains(&contact.validator);
-        let are_all = self.contacts.iter().all(has_said);
-        self.stake(who).plus(thresholds.fault) >= thresholds.total || are_all
+        self.contacts.iter().all(has_said)
     }
 
     /// Whether these, each named once, have stake above F: somebody honest is among them.

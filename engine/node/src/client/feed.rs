@@ -35,6 +35,9 @@ const MARGIN_HEIGHTS: u64 = 1024;
 /// How long a session stays where the position was said to be gone before, when it comes there once
 /// more since no other one can be reached: its commands get on meanwhile.
 const GONE_PAUSE: Duration = RETRY_MAX;
+/// Longest such stay; it is twice as long each time. To look for the others takes some seconds in
+/// which the session is nowhere, each time.
+const GONE_PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// Why the private stream of a session does not go on where it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +101,8 @@ pub(super) struct Feed {
     is_at: Option<(ValidatorIndex, StreamPosition)>,
     /// The connected one, which has said before that the position is gone, is asked once more.
     is_asked_again: bool,
+    /// How long it stays there then.
+    gone_pause: Duration,
     /// The connected one is left since it brought nothing on.
     is_left: bool,
     /// Holes since something was told last.
@@ -113,6 +118,8 @@ pub(super) enum Fed {
     Leave,
     /// The stream does not go on where it was.
     Hole(StreamHole),
+    /// It waits for validators that cannot be reached, from now on.
+    Waits,
     /// Nothing.
     Nothing,
 }
@@ -134,6 +141,7 @@ impl Feed {
             said: Vec::new(),
             is_at: None,
             is_asked_again: false,
+            gone_pause: GONE_PAUSE,
             is_left: false,
             holes: 0,
         }
@@ -216,6 +224,7 @@ impl Feed {
             return false;
         }
         self.at = Some(end);
+        self.forget_said();
         true
     }
 
@@ -237,13 +246,23 @@ impl Feed {
         self.said.extend(word.map(|word| (validator, word)));
     }
 
+    /// The position is another one.
+    fn forget_said(&mut self) {
+        self.said.clear();
+        self.gone_pause = GONE_PAUSE;
+    }
+
     /// What `pick` takes of what was said, if that is what everybody says.
     fn all_say<T>(&self, pick: impl Fn(Word) -> Option<T>) -> Option<Vec<T>> {
-        let said = self.said.iter();
-        let (who, what): (Vec<_>, Vec<_>) = said
-            .filter_map(|(validator, word)| Some((*validator, pick(*word)?)))
-            .unzip();
+        let (who, what) = self.who_say(pick);
         self.everybody.are(&who).then_some(what)
+    }
+
+    /// What `pick` takes of what was said, and who has said so.
+    fn who_say<T>(&self, pick: impl Fn(Word) -> Option<T>) -> (Vec<ValidatorIndex>, Vec<T>) {
+        let said = self.said.iter();
+        said.filter_map(|(validator, word)| Some((*validator, pick(*word)?)))
+            .unzip()
     }
 
     /// Takes an answer of a validator.
@@ -256,7 +275,7 @@ impl Feed {
         self.asked = None;
         (self.is_at, self.is_left) = (None, false);
         match answer.state() {
-            PrivateState::Done => Fed::Tell(self.done(answer, now)),
+            PrivateState::Done => Fed::Tell(self.done(answer, validator, now)),
             PrivateState::Ahead => self.ahead(answer, validator, now),
             PrivateState::Gone => self.gone(answer, validator, now),
         }
@@ -279,7 +298,7 @@ impl Feed {
         // Somebody told of a block that there is not, or that is lost.
         let from = lower_middle(&mut tips);
         let to = self.at.replace(from).unwrap_or(from);
-        self.said.clear();
+        self.forget_said();
         (self.is_at, self.ask_at) = (None, Some(now));
         let kind = HoleKind::Ahead;
         Fed::Hole(StreamHole { from, to, kind })
@@ -290,22 +309,28 @@ impl Feed {
         let was_said = self.said.iter().any(is_known);
         let word = Word::Gone((answer.oldest(), answer.tip()));
         self.note(validator, Some(word));
-        let spans = self.all_say(|word| match word {
+        let (who, spans) = self.who_say(|word| match word {
             Word::Gone(span) => Some(span),
             Word::Ahead(_) => None,
         });
+        // Where some have not said so they may be there and have it: not before the round is
+        // about, in which each was dialed.
+        let is_round = was_said || self.everybody.are_all(&who);
+        let is_said = is_round && self.everybody.are(&who);
         let from = self.at.unwrap_or(StreamPosition::BEGIN);
         // One that has what it says is gone tells nothing.
         let is_told = |(oldest, tip): &Span| *oldest > from && tip >= oldest;
-        let spans: Vec<Span> = spans.into_iter().flatten().filter(is_told).collect();
+        let spans: Vec<Span> = spans
+            .into_iter()
+            .filter(|one| is_said && is_told(one))
+            .collect();
         if spans.is_empty() {
             if was_said && !self.is_asked_again {
-                (self.is_asked_again, self.ask_at) = (true, Some(now + GONE_PAUSE));
-                return Fed::Nothing;
+                return self.stay(now);
             }
             return Fed::Leave;
         }
-        self.said.clear();
+        self.forget_said();
         let to = self.landing(spans);
         let to = to.unwrap_or_else(|| answer.tip().max(self.seen).max(from));
         self.at = Some(to);
@@ -314,12 +339,34 @@ impl Feed {
         Fed::Hole(StreamHole { from, to, kind })
     }
 
+    /// Stays where the position is gone, since none of those that may have it can be reached.
+    fn stay(&mut self, now: Instant) -> Fed {
+        let is_first = self.gone_pause == GONE_PAUSE;
+        (self.is_asked_again, self.ask_at) = (true, Some(now + self.gone_pause));
+        self.gone_pause = self.gone_pause.saturating_mul(2).min(GONE_PAUSE_MAX);
+        // Nothing is to be brought on meanwhile.
+        (self.since, self.filling_since) = (None, None);
+        match is_first {
+            true => Fed::Waits,
+            false => Fed::Nothing,
+        }
+    }
+
     /// Takes what is there from the position on; says from where it is to be told.
-    fn done(&mut self, answer: &Private<'_>, now: Instant) -> StreamPosition {
+    fn done(
+        &mut self,
+        answer: &Private<'_>,
+        validator: ValidatorIndex,
+        now: Instant,
+    ) -> StreamPosition {
         let from = self.at.unwrap_or_else(|| answer.end());
         let is_on = self.at.is_none_or(|at| answer.end() > at);
         self.at = Some(from.max(answer.end()));
-        self.said.clear();
+        // Who only says that it has it does not undo what the others have said.
+        match is_on {
+            true => self.forget_said(),
+            false => self.note(validator, None),
+        }
         self.holes = 0;
         let is_level = answer.end() >= answer.tip().max(self.seen);
         self.is_filling &= !is_level;
@@ -477,6 +524,11 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
             Fed::Tell(from) => self.tell_missed(place, answer, from),
             Fed::Leave => self.table.leaving.push((place, None)),
             Fed::Hole(hole) => self.tell(place, ClientEvent::StreamHole(hole)),
+            Fed::Waits => tracing::warn!(
+                validator = validator.number(),
+                "the private stream waits for validators that cannot be reached: \
+                 it is not there any more where it is to go on"
+            ),
             Fed::Nothing => {}
         }
     }

@@ -156,19 +156,70 @@ fn what_one_validator_has_no_more_is_asked_of_each_before_it_is_a_hole() {
         let positions = [at(5, 3), at(8, 0), at(9, 0)];
         answer_of(validator, feed, PrivateState::Gone, positions, now)
     };
-    for validator in 0..2 {
+    for validator in 0..3 {
         assert_eq!(gone(&mut feed, validator), Fed::Leave);
         feed.connected(now);
         assert_eq!(feed.wants(now), Some(at(5, 3)));
     }
-    // The last one may never answer.
+    // The last one may never answer: the first is met again, and each was dialed since.
     let hole = hole(HoleKind::Gone, at(5, 3), at(8, 0));
-    assert_eq!(gone(&mut feed, 2), hole);
+    assert_eq!(gone(&mut feed, 0), hole);
     assert_eq!(feed.wants(now), Some(at(8, 0)));
     assert!(
         !takes(&mut feed, 9, &[0]),
         "what is there of it comes first"
     );
+}
+
+/// As after three of four were upgraded.
+#[test]
+fn one_that_is_up_and_has_it_all_is_asked_before_it_is_a_hole() {
+    let now = Instant::now();
+    let mut feed = behind(now);
+    let positions = [at(8, 0), at(9, 0)];
+    for validator in 0..3 {
+        assert_eq!(gone(validator, &mut feed, positions, now), Fed::Leave);
+    }
+    feed.note_asked(Some(1), now);
+    let all = [at(9, 0), at(1, 0), at(9, 0)];
+    let told = answer_of(3, &mut feed, PrivateState::Done, all, now);
+    assert_eq!(told, Fed::Tell(at(5, 3)), "no hole");
+    // Where it has it no more either that is what all say.
+    let mut feed = behind(now);
+    for validator in 0..3 {
+        assert_eq!(gone(validator, &mut feed, positions, now), Fed::Leave);
+    }
+    let hole = hole(HoleKind::Gone, at(5, 3), at(8, 0));
+    assert_eq!(gone(3, &mut feed, positions, now), hole);
+}
+
+/// Else one at fault would keep the stream where it is.
+#[test]
+fn one_that_says_it_has_it_and_tells_nothing_undoes_nothing_of_what_the_others_have_said() {
+    let now = Instant::now();
+    let mut feed = behind(now);
+    let positions = [at(8, 0), at(9, 0)];
+    for validator in 0..3 {
+        assert_eq!(gone(validator, &mut feed, positions, now), Fed::Leave);
+    }
+    feed.note_asked(Some(1), now);
+    let nothing = [at(5, 3), at(1, 0), at(9, 0)];
+    let told = answer_of(3, &mut feed, PrivateState::Done, nothing, now);
+    assert_eq!(told, Fed::Tell(at(5, 3)));
+    feed.connected(now);
+    let hole = hole(HoleKind::Gone, at(5, 3), at(8, 0));
+    assert_eq!(gone(0, &mut feed, positions, now), hole);
+    // What was said of another position counts no more.
+    let mut feed = behind(now);
+    for validator in 0..3 {
+        assert_eq!(gone(validator, &mut feed, positions, now), Fed::Leave);
+    }
+    feed.note_asked(Some(1), now);
+    let level = [at(5, 3), at(1, 0), at(5, 3)];
+    answer_of(3, &mut feed, PrivateState::Done, level, now);
+    assert!(takes(&mut feed, 6, &[0]));
+    feed.connected(now);
+    assert_eq!(gone(0, &mut feed, positions, now), Fed::Leave);
 }
 
 #[test]
@@ -287,7 +338,8 @@ fn the_stream_goes_on_where_the_first_of_them_has_something() {
         assert_eq!(fed, Fed::Leave);
     }
     let landing = at(50 + (8_000 - 50) / 8, 0);
-    let far = gone(0, &mut feed, [at(5_000, 0), tip], now);
+    assert_eq!(gone(0, &mut feed, [at(5_000, 0), tip], now), Fed::Leave);
+    let far = gone(3, &mut feed, [at(400, 0), tip], now);
     assert_eq!(far, hole(HoleKind::Gone, at(5, 3), landing));
     // One that says of itself that it has the position tells nothing; nor does one that begins
     // behind its own end.
@@ -296,7 +348,9 @@ fn the_stream_goes_on_where_the_first_of_them_has_something() {
         let fed = gone(validator, &mut feed, [oldest, tip], now);
         assert_eq!(fed, Fed::Leave);
     }
-    let fed = gone(2, &mut feed, [at(7, 0), at(15, 0)], now);
+    let positions = [at(7, 0), at(15, 0)];
+    assert_eq!(gone(2, &mut feed, positions, now), Fed::Leave);
+    let fed = gone(3, &mut feed, positions, now);
     assert_eq!(fed, hole(HoleKind::Gone, at(5, 3), at(8, 0)));
     // Where nobody tells anything there is no hole.
     let mut feed = behind(now);
@@ -314,12 +368,14 @@ fn one_validator_that_has_the_position_no_more_is_one_however_often_it_is_met() 
     let mut feed = behind(now);
     let positions = [at(8, 0), at(9, 0)];
     assert_eq!(gone(0, &mut feed, positions, now), Fed::Leave);
-    let mut later = now;
-    for _ in 0..8 {
+    let (mut later, mut owner) = (now, Fed::Waits);
+    for pause in [1, 2, 4, 8, 16, 32, 60, 60].map(Duration::from_secs) {
         // It stays there for a while, so that its commands get on, and then looks for the others.
-        assert_eq!(gone(0, &mut feed, positions, later), Fed::Nothing);
-        assert_eq!(feed.due(PATIENCE), Some(later + GONE_PAUSE));
-        later += GONE_PAUSE;
+        assert_eq!(gone(0, &mut feed, positions, later), owner, "told once");
+        owner = Fed::Nothing;
+        assert_eq!(feed.due(PATIENCE), Some(later + pause));
+        later += pause;
+        assert!(!feed.is_stuck(later, PATIENCE), "it is to stay");
         assert_eq!(gone(0, &mut feed, positions, later), Fed::Leave);
     }
     assert_eq!(feed.position(), Some(at(5, 3)), "no hole");
@@ -378,7 +434,8 @@ fn what_a_validator_says_last_stands_for_it() {
     assert_eq!(behind_it(&mut feed, 3), Fed::Nothing);
     feed.connected(now);
     assert_eq!(gone(0, &mut feed, positions, now), Fed::Leave);
-    let fed = gone(2, &mut feed, positions, now);
+    assert_eq!(gone(2, &mut feed, positions, now), Fed::Leave);
+    let fed = gone(0, &mut feed, positions, now);
     assert_eq!(fed, hole(HoleKind::Gone, at(5, 3), at(8, 0)));
 }
 

@@ -49,7 +49,8 @@ pub(super) enum Opening {
     /// It is the first command that waits.
     Waits { seq: u64 },
     /// The session is open. `is_ours`: by the opening made here, and no other command of its key
-    /// has been met since, so that whatever was applied under a number was the one made here.
+    /// has been met or told of since, so that whatever was applied under a number was the one made
+    /// here.
     Done { is_ours: bool },
 }
 

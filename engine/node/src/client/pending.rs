@@ -33,6 +33,10 @@ pub(super) const RETRY_MAX: Duration = Duration::from_secs(1);
 /// A number that another command has is offered again after this: it ends with that one's finality,
 /// and everything behind it is sent again each time.
 const CONFLICT_RETRY_US: u64 = 20_000;
+/// So long nothing becomes final after a command that did nothing for want of those before it,
+/// before all are sent again. Whoever leads can make such a result of each command that it was
+/// sent, and validators that hold the others offer them again by themselves.
+const GAP_RETRY_MIN: Duration = Duration::from_millis(20);
 
 /// What a verdict or a result did to the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +102,8 @@ pub(super) struct Pending {
     /// comes to its number.
     sent_ever: u64,
     hears_many: bool,
+    /// The highest number that became final; 0 before the first.
+    final_to: u64,
     /// The session was said to be another one than it is taken for here.
     is_astray: bool,
     /// Entries of `first .. next`, one behind the other, from `start`.
@@ -108,6 +114,10 @@ pub(super) struct Pending {
     commands: VecDeque<Command>,
     /// Nothing is sent before, after a validator was busy.
     hold_until: Option<Instant>,
+    /// All are sent again then, unless something becomes final before.
+    again_at: Option<Instant>,
+    /// How long that takes the next time: twice as long each time, until something becomes final.
+    gap_pause: Duration,
     /// How many may be sent and not final.
     window: SendWindow,
     /// Last time that something was finalized, or that the queue began to fill.
@@ -136,12 +146,15 @@ impl Pending {
             doubtful: 1,
             sent_ever: 1,
             hears_many,
+            final_to: 0,
             is_astray: false,
             bytes: Vec::new(),
             start: 0,
             sent_at: 0,
             commands: VecDeque::new(),
             hold_until: None,
+            again_at: None,
+            gap_pause: GAP_RETRY_MIN,
             window: SendWindow::default(),
             progressed_at: now,
         }
@@ -185,6 +198,11 @@ impl Pending {
         self.is_astray
     }
 
+    /// The highest number that was seen to be final, whatever the session was since.
+    pub(super) const fn final_to(&self) -> u64 {
+        self.final_to
+    }
+
     pub(super) const fn bytes_len(&self) -> usize {
         self.bytes.len() - self.start
     }
@@ -206,6 +224,19 @@ impl Pending {
 
     pub(super) const fn hold_until(&self) -> Option<Instant> {
         self.hold_until
+    }
+
+    /// When all are to be sent again, if they are.
+    pub(super) const fn again_at(&self) -> Option<Instant> {
+        self.again_at
+    }
+
+    /// Sends all again if that is due.
+    pub(super) fn run_again(&mut self, now: Instant) {
+        if self.again_at.is_some_and(|at| at <= now) {
+            self.again_at = None;
+            self.rewind_to(self.first);
+        }
     }
 
     pub(super) const fn progressed_at(&self) -> Instant {
@@ -354,7 +385,7 @@ impl Pending {
     pub(super) fn rewind(&mut self) {
         self.doubtful = self.doubtful.max(self.sent);
         self.rewind_to(self.first);
-        self.hold_until = None;
+        (self.hold_until, self.again_at) = (None, None);
     }
 
     /// Everything from `seq` on is to be sent again.
@@ -408,6 +439,7 @@ impl Pending {
             // Those behind it may have been taken, and follow what has this number: they keep
             // theirs, and what comes of this one tells.
             Verdict::Rejected(Rejection::Conflict) if self.opening.waiting() != Some(seq_first) => {
+                self.meet_another();
                 self.hold(CONFLICT_RETRY_US, now);
                 self.rewind_to(seq_first);
                 Change::None
@@ -429,6 +461,7 @@ impl Pending {
             return Change::None;
         }
         let has_applied = matches!(outcome, Outcome::Applied | Outcome::Duplicate);
+        let is_opening = self.opening.waiting() == Some(seq);
         if whose == Whose::Another && !has_applied {
             // Whoever leads puts what it likes under this number into a block, and a signature is
             // looked at only where something could be applied. Nothing is said of the own command,
@@ -447,13 +480,18 @@ impl Pending {
                     Opening::Needed { .. } | Opening::Done { .. } => self.finalize(seq, whose),
                 }
             }
-            // Its session is open, with lower numbers.
-            Outcome::Gap if self.opening.waiting() == Some(seq) => {
-                self.give_up(seq, Rejection::SessionOpen)
+            // A mark is no signature: the entry may be one that was never signed. The doors say
+            // whether its session is open, or has ended, each for itself.
+            Outcome::Gap | Outcome::SessionEnded if whose == Whose::Own && is_opening => {
+                self.hold(CONFLICT_RETRY_US, now);
+                self.rewind_to(seq);
+                Change::None
             }
+            // Its session is open, with lower numbers.
+            Outcome::Gap if is_opening => self.give_up(seq, Rejection::SessionOpen),
             // There was nothing before it, or a validator does not say what it was: as it was.
             Outcome::Gap | Outcome::BadSignature => {
-                self.rewind_to(self.first);
+                self.send_again_later(now);
                 Change::None
             }
             Outcome::TableFull => self.offer_again(seq, now),
@@ -469,6 +507,8 @@ impl Pending {
             return self.give_up(self.first, Rejection::SessionOpen);
         }
         let is_ours = whose == Whose::Own;
+        // It stands where it was thought to.
+        self.is_astray = false;
         self.opening = Opening::Done { is_ours };
         self.window.on_finalized(1);
         self.finalize_through(self.first);
@@ -479,7 +519,7 @@ impl Pending {
     fn finalize(&mut self, seq: u64, whose: Whose) -> Change {
         let passed = seq - self.first;
         if whose == Whose::Another {
-            self.opening = Opening::Done { is_ours: false };
+            self.meet_another();
         }
         let are_own = self.opening == Opening::Done { is_ours: true };
         let whose = match whose {
@@ -538,9 +578,9 @@ impl Pending {
         let seq_first = seq + u64::from(is_opening);
         // Nothing was sent behind an opening.
         let unsure = sent.saturating_sub(seq + 1);
-        if unsure > 0 && self.opening == (Opening::Done { is_ours: true }) {
+        if unsure > 0 {
             // What stands somewhere may be applied under the numbers that are given anew.
-            self.opening = Opening::Done { is_ours: false };
+            self.meet_another();
         }
         Change::Dropped {
             seq_first,
@@ -550,12 +590,29 @@ impl Pending {
         }
     }
 
+    /// A number of the session can be another command's than the one that waits.
+    fn meet_another(&mut self) {
+        if let Opening::Done { is_ours } = &mut self.opening {
+            *is_ours = false;
+        }
+    }
+
     fn hold(&mut self, retry_after_us: u64, now: Instant) {
         let wait = Duration::from_micros(retry_after_us).clamp(RETRY_MIN, RETRY_MAX);
         self.hold_until = Some(now + wait);
     }
 
+    fn send_again_later(&mut self, now: Instant) {
+        if self.again_at.is_none() {
+            self.again_at = Some(now + self.gap_pause);
+            self.gap_pause = self.gap_pause.saturating_mul(2).min(RETRY_MAX);
+        }
+    }
+
     fn finalize_through(&mut self, seq: u64) {
+        self.final_to = self.final_to.max(seq);
+        // Those that wait are there, and follow.
+        (self.again_at, self.gap_pause) = (None, GAP_RETRY_MIN);
         let sent_after = self.sent.max(seq + 1);
         while self.first <= seq {
             let Some(command) = self.commands.pop_front() else {

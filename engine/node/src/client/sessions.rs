@@ -565,7 +565,8 @@ impl Clients {
                     self.table.soil(place);
                 }
             }
-            let session = &self.table.sessions[place];
+            let session = &mut self.table.sessions[place];
+            session.pending.run_again(now);
             match session.gateway.state {
                 State::Down { dial_at } if dial_at <= now => self.dial(place, now),
                 State::Up { .. } if session.is_stuck(now) => {
@@ -617,10 +618,8 @@ impl Clients {
 impl Session {
     /// When this session must be looked at again without anything happening.
     fn due(&self) -> Option<Instant> {
-        let hold = self
-            .pending
-            .hold_until()
-            .filter(|_| self.pending.has_sendable());
+        let pending = &self.pending;
+        let hold = pending.hold_until().filter(|_| pending.has_sendable());
         // One without an end is never over.
         let patience_end = || {
             self.pending
@@ -634,8 +633,9 @@ impl Session {
             State::Up { .. } => {
                 let patience = self.options.patience;
                 let feed = self.feed.as_ref().and_then(|feed| feed.due(patience));
-                let all = [hold, stuck, feed, self.heartbeat_due()];
-                all.into_iter().flatten().min()
+                let own = [hold, stuck, pending.again_at()];
+                let all = own.into_iter().chain([feed, self.heartbeat_due()]);
+                all.flatten().min()
             }
         }
     }

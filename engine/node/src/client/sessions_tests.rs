@@ -125,6 +125,11 @@ fn a_session_that_is_gone_on_with_has_the_time_out_that_was_declared() {
     timeout.encode(&mut declared);
     assert_eq!(waiting(&clients), [(21, declared)]);
     applied(&mut clients, 21);
+    // Whoever tells of less has not come so far: 21 was seen to be final.
+    clients.go_on(client, (9, false));
+    let pending = &mut clients.table.sessions[0].pending;
+    assert_eq!(pending.waiting(), 22..23);
+    applied(&mut clients, 22);
     // One that is opened anew has it behind its opening anyway.
     clients.go_on(client, (30, true));
     assert_eq!(clients.pending(client), 0);
@@ -156,6 +161,31 @@ fn no_sign_of_life_is_sent_while_a_client_asks_where_its_session_stands() {
         clients.run_timers(later, &mut ignored);
         assert_eq!(clients.pending(client), pending, "{rests}");
     }
+}
+
+#[test]
+fn what_is_to_be_sent_again_after_a_gap_is_when_its_time_comes() {
+    let (mut clients, all) = clients(Trust::OneValidator, 1);
+    let (client, now) = (all[0], Instant::now());
+    assert!(clients.resume(client, 7));
+    let submitted = clients.submit(client, Lane::Order, b"order", now);
+    assert_eq!(submitted.expect("room"), 8);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let link = knock(&mut clients, &listener);
+    clients.table.sessions[0].gateway.up(link);
+    let pending = &mut clients.table.sessions[0].pending;
+    pending.mark_sent(1);
+    pending.on_result(8, (Outcome::Gap, Whose::Own), now);
+    let again_at = pending.again_at().expect("it is to be sent again");
+    clients.table.next_due = again_at + Duration::from_secs(9);
+    // As after each turn in which something was taken.
+    clients.table.soil(0);
+    clients.flush(now);
+    assert_eq!(clients.table.next_due, again_at);
+    let mut ignored = |_: ClientRef, _: ClientEvent<'_>| ();
+    let unsent = |clients: &Clients| clients.table.sessions[0].pending.unsent();
+    clients.run_timers(again_at, &mut ignored);
+    assert_eq!(unsent(&clients), 1);
 }
 
 /// Its commands would wait for ever, and nobody would know why.

@@ -71,7 +71,7 @@ impl Unreached {
     /// What was given to that validator first, of so many that there are, has become final.
     pub(super) fn brought_on(&mut self, validator: ValidatorIndex, contacts: usize) {
         // That nothing got on anywhere says nothing of any.
-        let is_all = self.all.iter().filter(|one| one.is_idle).count() >= contacts;
+        let is_all = self.all.len() >= contacts;
         self.all
             .retain(|one| one.validator != validator && !(is_all && one.is_idle));
     }
@@ -127,5 +127,15 @@ mod tests {
         unreached.idle(it, now);
         unreached.brought_on(ValidatorIndex::new(0), 2);
         assert!(!unreached.is_paused(it, now) && !unreached.is_paused(other, now));
+        // Nor where the others could not be reached, without which nothing is.
+        unreached.idle(it, now);
+        unreached.note(other, now);
+        unreached.brought_on(ValidatorIndex::new(0), 3);
+        assert!(
+            unreached.is_paused(it, now),
+            "another one may have been there"
+        );
+        unreached.brought_on(ValidatorIndex::new(0), 2);
+        assert!(!unreached.is_paused(it, now) && unreached.is_paused(other, now));
     }
 }

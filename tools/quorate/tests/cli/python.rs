@@ -174,6 +174,45 @@ del client.command
 assert tell(1, 0)["outcome"] == "duplicate", "of the session that was opened here"
 assert "another" in tell(1, own ^ 1)
 assert "nobody knows" in tell(1, 0), "since another process was met"
+def conflict(kind): raise quorate.Rejected("it has this number", 3)
+client.ours, client.next = True, conflict
+try: client.command(7, b"order", 1, 0)
+except quorate.Rejected: pass
+assert "nobody knows" in tell(1, 0), "since it was told of"
+"#;
+
+/// A session that another process opened, or closed.
+const ASTRAY: &str = r#"
+import quorate, struct
+client, stands = quorate.Client.__new__(quorate.Client), []
+client.seq, client.opens, client.ours, client.public, results = 7, True, True, bytes(32), []
+client.ask = lambda kind: struct.pack("<QB", *stands.pop())
+def result(body, lane, flags):
+    told = results.pop(0)
+    if isinstance(told, int): raise quorate.Rejected("refused", told)
+    return {"outcome": told, "seq": client.seq}
+client.result = result
+def ends():
+    try: return client.submit(b"order")
+    except quorate.Rejected as refused: return refused.args[1]
+results, stands = [12], []
+assert ends() == 12 and client.seq == 7
+results, stands = ["applied"], [(40, 0)]
+assert ends()["seq"] == 41, "it goes on in the one that is open"
+assert not client.ours and not client.lost
+for told in (8, "session ended"):
+    before, results, stands = client.seq, [told], []
+    ends()
+    assert client.seq == before, "nothing was applied"
+    results, stands = ["applied", "applied"], [(before, 1)]
+    assert ends()["seq"] > 2**60 and client.ours, "it is opened anew"
+before, results, stands = client.seq, [8], []
+ends()
+results, stands = ["applied"], [(before - 1, 0)]
+assert ends()["seq"] == before + 1, "that validator has not come so far"
+results = [4]
+ends()
+assert not client.lost
 "#;
 
 /// Who is busy for more than an hour, which refusals are the last word, and where it dials.
@@ -215,6 +254,15 @@ fn the_python_client_waits_for_room_and_changes_its_key_in_time() {
     script(NO_ROOM_AT_THE_DOOR, &[]);
     script(IN_DETAIL, &[]);
     script(NEXT_KEY, &[]);
+}
+
+#[test]
+fn the_python_client_asks_for_a_session_that_is_not_as_it_was_thought_to_be() {
+    if !has_python() {
+        eprintln!("skipped: no python3 with the packages cryptography and blake3");
+        return;
+    }
+    script(ASTRAY, &[]);
 }
 
 #[test]

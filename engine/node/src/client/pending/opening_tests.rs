@@ -55,6 +55,7 @@ fn what_is_dropped_with_an_opening_was_never_sent_whatever_the_reason() {
     let outcomes = [
         (Outcome::OpeningTooOld, Rejection::OpeningTooOld),
         (Outcome::OpeningTooFarAhead, Rejection::OpeningTooFarAhead),
+        // What a validator says by itself, and not of an entry in a block, has no mark.
         (Outcome::SessionEnded, Rejection::SessionEnded),
         // The session is open, and not by this opening.
         (Outcome::Gap, Rejection::SessionOpen),
@@ -62,7 +63,7 @@ fn what_is_dropped_with_an_opening_was_never_sent_whatever_the_reason() {
     for (outcome, rejection) in outcomes {
         let mut fixture = Fixture::unopened(2);
         assert_eq!(fixture.send(), [BASE]);
-        let change = fixture.told(BASE, outcome, Whose::Own);
+        let change = fixture.told(BASE, outcome, Whose::Unknown);
         assert_eq!(change, dropped(BASE + 1, 2, rejection), "{outcome:?}");
         assert_eq!(fixture.pending.len(), 0);
         // The opening may be applied yet: nobody waits for that any more.
@@ -98,6 +99,27 @@ fn what_another_s_entry_came_to_says_nothing_of_an_opening() {
     }
 }
 
+/// Four bytes of a signature that nobody looks at make any mark of any entry.
+#[test]
+fn an_opening_whose_mark_came_to_nothing_is_offered_again_and_the_door_says_the_rest() {
+    for outcome in [Outcome::Gap, Outcome::SessionEnded] {
+        let mut fixture = Fixture::unopened(2);
+        assert_eq!(fixture.send(), [BASE]);
+        for _ in 0..3 {
+            let change = fixture.told(BASE, outcome, Whose::Own);
+            assert_eq!(change, Change::None, "{outcome:?}");
+            assert!(fixture.send().is_empty(), "not at once");
+            fixture.now += Duration::from_micros(CONFLICT_RETRY_US);
+            assert_eq!(fixture.send(), [BASE]);
+        }
+        assert!(!fixture.pending.is_astray());
+        let open = Rejection::SessionOpen;
+        let refused = fixture.verdict(BASE, 1, Verdict::Rejected(open));
+        assert_eq!(refused, dropped(BASE + 1, 2, open));
+        assert!(fixture.pending.is_astray());
+    }
+}
+
 #[test]
 fn a_session_that_is_another_one_is_astray_until_it_is_known_where_it_stands() {
     for rejection in [Rejection::SessionOpen, Rejection::SessionEnded] {
@@ -109,7 +131,14 @@ fn a_session_that_is_another_one_is_astray_until_it_is_known_where_it_stands() {
         fixture.push(BASE + 2);
         fixture.send();
         assert!(fixture.pending.is_astray());
-        fixture.verdict(BASE + 1, 1, Verdict::Rejected(rejection));
+        fixture.applied(BASE + 1);
+        assert!(!fixture.pending.is_astray(), "it is the one made here");
+        fixture.applied(BASE + 2);
+        fixture.pending.open_behind(BASE + 2);
+        fixture.push(BASE + 4);
+        fixture.send();
+        fixture.verdict(BASE + 3, 1, Verdict::Rejected(rejection));
+        assert!(fixture.pending.is_astray());
         assert!(fixture.pending.start_behind(BASE + 7));
         assert!(!fixture.pending.is_astray());
     }
@@ -223,12 +252,17 @@ fn once_another_process_with_the_key_was_met_no_number_alone_says_whose_a_comman
     let (mut fixture, first) = sent(true);
     fixture.told(first, Outcome::Duplicate, Whose::Another);
     let change = fixture.told(first + 1, Outcome::Duplicate, Whose::Unknown);
-    let unknown = Change::Finalized {
-        passed: 0,
+    let unknown = |passed| Change::Finalized {
+        passed,
         are_own: false,
         whose: Whose::Unknown,
     };
-    assert_eq!(change, unknown);
+    assert_eq!(change, unknown(0));
+    // Another one has this number where the door says so.
+    let (mut fixture, first) = sent(true);
+    fixture.verdict(first + 1, 1, Verdict::Rejected(Rejection::Conflict));
+    let change = fixture.told(first + 1, Outcome::Duplicate, Whose::Unknown);
+    assert_eq!(change, unknown(1));
 }
 
 #[test]

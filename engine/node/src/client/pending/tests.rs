@@ -79,6 +79,13 @@ impl Fixture {
         seqs_of(&frame)
     }
 
+    /// The same when so much time has passed.
+    fn send_after(&mut self, pause: Duration) -> Vec<u64> {
+        self.now += pause;
+        self.pending.run_again(self.now);
+        self.send()
+    }
+
     pub(super) fn verdict(&mut self, seq_first: u64, count: u32, verdict: Verdict) -> Change {
         self.pending.on_verdict(
             VerdictRun {
@@ -220,7 +227,43 @@ fn a_gap_sends_everything_again_from_the_first() {
     let mut fixture = Fixture::with(3);
     fixture.send();
     assert_eq!(fixture.told(3, Outcome::Gap, Whose::Own), Change::None);
-    assert_eq!(fixture.send(), [1, 2, 3]);
+    assert_eq!(fixture.send_after(GAP_RETRY_MIN), [1, 2, 3]);
+}
+
+/// A leader makes it of any command that it was sent, in each block.
+#[test]
+fn however_often_a_command_comes_to_a_gap_all_are_sent_again_seldom_and_new_ones_at_once() {
+    let gap = |fixture: &mut Fixture, seq| {
+        assert_eq!(fixture.told(seq, Outcome::Gap, Whose::Own), Change::None);
+    };
+    let mut fixture = Fixture::with(3);
+    fixture.send();
+    let mut pause = GAP_RETRY_MIN;
+    for seq in 4..12 {
+        gap(&mut fixture, 2);
+        assert_eq!(fixture.pending.again_at(), Some(fixture.now + pause));
+        gap(&mut fixture, 3);
+        fixture.push(seq);
+        assert_eq!(fixture.send(), [seq], "it does not wait for that");
+        assert!(fixture.send_after(pause - RETRY_MIN).is_empty());
+        gap(&mut fixture, 3);
+        let all: Vec<u64> = (1..=seq).collect();
+        assert_eq!(fixture.send_after(RETRY_MIN), all);
+        pause = (pause * 2).min(RETRY_MAX);
+    }
+    assert_eq!(pause, RETRY_MAX);
+    // Those that become final are there, and so are those behind them.
+    gap(&mut fixture, 3);
+    fixture.applied(1);
+    assert_eq!(fixture.pending.again_at(), None);
+    assert!(fixture.send_after(RETRY_MAX).is_empty());
+    gap(&mut fixture, 3);
+    assert_eq!(fixture.send_after(GAP_RETRY_MIN).first(), Some(&2));
+    // Another connection gets all at once, and once.
+    gap(&mut fixture, 3);
+    fixture.pending.rewind();
+    assert_eq!(fixture.send().first(), Some(&2));
+    assert!(fixture.send_after(RETRY_MAX).is_empty());
 }
 
 /// Each such entry costs its maker some hundred bytes.
@@ -233,11 +276,11 @@ fn what_another_s_entry_came_to_sends_nothing_again() {
             let change = fixture.told(seq, outcome, Whose::Another);
             assert_eq!(change, Change::None, "{outcome:?}");
         }
-        assert!(fixture.send().is_empty(), "{outcome:?}");
+        assert!(fixture.send_after(RETRY_MAX).is_empty(), "{outcome:?}");
         assert_eq!(fixture.pending.waiting(), 1..4);
         // One that did nothing for want of those before it is sent again with them.
         fixture.told(2, Outcome::Gap, Whose::Own);
-        assert_eq!(fixture.send(), [1, 2, 3]);
+        assert_eq!(fixture.send_after(GAP_RETRY_MIN), [1, 2, 3]);
     }
 }
 

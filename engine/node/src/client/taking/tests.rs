@@ -413,6 +413,13 @@ fn tell_all(fixture: &mut Fixture, seq: u64, outcome: Outcome) {
     }
 }
 
+/// What validators say by themselves, and not of an entry in a block, has no mark.
+fn repeat_all(fixture: &mut Fixture, seq: u64, outcome: Outcome) {
+    for validator in 0..2 {
+        fixture.outcomes(validator, &[seq], |_, _| (outcome, None));
+    }
+}
+
 #[test]
 fn a_full_table_is_told_as_a_hold_and_the_command_behind_the_opening_runs_once() {
     for trust in [Trust::OneValidator, Trust::FaultStake] {
@@ -516,16 +523,14 @@ fn two_processes_with_one_key_are_not_told_that_the_other_one_s_commands_were_th
         // Both found no session. The other one opened it first, later by its clock, and this
         // one's number is below all of that session.
         let (mut late, opening) = Fixture::unopened(trust);
-        tell_all(&mut late, opening, Outcome::SessionEnded);
+        repeat_all(&mut late, opening, Outcome::SessionEnded);
         let ended = format!("dropped {} 2 SessionEnded", opening + 1);
         assert_eq!(late.told, [ended], "{trust:?}");
         // Both go on from the same number, and a validator does not know any more whose the
         // commands of those numbers were.
         let mut both = Fixture::trusting(trust);
         both.next();
-        for validator in 0..2 {
-            both.outcomes(validator, &[1], |_, _| (Outcome::Duplicate, None));
-        }
+        repeat_all(&mut both, 1, Outcome::Duplicate);
         assert_eq!(both.told, ["unsure 1 1"], "{trust:?}");
         both.told.clear();
         for validator in 0..2 {
@@ -536,9 +541,7 @@ fn two_processes_with_one_key_are_not_told_that_the_other_one_s_commands_were_th
         assert_eq!(both.told, ["unsure 2 1", "displaced 3"], "{trust:?}");
         // The session is opened anew by the other one, and all this one had is below that.
         both.told.clear();
-        for validator in 0..2 {
-            both.outcomes(validator, &[4], |_, _| (Outcome::SessionEnded, None));
-        }
+        repeat_all(&mut both, 4, Outcome::SessionEnded);
         assert_eq!(both.told, ["unsure 4 1"], "{trust:?}");
         assert_eq!(both.clients.pending(both.client), 0);
     }
@@ -550,7 +553,7 @@ fn a_session_is_opened_anew_above_the_number_with_which_it_has_ended() {
     let client = fixture.client;
     assert!(!fixture.clients.reopen(client, 7), "commands wait");
     assert!(!fixture.clients.resume(client, 0), "commands wait");
-    tell_all(&mut fixture, opening, Outcome::SessionEnded);
+    repeat_all(&mut fixture, opening, Outcome::SessionEnded);
     let last = opening + 3_600_000_000_000;
     assert!(fixture.clients.reopen(client, last));
     let seq = fixture

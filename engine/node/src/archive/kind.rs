@@ -73,6 +73,8 @@ pub trait Kind: Debug + Send + 'static {
     const MAGIC: &'static [u8; 8];
     /// What is kept, for the log.
     const WHAT: &'static str;
+    /// Whether peers can give again what is let go of here.
+    const IS_REFETCHED: bool;
     /// What is kept of a block.
     type Block: Kept;
     /// What is known of all blocks before one.
@@ -94,6 +96,7 @@ pub struct PublicEvents;
 impl Kind for PublicEvents {
     const MAGIC: &'static [u8; 8] = b"QRTPUBL\x01";
     const WHAT: &'static str = "public events";
+    const IS_REFETCHED: bool = true;
     type Block = Block;
     type Before = EventHistory;
     type Wanted = ();

@@ -27,6 +27,8 @@ pub(crate) struct PrivateOutputs;
 impl Kind for PrivateOutputs {
     const MAGIC: &'static [u8; 8] = b"QRTPRIV\x01";
     const WHAT: &'static str = "private outputs";
+    // They cannot be checked one by one.
+    const IS_REFETCHED: bool = false;
     type Block = Block;
     type Before = Height;
     type Wanted = SessionId;

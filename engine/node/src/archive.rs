@@ -641,7 +641,7 @@ impl<K: Kind> Store<K> {
     }
 
     fn note_unread(&mut self, place: usize, error: &SegmentError) {
-        if error.is_loss() {
+        if error.is_loss() || (K::IS_MISSING_LOST && error.is_missing()) {
             self.forget(place, error);
         } else if !std::mem::replace(&mut self.is_unread_told, true) {
             tracing::warn!(%error, "archived {} cannot be read for now", K::WHAT);

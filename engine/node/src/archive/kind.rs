@@ -73,6 +73,11 @@ pub trait Kind: Debug + Send + 'static {
     const MAGIC: &'static [u8; 8];
     /// What is kept, for the log.
     const WHAT: &'static str;
+    /// Whether peers can give again what is let go of here.
+    const IS_REFETCHED: bool;
+    /// Whether a segment that is not in its folder is lost, as whoever waits for what cannot be
+    /// read for now would wait without end; else that is told as gone, and it may come back.
+    const IS_MISSING_LOST: bool;
     /// What is kept of a block.
     type Block: Kept;
     /// What is known of all blocks before one.
@@ -94,6 +99,8 @@ pub struct PublicEvents;
 impl Kind for PublicEvents {
     const MAGIC: &'static [u8; 8] = b"QRTPUBL\x01";
     const WHAT: &'static str = "public events";
+    const IS_REFETCHED: bool = true;
+    const IS_MISSING_LOST: bool = false;
     type Block = Block;
     type Before = EventHistory;
     type Wanted = ();

@@ -52,6 +52,11 @@ impl SegmentError {
             Self::Damaged { .. } => true,
         }
     }
+
+    /// Whether there is no such file.
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == ErrorKind::NotFound)
+    }
 }
 
 /// Whether bytes are other than written, missing, or gone with the disk: all else is a want of

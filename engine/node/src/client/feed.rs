@@ -31,6 +31,8 @@ const FILL_PATIENCES: u32 = 16;
 /// Heights behind the oldest position of a validator that are given up at most when what is before
 /// it is gone, and an eighth of what it has: a disk has far more than comes while one asks.
 const MARGIN_HEIGHTS: u64 = 1024;
+/// The same where that was gone as well: an archive lets go of a segment at a time.
+const WIDER_HEIGHTS: u64 = 65_536;
 
 /// How long a session stays where the position was said to be gone before, when it comes there once
 /// more since no other one can be reached: its commands get on meanwhile.
@@ -378,8 +380,9 @@ impl Feed {
 
     /// Where to ask on when nobody has the position any more: where the first of them has
     /// something, and a little behind that, since the oldest may go with each block. Where that was
-    /// gone as well, what most have decides, and more is given up; where they have nothing, or that
-    /// was gone too, everything up to what comes live, which is told then. None is for that.
+    /// gone as well, what most have decides, and more is given up, half of it the third time; where
+    /// they have nothing, or that was gone too, everything up to what comes live, which is told
+    /// then. None is for that.
     fn landing(&mut self, mut spans: Vec<Span>) -> Option<StreamPosition> {
         spans.sort_unstable();
         let place = match self.holes {
@@ -390,7 +393,8 @@ impl Feed {
         let span = tip.height.saturating_sub(oldest.height);
         let given_up = match self.holes {
             0 => (span / 8).min(MARGIN_HEIGHTS),
-            1 => span / 2,
+            1 => (span / 8).min(WIDER_HEIGHTS),
+            2 => span / 2,
             _ => span,
         };
         self.holes = self.holes.saturating_add(1);

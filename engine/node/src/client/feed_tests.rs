@@ -299,7 +299,7 @@ fn a_stream_that_is_kept_for_a_moment_alone_is_caught_up_with_all_the_same() {
             }
             let fed = gone(validator, &mut feed, [oldest, tip], now);
             holes += usize::from(matches!(fed, Fed::Hole(hole) if hole.from < hole.to));
-            assert!(holes <= 3, "{kept}: no end of holes");
+            assert!(holes <= 4, "{kept}: no end of holes");
             if feed.wants(now).is_none() {
                 // Nobody can be asked in time: what comes from here on is told as it comes.
                 assert_eq!(feed.position(), Some(tip));
@@ -326,6 +326,30 @@ fn of_a_long_past_that_is_kept_no_more_than_a_margin_is_given_up() {
     let fed = gone(0, &mut feed, [at(400, 0), tip], now);
     let landing = at(400 + MARGIN_HEIGHTS, 0);
     assert_eq!(fed, hole(HoleKind::Gone, at(5, 3), landing));
+}
+
+/// Each of them lets go of a segment when it has no room for the next one.
+#[test]
+fn of_a_long_past_no_more_than_a_wider_margin_is_given_up_where_the_first_one_was_gone_as_well() {
+    let now = Instant::now();
+    let mut feed = behind(now);
+    let tip = at(4_400_000, 0);
+    // What was there when it was asked first goes, and the first of them is not asked again.
+    let words = [
+        ([(0, 3_000), (1, 400), (2, 2_000)], 400 + MARGIN_HEIGHTS),
+        ([(2, 4_000), (3, 4_000), (0, 3_000)], 4_000 + WIDER_HEIGHTS),
+    ];
+    for (words, landing) in words {
+        let from = feed.position().expect("a position");
+        let fed = words.map(|(of, oldest)| gone(of, &mut feed, [at(oldest, 0), tip], now));
+        let hole = hole(HoleKind::Gone, from, at(landing, 0));
+        assert_eq!(fed, [Fed::Leave, Fed::Leave, hole]);
+    }
+    // After that it comes to an end soon.
+    let from = feed.position().expect("a position");
+    let fed = [0, 1, 2].map(|of| gone(of, &mut feed, [at(400_000, 0), tip], now));
+    let half = hole(HoleKind::Gone, from, at(2_400_000, 0));
+    assert_eq!(fed, [Fed::Leave, Fed::Leave, half]);
 }
 
 #[test]

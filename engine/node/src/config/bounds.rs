@@ -20,6 +20,9 @@ pub(super) struct Bounds<'c> {
     pub(super) rates: &'c RateConfig,
 }
 
+/// At least, in memory before an archive: one that memory passes before the disk has taken it ends.
+const PRIVATE_BYTES_MIN: u64 = 64 << 10;
+
 /// A number with a range: its field, itself, the least and the most.
 type Ranged = (&'static str, u64, u64, u64);
 
@@ -51,6 +54,15 @@ impl Bounds<'_> {
                         "choose at least {ARCHIVE_BYTES_MIN}, or 0 to keep no older {what}"
                     )));
             }
+        }
+        let in_memory = self.limits.private_bytes_max as u64;
+        if private > 0 && (1..PRIVATE_BYTES_MIN).contains(&in_memory) {
+            let field = "limits.private_bytes_max";
+            return Err(FileError::new(path, field, "too few before an archive")
+                .value(in_memory)
+                .remedy(format!(
+                    "choose at least {PRIVATE_BYTES_MIN}, or limits.private_archive_bytes_max = 0"
+                )));
         }
         Ok(())
     }

@@ -27,6 +27,9 @@ pub(crate) struct PrivateOutputs;
 impl Kind for PrivateOutputs {
     const MAGIC: &'static [u8; 8] = b"QRTPRIV\x01";
     const WHAT: &'static str = "private outputs";
+    // They cannot be checked one by one.
+    const IS_REFETCHED: bool = false;
+    const IS_MISSING_LOST: bool = true;
     type Block = Block;
     type Before = Height;
     type Wanted = SessionId;
@@ -229,7 +232,7 @@ pub(crate) fn read(
     match read {
         Ok(chunk) => Ok(PrivatePiece::Here(chunk, first)),
         Err(Unavailable::Gone) if first > range.from.height => Ok(PrivatePiece::Gone(first)),
-        // For want of descriptors, memory or room.
+        // For want of descriptors, memory, rights or room.
         Err(Unavailable::Gone | Unavailable::Ahead) => Ok(PrivatePiece::Busy),
         Err(why) => Err(why),
     }

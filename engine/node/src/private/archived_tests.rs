@@ -235,6 +235,33 @@ fn segments_without_anything_of_a_session_are_not_read_for_it_and_others_find_th
     assert_eq!(told, ring_tells(1..=400, lonely, session(2), rest));
 }
 
+/// Else whoever asks for it is told to ask again, for ever.
+#[test]
+fn a_segment_that_somebody_took_away_is_gone_with_all_before_and_not_asked_for_again() {
+    let folder = TemporaryFolder::new("private-taken-away");
+    append(&mut open(&folder, 1), 1..=400, lonely);
+    let mut archive = open(&folder, 401);
+    let segments = files(&folder, "events");
+    std::fs::remove_file(&segments[1]).unwrap();
+    let from = (pos(1, 0), pos(201, 0));
+    let gone = read_all(&mut archive, session(2), from).unwrap_err();
+    assert!(gone > 1 && gone == archive.first(), "{gone}");
+    assert_eq!(files(&folder, "events"), segments[2..]);
+    let rest = (pos(gone, 0), StreamPosition::LIVE);
+    let (told, _) = read_all(&mut archive, session(2), rest).unwrap();
+    assert_eq!(told, ring_tells(1..=400, lonely, session(2), rest));
+    // One that may not be read now may be later.
+    let aside = segments[2].with_extension("aside");
+    std::fs::rename(&segments[2], &aside).unwrap();
+    std::fs::create_dir(&segments[2]).unwrap();
+    let range = PrivateRange::of(session(2), pos(gone, 0), StreamPosition::LIVE);
+    assert!(matches!(read(&mut archive, &range), Ok(PrivatePiece::Busy)));
+    std::fs::remove_dir(&segments[2]).unwrap();
+    std::fs::rename(&aside, &segments[2]).unwrap();
+    let (told, _) = read_all(&mut archive, session(2), rest).unwrap();
+    assert_eq!(told, ring_tells(1..=400, lonely, session(2), rest));
+}
+
 #[test]
 fn what_is_known_of_a_segment_is_made_anew_where_it_is_missing_damaged_or_of_another_one() {
     type Harm = fn(&[PathBuf]);

@@ -63,7 +63,11 @@ impl<S: StateMachine> AppThread<S> {
                 Received::Item(item) => item,
                 Received::Nothing => continue,
             };
-            self.take(item)?;
+            if let Err(error) = self.take(item) {
+                // Said before this is dropped, which waits for the disk.
+                self.halt.set();
+                return Err(error);
+            }
             if self.executor.timer_next_ns() != timer_next_ns {
                 timer_next_ns = self.executor.timer_next_ns();
                 drop(self.order.send(ToOrder::TimerNext(timer_next_ns)));

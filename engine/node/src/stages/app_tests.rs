@@ -22,6 +22,16 @@ const DUE_NS: u64 = 1 << 60;
 #[derive(Debug, Default)]
 struct Alarm {
     due_ns: Option<u64>,
+    /// Whether the others are halted when this goes, and where it tells that.
+    seen: Option<(Halt, channel::Sender<bool>)>,
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if let Some((halt, told)) = &self.seen {
+            told.send(halt.is_set()).unwrap();
+        }
+    }
 }
 
 impl StateMachine for Alarm {
@@ -61,8 +71,14 @@ fn placement() -> Placement {
     })
 }
 
-/// What the thread has told when it has taken these and is at its end.
-fn told_of(items: impl IntoIterator<Item = ToApp>) -> (Vec<ToOrder>, Vec<ToNet>) {
+/// A thread that has these to take, and what it tells.
+type Ends = (
+    AppThread<Alarm>,
+    Receiver<ToOrder>,
+    channel::Receiver<ToNet>,
+);
+
+fn thread_of(items: impl IntoIterator<Item = ToApp>, alarm: Alarm) -> Ends {
     let (genesis, _) = sample_genesis(4);
     let own = ValidatorIndex::new(0);
     let ((to_app, of_app), (order, of_order)) = (unbounded(), unbounded());
@@ -73,7 +89,7 @@ fn told_of(items: impl IntoIterator<Item = ToApp>) -> (Vec<ToOrder>, Vec<ToNet>)
     let metrics = Arc::<Metrics>::default();
     let facts = Arc::new(Facts::new(Path::new("nowhere"), own, &genesis));
     let thread = AppThread {
-        executor: Executor::new(Alarm::default(), 8, 0),
+        executor: Executor::new(alarm, 8, 0),
         items: of_app,
         order,
         net: NetSender::new(to_net, ClientLinks::new(Limits::default()).unwrap().waker()),
@@ -84,6 +100,12 @@ fn told_of(items: impl IntoIterator<Item = ToApp>) -> (Vec<ToOrder>, Vec<ToNet>)
         trace: Trace::default(),
         halt: Halt::default(),
     };
+    (thread, of_order, of_net)
+}
+
+/// What the thread has told when it has taken these and is at its end.
+fn told_of(items: impl IntoIterator<Item = ToApp>) -> (Vec<ToOrder>, Vec<ToNet>) {
+    let (thread, of_order, of_net) = thread_of(items, Alarm::default());
     thread.run().unwrap();
     let of_order = std::iter::from_fn(|| of_order.try_recv().ok());
     (of_order.collect(), of_net.try_iter().collect())
@@ -107,6 +129,20 @@ fn when_the_next_timer_is_due_is_told_to_who_makes_blocks_whenever_that_changes(
         _ => None,
     });
     assert_eq!(timers.collect::<Vec<_>>(), [Some(DUE_NS)]);
+}
+
+/// What goes with the thread may wait for a disk that hangs.
+#[test]
+fn a_block_that_cannot_be_executed_halts_the_others_before_anything_is_waited_for() {
+    let (halt, (sender, seen)) = (Halt::default(), channel::unbounded());
+    let alarm = Alarm {
+        seen: Some((halt.clone(), sender)),
+        ..Alarm::default()
+    };
+    let (mut thread, ..) = thread_of([block(2, 1)], alarm);
+    thread.halt = halt;
+    thread.run().unwrap_err();
+    assert_eq!(seen.try_iter().collect::<Vec<_>>(), [true]);
 }
 
 #[test]

@@ -3,10 +3,11 @@
 //!
 //! Owns the way between the ring and the disk. Never: anything that a vote, a result or a live
 //! reader waits for. When the disk is so slow that the ring passes what was not handed over, the
-//! archive begins anew there: a stream has no holes. When the disk is full, blocks wait for room;
-//! should the ring pass them, or the disk fail, the archive ends for this run, and whoever waits
-//! for something on it is told that it is gone. It is not begun anew then: no snapshot is taken
-//! above its end meanwhile, so the next start executes what is missing again.
+//! archive begins anew there if peers can give again what it lets go of: a stream has no holes.
+//! Where they cannot, the archive ends for this run, and whoever waits for something on it is told
+//! that it is gone. So it does when the disk fails, or is full, where blocks wait for room, until
+//! the ring passes them. It is not begun anew then: no snapshot is taken above its end meanwhile,
+//! so the next start executes what is missing again.
 
 use super::fetch::{Asked, Ticket};
 use crate::archive::{ArchiveError, Archived, Kept, Ring, Store};
@@ -74,7 +75,7 @@ pub(crate) struct ArchiveLink<K: Asked> {
     fetches: Vec<(ClientId, Ticket)>,
     /// How often blocks had waited for room on the disk when all was handed over last.
     waits: u64,
-    /// The ring has passed what waited for room: nothing more is handed over in this run.
+    /// The ring has passed what waited for the disk: nothing more is handed over in this run.
     is_passed: bool,
     metrics: Arc<Metrics>,
     thread: Option<JoinHandle<()>>,
@@ -186,7 +187,8 @@ impl<K: Asked> ArchiveLink<K> {
         }
         let first = ring.first();
         let (waits, is_full) = (self.state.waits(), self.state.is_waiting());
-        if self.next < first && (is_full || waits != self.waits) {
+        let is_lost = !K::IS_REFETCHED || is_full || waits != self.waits;
+        if self.next < first && is_lost {
             return self.be_passed();
         }
         if self.next < first {
@@ -205,16 +207,16 @@ impl<K: Asked> ArchiveLink<K> {
         }
     }
 
-    /// The ring has passed blocks that wait for room. To begin anew above them would let go of all
-    /// that is archived; as it is, the next start executes them again.
+    /// The ring has passed blocks that wait for the disk. To begin anew above them would let go of
+    /// all that is archived; as it is, the next start executes them again.
     fn be_passed(&mut self) {
         self.is_passed = true;
         self.begun = u64::MAX;
         self.state.fail();
         self.metrics.alarms.add(1);
         tracing::error!(
-            "older {} found no room on the disk for too long, and are not kept any more in this \
-             run: start again when there is room",
+            "older {} waited for too long for a disk that is full or too slow, and are not kept \
+             any more in this run: start again when it is not",
             K::WHAT
         );
     }

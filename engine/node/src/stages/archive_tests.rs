@@ -3,6 +3,8 @@
 use super::super::fetch::{Fetch, Purpose};
 use super::*;
 use crate::archive::{Archive, ArchiveConfig, PublicEvents};
+use crate::private::PrivateRing;
+use crate::private::archived::PrivateOutputs;
 use crate::results::BlockResults;
 use crate::state_machine::Output;
 use crate::streams::{PublicRing, StreamPosition};
@@ -30,6 +32,17 @@ fn ring(blocks: u64) -> PublicRing {
 
 /// A link whose thread takes nothing: its disk hangs.
 fn link() -> (Link, Receiver<Item>, channel::Sender<Fetched<PublicEvents>>) {
+    link_of()
+}
+
+/// A link, what the thread is sent, and its way back.
+type Ends<K> = (
+    ArchiveLink<K>,
+    Receiver<ToArchive<K>>,
+    channel::Sender<Fetched<K>>,
+);
+
+fn link_of<K: Asked>() -> Ends<K> {
     let (sender, items) = bounded(QUEUE_MAX);
     let (answer, fetched) = channel::bounded(FETCHES_MAX);
     let link = ArchiveLink {
@@ -156,6 +169,44 @@ fn an_archive_that_waits_for_room_is_not_begun_anew_when_the_ring_passes_it() {
         assert!(link.state.reaches(end - 1), "what is here is made durable");
         assert!(!link.state.reaches(40), "a start executes the rest again");
     });
+}
+
+/// A disk that was too slow for a while: what is on it is lost nowhere else.
+#[test]
+fn an_archive_that_nobody_can_fill_again_is_not_begun_anew_when_the_ring_passes_it() {
+    let results = |height| {
+        let mut results = BlockResults::new();
+        results.height = height;
+        results
+    };
+    let (mut link, items, _) = link_of::<PrivateOutputs>();
+    let mut ring = PrivateRing::new(1);
+    ring.push(&results(1));
+    link.hand_over(&ring);
+    // The thread had no room for the second one.
+    (2..=3).for_each(|height| ring.push(&results(height)));
+    link.hand_over(&ring);
+    ring.push(&results(4));
+    link.hand_over(&ring);
+    let sent: Vec<_> = items.try_iter().collect();
+    assert!(
+        matches!(sent[..], [ToArchive::Block(1, _)]),
+        "what is there is kept, and nothing comes behind the hole: {sent:?}"
+    );
+    assert!(link.state.has_failed());
+    assert_eq!(link.metrics.alarms.read(), 1, "it is told once");
+    assert_eq!(link.oldest(), u64::MAX, "memory alone is told from");
+    assert!(!link.state.reaches(2), "a start executes the rest again");
+
+    // What peers can give again goes on at once.
+    let (mut link, items, _) = self::link();
+    let mut passed = PublicRing::new(1);
+    let mut history = EventHistory::default();
+    (1..=40).for_each(|_| history.push(&[0; 32]));
+    passed.begin(&history);
+    link.hand_over(&passed);
+    assert!(matches!(items.try_recv(), Ok(ToArchive::Begin(_))));
+    assert_eq!((link.oldest(), link.metrics.alarms.read()), (41, 0));
 }
 
 #[test]

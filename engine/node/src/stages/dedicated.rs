@@ -480,6 +480,8 @@ impl NetThread {
 
     fn take_items(&mut self) -> usize {
         let mut taken = 0;
+        // An answer comes behind the blocks below its tip.
+        self.wire.note_due();
         // What is there now: more may come as fast as it is taken.
         let waiting = self.items.len();
         while taken < waiting

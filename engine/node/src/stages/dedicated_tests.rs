@@ -11,6 +11,8 @@ use crate::queues::{GATE_ITEMS, PEER_BYTES_MAX};
 use crate::replica::{Check, CheckedForward, Event, ForwardedRun, OrderOut};
 use crate::results::BlockResults;
 use crate::stages::order::ITEMS_PER_TURN;
+use crate::stages::private::PrivateStage;
+use crate::stages::private::tests::{here, read};
 use crate::stages::public::PublicStage;
 use crate::state_machine::SessionId;
 use crate::streams::PublicRing;
@@ -435,6 +437,23 @@ fn while_the_gate_is_closed_the_sockets_are_left_unread() {
     to_net.send(ToNet::Repeats(Vec::new())).unwrap();
     assert_eq!(thread.take_in().unwrap(), 1);
     assert!(thread.items.is_empty());
+}
+
+/// A block below its tip may have come behind those that were taken.
+#[test]
+fn an_answer_from_disk_that_comes_while_blocks_are_taken_waits_for_the_next_turn() {
+    let (mut thread, to_net) = net_thread(Gate::new(Vec::new()));
+    let (sender, answers) = channel::unbounded();
+    let private = PrivateStage::new(Some(answers.clone()));
+    thread.wire = thread.wire.with_private(private);
+    to_net.send(ToNet::Repeats(Vec::new())).unwrap();
+    assert_eq!(thread.take_items(), 1);
+    sender.send(read(1, here(5))).unwrap();
+    thread.wire.flush();
+    assert_eq!(answers.len(), 1);
+    assert_eq!(thread.take_items(), 0);
+    thread.wire.flush();
+    assert!(answers.is_empty());
 }
 
 /// What is on its way when it is found out is of the state, too.

@@ -20,11 +20,19 @@ const TURN_BYTES: usize = 256 * 1024;
 pub(crate) struct PrivateStage {
     /// What has been read; none where nothing is kept on disk.
     answers: Option<Receiver<Fetched<PrivateOutputs>>>,
+    /// How many of them may be told, where blocks come from another thread.
+    due: Option<usize>,
 }
 
 impl PrivateStage {
     pub(crate) const fn new(answers: Option<Receiver<Fetched<PrivateOutputs>>>) -> Self {
-        Self { answers }
+        Self { answers, due: None }
+    }
+
+    /// What has been read so far may be told in this turn and nothing more: the blocks below the
+    /// tip of what is read later are not all taken yet.
+    pub(crate) fn note_due(&mut self) {
+        self.due = Some(self.answers.as_ref().map_or(0, Receiver::len));
     }
 
     /// Nobody is told anything any more.
@@ -40,10 +48,12 @@ impl PrivateStage {
 
     /// Tells what has been read, a bounded part of it.
     pub(crate) fn pump(&self, leader: Option<ValidatorIndex>, out: &mut impl Outlet) {
-        let mut told = 0;
+        let (mut told, mut left) = (0, self.due.unwrap_or(usize::MAX));
         while told < TURN_BYTES
+            && left > 0
             && let Some(Ok((fetch, read, _ticket))) = self.answers.as_ref().map(Receiver::try_recv)
         {
+            left -= 1;
             let Some(waiting) = out.waiting(fetch.client) else {
                 continue;
             };
@@ -94,4 +104,4 @@ fn answer(
 
 #[cfg(test)]
 #[path = "private_tests.rs"]
-mod tests;
+pub(in crate::stages) mod tests;

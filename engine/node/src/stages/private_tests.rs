@@ -42,7 +42,10 @@ const fn at(height: u64) -> StreamPosition {
     StreamPosition::before(height)
 }
 
-fn read(client: u64, piece: Result<PrivatePiece, Unavailable>) -> Fetched<PrivateOutputs> {
+pub(in crate::stages) fn read(
+    client: u64,
+    piece: Result<PrivatePiece, Unavailable>,
+) -> Fetched<PrivateOutputs> {
     let fetch = PrivateFetch {
         client: ClientId::from_bits(client),
         id: 7,
@@ -53,7 +56,7 @@ fn read(client: u64, piece: Result<PrivatePiece, Unavailable>) -> Fetched<Privat
     (fetch, piece, Ticket::default())
 }
 
-fn here(end: u64) -> Result<PrivatePiece, Unavailable> {
+pub(in crate::stages) fn here(end: u64) -> Result<PrivatePiece, Unavailable> {
     let chunk = Chunk {
         blocks: Vec::new(),
         end: at(end),
@@ -93,6 +96,23 @@ fn each_answer_says_what_the_archive_has_and_what_is_in_memory() {
         "Gone (2, 0) (6, 0)",
     ];
     assert_eq!(out.0[&1].1, expected);
+}
+
+/// Blocks below the tip of an answer are told before it, and come by another way.
+#[test]
+fn what_is_read_while_blocks_are_taken_is_told_in_the_next_turn() {
+    let (mut stage, sender) = stage();
+    let mut out = Wires::default();
+    out.0.insert(1, (0, Vec::new()));
+    sender.send(read(1, here(5))).unwrap();
+    stage.note_due();
+    sender.send(read(1, here(6))).unwrap();
+    stage.pump(None, &mut out);
+    assert_eq!(out.0[&1].1, ["Done (5, 0) (1, 0)"]);
+    assert!(stage.is_unfinished(), "it does not sleep before that");
+    stage.note_due();
+    stage.pump(None, &mut out);
+    assert_eq!(out.0[&1].1[1..], ["Done (6, 0) (1, 0)"]);
 }
 
 #[test]

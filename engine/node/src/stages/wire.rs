@@ -197,6 +197,11 @@ impl WireStage {
         self
     }
 
+    /// Blocks are taken from here on: see [`PrivateStage::note_due`].
+    pub(crate) fn note_due(&mut self) {
+        self.private.note_due();
+    }
+
     /// How long a turn looks for what comes soon before it sleeps.
     pub(crate) const fn set_linger(&mut self, linger: Duration) {
         self.net.set_linger(linger);

@@ -13,6 +13,10 @@ use quorate::streams::StreamPosition;
 use std::sync::Arc;
 
 const EVERY: u64 = 64;
+/// Bytes in memory of which the blocks of such a test have several times as many.
+const LITTLE: usize = 64 << 10;
+/// Bytes behind each output.
+const FILLING: [u8; 1024] = [b' '; 1024];
 
 /// Tells each session what it has said, and whoever spoke before as well.
 #[derive(Debug, Default)]
@@ -26,9 +30,9 @@ impl StateMachine for Echo {
     }
 
     fn apply(&mut self, context: &Context, command: &[u8], output: &mut Output) {
-        output.to_session(context.session, command);
+        output.to_session(context.session, &[command, &FILLING].concat());
         if let Some(before) = self.before.replace(context.session) {
-            output.to_session(before, &[command, b" after"].concat());
+            output.to_session(before, &[command, b" after", &FILLING].concat());
         }
     }
 
@@ -51,16 +55,16 @@ impl StateMachine for Echo {
     fn query(&self, _question: &[u8], _answer: &mut Vec<u8>) {}
 }
 
-/// The first keeps the newest block in memory and the rest on disk, the second all in memory, the
+/// The first keeps little in memory and the rest on disk, the second all in memory, the
 /// third next to nothing, and the last both.
 fn start(cluster: &Cluster, place: u16) -> Node {
     let mut config = cluster.config(place);
     config.snapshots.every_heights = EVERY;
     let limits = &mut config.limits;
     match place {
-        0 => limits.private_bytes_max = 1,
-        1 => limits.private_archive_bytes_max = 0,
-        2 => (limits.private_bytes_max, limits.private_archive_bytes_max) = (1, 0),
+        0 => (limits.private_bytes_max, limits.private_archive_bytes_max) = (LITTLE, 1 << 30),
+        2 => limits.private_bytes_max = 1,
+        3 => limits.private_archive_bytes_max = 1 << 30,
         _ => {}
     }
     Node::start_with_snapshots(config, Echo::default(), Echo::default()).unwrap()
@@ -98,7 +102,9 @@ fn all_of(cluster: &Cluster, seed: u8, place: u16, height: u64) -> Vec<PrivateOu
 
 fn texts(told: &[PrivateOutput]) -> Vec<String> {
     let text = |one: &PrivateOutput| String::from_utf8(one.bytes.clone()).unwrap();
-    told.iter().map(text).collect()
+    told.iter()
+        .map(|one| text(one).trim_end().to_owned())
+        .collect()
 }
 
 /// Waits until all have executed the same blocks, and says up to which height.
@@ -185,7 +191,7 @@ fn an_archive_that_is_not_wanted_any_more_is_removed_and_what_was_there_is_gone(
     let cluster = Cluster::new("private-none", 1, Durability::Async);
     let little = |archive: u64| {
         let mut config = cluster.config(0);
-        config.limits.private_bytes_max = 1;
+        config.limits.private_bytes_max = if archive > 0 { LITTLE } else { 1 };
         config.limits.private_archive_bytes_max = archive;
         Node::start(config, Echo::default()).unwrap()
     };

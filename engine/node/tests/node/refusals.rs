@@ -73,7 +73,7 @@ type Set = fn(&mut NodeConfig);
 #[test]
 fn a_configuration_that_a_program_has_set_wrong_is_not_started_with() {
     let cluster = Cluster::new("set-wrong", 4, Durability::Sync);
-    let wrong: [(&str, Set); 5] = [
+    let wrong: [(&str, Set); 6] = [
         ("snapshots.every_heights", |config| {
             config.snapshots.every_heights = 100;
         }),
@@ -86,6 +86,10 @@ fn a_configuration_that_a_program_has_set_wrong_is_not_started_with() {
         }),
         ("limits.private_archive_bytes_max", |config| {
             config.limits.private_archive_bytes_max = 1;
+        }),
+        ("limits.private_bytes_max", |config| {
+            config.limits.private_bytes_max = 1;
+            config.limits.private_archive_bytes_max = 1 << 30;
         }),
     ];
     for (field, set) in wrong {

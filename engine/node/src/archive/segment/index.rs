@@ -127,15 +127,19 @@ impl<K: Kind> Segment<K> {
     /// Removes it, and what is known of it first.
     pub(in crate::archive) fn remove(&self) -> std::io::Result<()> {
         self.remove_index()?;
-        std::fs::remove_file(&self.path)
+        or_missing(std::fs::remove_file(&self.path))
     }
 
     /// Of one that is written again nothing is known before it is complete.
     pub(in crate::archive) fn remove_index(&self) -> std::io::Result<()> {
-        let removed = self.index_path().map_or(Ok(()), std::fs::remove_file);
-        match removed {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            removed => removed,
-        }
+        or_missing(self.index_path().map_or(Ok(()), std::fs::remove_file))
+    }
+}
+
+/// One that is not there need not be removed.
+fn or_missing(removed: std::io::Result<()>) -> std::io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }

@@ -151,6 +151,20 @@ pub fn create_private_folder(folder: &Path) -> Result<(), FileError> {
         .map_err(|error| FileError::io(folder, "create the folder", &error))
 }
 
+/// Makes a folder that only its owner may enter, in one that is there, and says whether it did:
+/// where anything of that name was there nothing is touched.
+///
+/// # Errors
+/// It cannot be made.
+pub fn create_new_private_folder(folder: &Path) -> Result<bool, FileError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    match std::fs::DirBuilder::new().mode(0o700).create(folder) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(FileError::io(folder, "create the folder", &error)),
+    }
+}
+
 fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?);

@@ -2,10 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use quorate::keys::create_private_folder;
+use quorate::keys::{create_new_private_folder, create_private_folder};
 
 use crate::failure::{Code, Failure};
 use crate::output::progress;
+
+/// So many names are tried, one after another.
+const ATTEMPTS_MAX: u32 = 100;
 
 /// A private folder that is removed on drop, with the folders that were made to hold it.
 #[derive(Debug)]
@@ -28,11 +31,12 @@ impl Scratch {
             .filter(|folder| !folder.as_os_str().is_empty() && !folder.exists())
             .map(Path::to_path_buf)
             .collect();
+        create_private_folder(&parent)?;
         let pid = std::process::id();
-        for attempt in 0..100 {
+        for attempt in 0..ATTEMPTS_MAX {
             let path = parent.join(format!("quorate-demo-{pid}-{attempt}"));
-            if !path.exists() {
-                create_private_folder(&path)?;
+            // Whoever makes the folder has it: one that was there is somebody else's.
+            if create_new_private_folder(&path)? {
                 return Ok(Self {
                     path,
                     made,
@@ -92,6 +96,24 @@ mod tests {
         std::fs::write(outer.join("file"), b"x").unwrap();
         drop(scratch);
         assert!(outer.join("file").exists() && !outer.join("inner").exists());
+    }
+
+    #[test]
+    fn threads_that_ask_at_the_same_time_have_each_a_folder_of_its_own() {
+        let own = Scratch::create(None).unwrap();
+        for _ in 0..50 {
+            let ready = std::sync::Barrier::new(8);
+            let make = || {
+                ready.wait();
+                Scratch::create(Some(own.path())).unwrap()
+            };
+            let made: Vec<Scratch> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..8).map(|_| scope.spawn(make)).collect();
+                threads.into_iter().map(|it| it.join().unwrap()).collect()
+            });
+            let paths: std::collections::BTreeSet<_> = made.iter().map(Scratch::path).collect();
+            assert_eq!(paths.len(), 8);
+        }
     }
 
     #[test]

@@ -1,19 +1,17 @@
 //! A byte queue that keeps its memory: filled at the back, taken from the front.
 //!
-//! Owns: the bytes between socket and session, in both directions, and their growth.
+//! Owns: the bytes between session and socket, outward, and their growth.
 //! Never: grows because of a number that a remote sent. It grows by what is written into it, and
 //! whoever writes checks the bound first. Once little waits in it, it gives back what it had grown
 //! beyond a bound, so that a remote that was slow once does not hold the memory for good, and what
 //! waits for all of them says what memory they hold.
-
-use std::io;
 
 /// Memory that an empty buffer keeps, bytes, unless [`Buffer::keep`] says otherwise.
 const KEPT_BYTES: usize = 256 * 1024;
 
 /// Bytes between a read position and a write position in storage that is reused.
 ///
-/// All of the storage is initialised, so that a socket can read straight into [`Buffer::room`].
+/// All of the storage is initialised, so that [`Buffer::room`] can be handed out.
 /// Invariant: `start <= end <= data.len()`.
 #[derive(Debug)]
 pub(crate) struct Buffer {
@@ -139,22 +137,6 @@ impl Buffer {
     pub(crate) fn weight(&self) -> usize {
         let beyond = self.data.capacity().saturating_sub(self.kept_bytes);
         beyond.max(self.len())
-    }
-
-    /// One read from `source`, into at least `bytes_min` of room. Returns (read, room offered).
-    ///
-    /// # Errors
-    /// What the source reports, `WouldBlock` included.
-    pub(crate) fn read_from(
-        &mut self,
-        source: &mut impl io::Read,
-        bytes_min: usize,
-    ) -> io::Result<(usize, usize)> {
-        let room = self.room(bytes_min);
-        let offered = room.len();
-        let read = source.read(room)?;
-        self.filled(read);
-        Ok((read, offered))
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::class_queue::Parts;
 use crate::connection::{Connection, connected};
 use crate::counters::Counters;
 use crate::error::{CloseReason, NetError, SendError};
@@ -98,7 +99,6 @@ pub struct ClientLinks {
     serving: Vec<Slot>,
     dirty: Vec<Slot>,
     doomed: Vec<Slot>,
-    scratch: Vec<u8>,
     counters: Counters,
     now: Instant,
     next_timer: Option<Instant>,
@@ -133,7 +133,6 @@ impl ClientLinks {
             serving: Vec::new(),
             dirty: Vec::new(),
             doomed: Vec::new(),
-            scratch: Vec::new(),
             counters: Counters::default(),
             now: Instant::now(),
             next_timer: None,
@@ -301,7 +300,12 @@ impl ClientLinks {
         let taken = sealed.saturating_add(free_bytes);
         let queue_max = queue_bytes_max.saturating_sub(taken);
         link.outbound
-            .push(frame, Class::Bulk, queue_max, &mut [0; CLASSES])
+            .push(
+                Parts::whole(frame),
+                Class::Bulk,
+                queue_max,
+                &mut [0; CLASSES],
+            )
             .map_err(|_| SendError::Full)?;
         if !link.dirty {
             link.dirty = true;
@@ -427,8 +431,8 @@ impl ClientLinks {
         if link.doomed.is_some() {
             return;
         }
-        let (scratch, counters) = (&mut self.scratch, &mut self.counters);
-        if let Err(reason) = link.connection.flush(&mut link.outbound, scratch, counters) {
+        let counters = &mut self.counters;
+        if let Err(reason) = link.connection.flush(&mut link.outbound, counters) {
             self.doom(slot, reason);
         }
     }

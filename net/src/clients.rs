@@ -15,6 +15,7 @@
 //! cannot have for nothing. What is sent to a client does not count: to be told things costs
 //! nothing either. Those that have not logged in have other places, which are not these.
 
+use crate::class_queue::Parts;
 use crate::error::{CloseReason, SendError};
 use crate::handler::{ClientId, Handler};
 use crate::keepalive::keep_alive_client;
@@ -33,7 +34,7 @@ impl Net {
     /// [`SendError::NotConnected`], [`SendError::Length`], [`SendError::SlowReader`]: too much
     /// waits, the client is being disconnected.
     pub fn send_client(&mut self, client: ClientId, frame: &[u8]) -> Result<(), SendError> {
-        self.check_length(frame)?;
+        self.check_length(frame.len())?;
         let Some(link) = self.links.get_mut(client.0) else {
             return Err(SendError::NotConnected);
         };
@@ -133,7 +134,12 @@ impl Net {
         };
         // One class for all: order is part of the promise, and this class pushes nothing out.
         outbound
-            .push(frame, Class::Bulk, bytes_max, &mut [0; CLASSES])
+            .push(
+                Parts::whole(frame),
+                Class::Bulk,
+                bytes_max,
+                &mut [0; CLASSES],
+            )
             .is_ok()
     }
 
@@ -268,7 +274,7 @@ impl Net {
             self.limits.client_frame_bytes_max,
             self.limits.client_read_buffer_bytes,
         );
-        link.connection.keep_little(CLIENT_KEPT_BYTES);
+        link.connection.keep(CLIENT_KEPT_BYTES);
         keep_alive_client(link.connection.stream());
         Ok(())
     }

@@ -3,12 +3,12 @@
 //! Owns: reading, opening, cutting into frames, sealing, writing. Never: who the other side is or
 //! what is done with a frame.
 //!
-//! Inbound bytes pass two buffers: `raw` (as read) and `plain` (opened). A frame is handed out as a
-//! slice of `plain`. Neither grows by a length that was announced, only by bytes that arrived, and
-//! the next message is opened only when `plain` holds no whole frame: `plain` stays below one frame
-//! and one message, `raw` below one message and one read.
+//! Inbound bytes are opened where they were read ([`crate::inbound`]), and a frame is handed out as
+//! a slice of that. It does not grow by a length that was announced, only by bytes that arrived, and
+//! the next message is opened only when no whole frame waits: what is opened stays below one frame
+//! and one message, what is not below one message and one read.
 //! Outbound frames are sealed together when they are flushed: one turn's small frames to one remote
-//! cost one AEAD call and one write.
+//! cost one AEAD call and one write. They are gathered where they are sealed.
 
 use std::io::{self, Write as _};
 use std::net::Shutdown;
@@ -20,9 +20,10 @@ use crate::buffer::Buffer;
 use crate::counters::Counters;
 use crate::error::CloseReason;
 use crate::frame;
+use crate::inbound::Inbound;
 use crate::limits::{
-    FRAME_PREFIX_BYTES, MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX_UNAUTHENTICATED, MESSAGE_PREFIX_BYTES,
-    PLAIN_BYTES_MAX, READ_BYTES_UNAUTHENTICATED, SEAL_AHEAD_BYTES, TAG_BYTES,
+    MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX_UNAUTHENTICATED, MESSAGE_PREFIX_BYTES, PLAIN_BYTES_MAX,
+    READ_BYTES_UNAUTHENTICATED, SEAL_AHEAD_BYTES, TAG_BYTES,
 };
 use crate::queue::Outbound;
 use crate::session::Session;
@@ -51,8 +52,7 @@ impl Received {
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: TcpStream,
-    raw: Buffer,
-    plain: Buffer,
+    inbound: Inbound,
     pub(crate) sealed: Buffer,
     session: Option<Session>,
     message_bytes_max: usize,
@@ -72,8 +72,7 @@ impl Connection {
     pub(crate) const fn new(stream: TcpStream) -> Self {
         Self {
             stream,
-            raw: Buffer::new(),
-            plain: Buffer::new(),
+            inbound: Inbound::new(),
             sealed: Buffer::new(),
             session: None,
             message_bytes_max: MESSAGE_BYTES_MAX_UNAUTHENTICATED,
@@ -116,39 +115,36 @@ impl Connection {
 
     /// Long frames come and go all the time: their memory is kept.
     pub(crate) const fn keep(&mut self, bytes: usize) {
-        self.plain.keep(bytes);
+        self.inbound.keep(bytes);
         self.sealed.keep(bytes);
-    }
-
-    /// Long frames are seldom, and there are many such connections: little is kept anywhere.
-    pub(crate) const fn keep_little(&mut self, bytes: usize) {
-        self.keep(bytes);
-        self.raw.keep(bytes);
     }
 
     /// Memory of all its buffers, bytes.
     #[cfg(test)]
     pub(crate) const fn memory_bytes(&self) -> usize {
-        self.raw.memory_bytes() + self.plain.memory_bytes() + self.sealed.memory_bytes()
+        self.inbound.memory_bytes() + self.sealed.memory_bytes()
     }
 
     /// Length of the whole message at the front of what was read, without its prefix.
     fn message_bytes(&self) -> Result<Option<usize>, CloseReason> {
-        let Some(prefix) = self.raw.bytes().first_chunk::<MESSAGE_PREFIX_BYTES>() else {
+        let Some(prefix) = self.inbound.raw().first_chunk::<MESSAGE_PREFIX_BYTES>() else {
             return Ok(None);
         };
         let bytes = usize::from(u16::from_le_bytes(*prefix));
         if bytes <= TAG_BYTES || bytes > self.message_bytes_max {
             return Err(CloseReason::MessageLength);
         }
-        Ok((self.raw.len() >= MESSAGE_PREFIX_BYTES + bytes).then_some(bytes))
+        Ok((self.inbound.raw().len() >= MESSAGE_PREFIX_BYTES + bytes).then_some(bytes))
     }
 
     /// One read, if the socket may have bytes. Returns how many came.
     fn fill(&mut self, counters: &mut Counters) -> Result<usize, CloseReason> {
         while self.readable && !self.ended {
             counters.reads += 1;
-            match self.raw.read_from(&mut self.stream, self.read_buffer_bytes) {
+            let Self {
+                inbound, stream, ..
+            } = self;
+            match inbound.read_from(stream, self.read_buffer_bytes) {
                 Ok((0, _)) => {
                     self.ended = true;
                     self.readable = false;
@@ -180,9 +176,9 @@ impl Connection {
     ) -> Result<Option<T>, CloseReason> {
         loop {
             if let Some(bytes) = self.message_bytes()? {
-                let message = &self.raw.bytes()[MESSAGE_PREFIX_BYTES..][..bytes];
+                let message = &self.inbound.raw()[MESSAGE_PREFIX_BYTES..][..bytes];
                 let taken = take(message, &mut self.sealed)?;
-                self.raw.take(MESSAGE_PREFIX_BYTES + bytes);
+                self.inbound.take_raw(MESSAGE_PREFIX_BYTES + bytes);
                 return Ok(Some(taken));
             }
             if self.fill(counters)? == 0 {
@@ -209,13 +205,14 @@ impl Connection {
     ) -> Result<Received, CloseReason> {
         let mut received = Received::default();
         loop {
-            while let Some(bytes) = frame::next_frame(&mut self.plain, self.frame_bytes_max)? {
+            while let Some(frame) = self.inbound.next_frame(self.frame_bytes_max)? {
                 if received.frames == items_max {
                     received.more = true;
                     return Ok(received);
                 }
-                on_frame(&self.plain.bytes()[FRAME_PREFIX_BYTES..][..bytes]);
-                self.plain.take(FRAME_PREFIX_BYTES + bytes);
+                on_frame(frame);
+                let bytes = frame.len();
+                self.inbound.take_frame(bytes);
                 received.frames += 1;
                 counters.frames_in += 1;
             }
@@ -250,28 +247,23 @@ impl Connection {
         let Some(session) = &mut self.session else {
             return Ok(false);
         };
-        session.open(
-            &self.raw.bytes()[MESSAGE_PREFIX_BYTES..][..bytes],
-            &mut self.plain,
-        )?;
-        self.raw.take(MESSAGE_PREFIX_BYTES + bytes);
+        self.inbound.open(session, bytes)?;
         Ok(true)
     }
 
-    /// Seals and writes what waits in `queue` until the socket takes no more. `scratch` is where
-    /// frames are gathered; its content does not matter. Returns the bytes written.
+    /// Seals and writes what waits in `queue` until the socket takes no more. Returns the bytes
+    /// written.
     ///
     /// # Errors
     /// The reason to close.
     pub(crate) fn flush(
         &mut self,
         queue: &mut Outbound,
-        scratch: &mut Vec<u8>,
         counters: &mut Counters,
     ) -> Result<usize, CloseReason> {
         let mut written = 0;
         loop {
-            self.seal_ahead(queue, scratch, counters)?;
+            self.seal_ahead(queue, counters)?;
             written += self.write(counters)?;
             if !self.writable || queue.is_empty() {
                 return Ok(written);
@@ -284,36 +276,30 @@ impl Connection {
     fn seal_ahead(
         &mut self,
         queue: &mut Outbound,
-        scratch: &mut Vec<u8>,
         counters: &mut Counters,
     ) -> Result<(), CloseReason> {
         let Some(session) = &mut self.session else {
             return Ok(());
         };
-        scratch.clear();
-        while self.sealed.len() + scratch.len() < SEAL_AHEAD_BYTES {
-            let Some(mut rest) = queue.front() else { break };
-            while !rest.is_empty() {
-                if scratch.is_empty() && rest.len() >= PLAIN_BYTES_MAX {
-                    session.seal(&rest[..PLAIN_BYTES_MAX], &mut self.sealed)?;
-                    counters.messages_out += 1;
-                    rest = &rest[PLAIN_BYTES_MAX..];
-                    continue;
+        // Of the frame in front.
+        let mut sealed = 0;
+        while !queue.is_empty() && (sealed > 0 || self.sealed.len() < SEAL_AHEAD_BYTES) {
+            let bytes_max = (queue.len() - sealed).min(PLAIN_BYTES_MAX);
+            let ahead = self.sealed.len();
+            session.seal_gathered(bytes_max, &mut self.sealed, |room| {
+                let mut filled = 0;
+                while filled < room.len() && (sealed > 0 || ahead + filled < SEAL_AHEAD_BYTES) {
+                    let (copied, is_whole) = queue.copy_front(sealed, &mut room[filled..]);
+                    filled += copied;
+                    sealed += copied;
+                    if is_whole {
+                        queue.pop();
+                        counters.frames_out += 1;
+                        sealed = 0;
+                    }
                 }
-                let part = rest.len().min(PLAIN_BYTES_MAX - scratch.len());
-                scratch.extend_from_slice(&rest[..part]);
-                rest = &rest[part..];
-                if scratch.len() == PLAIN_BYTES_MAX {
-                    session.seal(scratch, &mut self.sealed)?;
-                    counters.messages_out += 1;
-                    scratch.clear();
-                }
-            }
-            queue.pop();
-            counters.frames_out += 1;
-        }
-        if !scratch.is_empty() {
-            session.seal(scratch, &mut self.sealed)?;
+                filled
+            })?;
             counters.messages_out += 1;
         }
         Ok(())
@@ -391,14 +377,16 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let mut connection = Connection::new(TcpStream::from_std(stream));
-        connection.keep_little(1000);
+        connection.keep(1000);
         let Connection {
-            raw, plain, sealed, ..
+            inbound, sealed, ..
         } = &mut connection;
-        for buffer in [raw, plain, sealed] {
-            buffer.push(&[7; 200_000]);
-            buffer.take(200_000);
-        }
-        assert!(connection.memory_bytes() <= 3000);
+        inbound
+            .read_from(&mut &[7; 200_000][..], 200_000)
+            .expect("bytes");
+        inbound.take_raw(200_000);
+        sealed.push(&[7; 200_000]);
+        sealed.take(200_000);
+        assert!(connection.memory_bytes() <= 2000);
     }
 }

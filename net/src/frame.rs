@@ -5,7 +5,6 @@
 //!
 //! A length of zero is a keep-alive: it is skipped and carries nothing.
 
-use crate::buffer::Buffer;
 use crate::error::CloseReason;
 use crate::limits::FRAME_PREFIX_BYTES;
 
@@ -27,27 +26,24 @@ pub(crate) fn announced(stream: &[u8]) -> Option<usize> {
     Some(usize::try_from(u32::from_le_bytes(*prefix)).unwrap_or(usize::MAX))
 }
 
-/// Skips keep-alives and says how long the frame at the front of `stream` is, prefix excluded, if
-/// all of it is there.
+/// Bytes of the keep-alives that stand first in `stream`.
+pub(crate) fn keepalives_bytes(stream: &[u8]) -> usize {
+    let mut bytes = 0;
+    while announced(&stream[bytes..]) == Some(0) {
+        bytes += FRAME_PREFIX_BYTES;
+    }
+    bytes
+}
+
+/// Length of the frame that stands first in `stream`, prefix excluded, if all of it is there.
 ///
 /// # Errors
 /// [`CloseReason::FrameLength`] as soon as a prefix announces more than `frame_bytes_max`.
-pub(crate) fn next_frame(
-    stream: &mut Buffer,
-    frame_bytes_max: usize,
-) -> Result<Option<usize>, CloseReason> {
-    loop {
-        let Some(bytes) = announced(stream.bytes()) else {
-            return Ok(None);
-        };
-        if bytes > frame_bytes_max {
-            return Err(CloseReason::FrameLength);
-        }
-        if bytes > 0 {
-            let whole = stream.len() >= FRAME_PREFIX_BYTES + bytes;
-            return Ok(whole.then_some(bytes));
-        }
-        stream.take(FRAME_PREFIX_BYTES);
+pub(crate) fn whole(stream: &[u8], frame_bytes_max: usize) -> Result<Option<usize>, CloseReason> {
+    match announced(stream) {
+        Some(bytes) if bytes > frame_bytes_max => Err(CloseReason::FrameLength),
+        Some(bytes) => Ok((stream.len() - FRAME_PREFIX_BYTES >= bytes).then_some(bytes)),
+        None => Ok(None),
     }
 }
 
@@ -66,12 +62,16 @@ mod tests {
         stream
     }
 
-    fn take_all(stream: &mut Buffer, frames: &mut Vec<Vec<u8>>) -> Result<(), CloseReason> {
-        while let Some(bytes) = next_frame(stream, 400)? {
-            frames.push(stream.bytes()[FRAME_PREFIX_BYTES..][..bytes].to_vec());
-            stream.take(FRAME_PREFIX_BYTES + bytes);
+    /// Takes whole frames off the front of `stream`, and what is in front of them.
+    fn take_all(stream: &mut Vec<u8>, frames: &mut Vec<Vec<u8>>) -> Result<(), CloseReason> {
+        loop {
+            stream.drain(..keepalives_bytes(stream));
+            let Some(bytes) = whole(stream, 400)? else {
+                return Ok(());
+            };
+            frames.push(stream[FRAME_PREFIX_BYTES..][..bytes].to_vec());
+            stream.drain(..FRAME_PREFIX_BYTES + bytes);
         }
-        Ok(())
     }
 
     proptest! {
@@ -80,10 +80,10 @@ mod tests {
             frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..400), 0..20),
             piece in 1_usize..700,
         ) {
-            let mut stream = Buffer::new();
+            let mut stream = Vec::new();
             let mut got = Vec::new();
             for piece in encode(&frames).chunks(piece) {
-                stream.push(piece);
+                stream.extend_from_slice(piece);
                 take_all(&mut stream, &mut got).unwrap();
             }
             let sent: Vec<_> = frames.into_iter().filter(|frame| !frame.is_empty()).collect();
@@ -93,8 +93,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_frames_or_a_fault(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
-            let mut stream = Buffer::new();
-            stream.push(&bytes);
+            let mut stream = bytes;
             let mut got = Vec::new();
             let end = take_all(&mut stream, &mut got);
             prop_assert!(got.iter().all(|frame| !frame.is_empty() && frame.len() <= 400));
@@ -104,10 +103,9 @@ mod tests {
 
     #[test]
     fn too_long_a_frame_is_refused_at_its_prefix() {
-        let mut stream = Buffer::new();
-        stream.push(&prefix(401)[..3]);
-        assert_eq!(next_frame(&mut stream, 400), Ok(None));
-        stream.push(&prefix(401)[3..]);
-        assert_eq!(next_frame(&mut stream, 400), Err(CloseReason::FrameLength));
+        let prefix = prefix(401);
+        assert_eq!(whole(&prefix[..3], 400), Ok(None));
+        assert_eq!(whole(&prefix, 400), Err(CloseReason::FrameLength));
+        assert_eq!(whole(&prefix, 401), Ok(None));
     }
 }

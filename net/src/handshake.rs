@@ -136,7 +136,7 @@ enum Stage {
     /// Accepting, before the first message.
     Waiting { prologue: Vec<u8> },
     /// Dialing, between the two messages of Noise.
-    Dialed(Box<snow::HandshakeState>),
+    Dialed(Box<noise::Begun>),
     /// Channel open, identity not shown.
     Open { session: Session, hash: [u8; 32] },
     /// Identity shown; only [`Handshake::finish`] is left.

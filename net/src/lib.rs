@@ -8,10 +8,11 @@
 //! ```text
 //! reserve, accept, handshake, noise,
 //! hello                                who is there
-//! buffer, session, connection, frame   bytes -> Noise messages -> frames
+//! buffer, inbound, cipher, session,
+//! connection, frame                    bytes -> Noise messages -> frames
 //! peers, peer_links, dial, resolver,
 //! clients, keepalive                   whose frames; which connection counts; back-pressure
-//! queue                                what waits for a remote, and what is dropped
+//! queue, class_queue                   what waits for a remote, and what is dropped
 //! poller, timers, park, waker          one thread, one turn at a time
 //! client_link, lookups                 the dialing side of the client port
 //! wire                                 the same bytes without a socket, for tools
@@ -26,6 +27,8 @@ mod accept;
 mod atomics;
 mod backoff;
 mod buffer;
+mod cipher;
+mod class_queue;
 mod client_link;
 mod clients;
 mod connection;
@@ -36,6 +39,7 @@ mod frame;
 mod handler;
 mod handshake;
 mod hello;
+mod inbound;
 mod keepalive;
 mod limits;
 mod linger;
@@ -57,6 +61,7 @@ mod timers;
 mod waker;
 pub mod wire;
 
+pub use class_queue::Parts;
 pub use client_link::{ClientLinks, LinkHandler, LinkId};
 pub use counters::Counters;
 pub use error::{CloseReason, NetError, SendError};

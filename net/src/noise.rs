@@ -5,6 +5,7 @@
 //! [`crate::handshake`] proves them over the hash that comes out of here.
 
 use crate::buffer::Buffer;
+use crate::cipher::{Algorithm, KEY_BYTES};
 use crate::error::{CloseReason, NetError};
 use crate::limits::{MESSAGE_PREFIX_BYTES, TAG_BYTES};
 use crate::session::Session;
@@ -35,6 +36,13 @@ impl Suite {
         }
     }
 
+    const fn algorithm(self) -> Algorithm {
+        match self {
+            Self::AesGcm => Algorithm::AesGcm,
+            Self::ChaChaPoly => Algorithm::ChaChaPoly,
+        }
+    }
+
     fn builder<'a>(self, prologue: &'a [u8]) -> Result<snow::Builder<'a>, snow::Error> {
         let name = match self {
             Self::AesGcm => "Noise_NN_25519_AESGCM_SHA256",
@@ -59,7 +67,12 @@ fn processor_has_aes() -> bool {
     false
 }
 
-const KEY_BYTES: usize = 32;
+/// A handshake of which the first message is made.
+pub(crate) struct Begun {
+    noise: snow::HandshakeState,
+    suite: Suite,
+}
+
 /// Suite and ephemeral key.
 pub(crate) const FIRST_BYTES: usize = 1 + KEY_BYTES;
 /// Ephemeral key and the tag over an empty payload.
@@ -93,10 +106,7 @@ fn failed(_: snow::Error) -> CloseReason {
 ///
 /// # Errors
 /// [`CloseReason::Handshake`].
-pub(crate) fn dial(
-    prologue: &[u8],
-    out: &mut Buffer,
-) -> Result<Box<snow::HandshakeState>, CloseReason> {
+pub(crate) fn dial(prologue: &[u8], out: &mut Buffer) -> Result<Box<Begun>, CloseReason> {
     let suite = Suite::preferred();
     let mut noise = suite
         .builder(prologue)
@@ -109,7 +119,7 @@ pub(crate) fn dial(
         .write_message(&[], &mut message[1..])
         .map_err(failed)?;
     push_message(&message[..1 + bytes], out)?;
-    Ok(Box::new(noise))
+    Ok(Box::new(Begun { noise, suite }))
 }
 
 /// Takes the first message, appends the second to `out`, and gives the channel and its hash.
@@ -133,34 +143,29 @@ pub(crate) fn answer(
     let mut reply = [0; SECOND_BYTES];
     noise.write_message(&[], &mut reply).map_err(failed)?;
     push_message(&reply, out)?;
-    open(noise)
+    open(noise, suite)
 }
 
 /// Takes the second message and gives the channel and its hash.
 ///
 /// # Errors
 /// [`CloseReason::Handshake`].
-pub(crate) fn complete(
-    mut noise: snow::HandshakeState,
-    message: &[u8],
-) -> Result<(Session, [u8; 32]), CloseReason> {
+pub(crate) fn complete(begun: Begun, message: &[u8]) -> Result<(Session, [u8; 32]), CloseReason> {
+    let Begun { mut noise, suite } = begun;
     let message: &[u8; SECOND_BYTES] = message.try_into().map_err(|_| CloseReason::Handshake)?;
     refuse_low_order(&message[..KEY_BYTES])?;
-    // Room for the tag: see `Session::open`.
+    // Room for the tag too: with less, the cipher would allocate a buffer.
     let mut none = [0; TAG_BYTES];
     noise.read_message(message, &mut none).map_err(failed)?;
-    open(noise)
+    open(noise, suite)
 }
 
-fn open(noise: snow::HandshakeState) -> Result<(Session, [u8; 32]), CloseReason> {
+fn open(noise: snow::HandshakeState, suite: Suite) -> Result<(Session, [u8; 32]), CloseReason> {
     let hash = noise
         .get_handshake_hash()
         .try_into()
         .map_err(|_| CloseReason::Handshake)?;
-    Ok((
-        Session::new(noise.into_transport_mode().map_err(failed)?),
-        hash,
-    ))
+    Ok((Session::new(noise, suite.algorithm())?, hash))
 }
 
 /// Curve points for which the shared secret is zero whatever our key. The signature over the
@@ -243,9 +248,18 @@ mod tests {
             let mut first = [suite as u8; FIRST_BYTES + TAG_BYTES];
             noise.write_message(&[], &mut first[1..]).unwrap();
             let mut out = Buffer::new();
-            let (_, hash) = answer(prologue, &first[..FIRST_BYTES], &mut out).unwrap();
-            let (_, other) = complete(noise, &out.bytes()[MESSAGE_PREFIX_BYTES..]).unwrap();
+            let (mut theirs, hash) = answer(prologue, &first[..FIRST_BYTES], &mut out).unwrap();
+            let begun = Begun { noise, suite };
+            let (mut ours, other) = complete(begun, &out.bytes()[MESSAGE_PREFIX_BYTES..]).unwrap();
             assert_eq!(hash, other);
+            for _ in 0..2 {
+                let (mut wire, mut plain) = (Buffer::new(), Buffer::new());
+                ours.seal(b"a message", &mut wire).unwrap();
+                let message = &wire.bytes()[MESSAGE_PREFIX_BYTES..];
+                theirs.open(message, &mut plain).unwrap();
+                assert_eq!(plain.bytes(), b"a message");
+                std::mem::swap(&mut ours, &mut theirs);
+            }
         }
     }
 
@@ -322,7 +336,11 @@ mod tests {
         let mut second = [0; SECOND_BYTES];
         acceptor.write_message(&[], &mut second).unwrap();
         // All that is wrong with it is its key: the tag is the right one.
-        let end = complete(dialer, &second);
+        let begun = Begun {
+            noise: dialer,
+            suite: Suite::AesGcm,
+        };
+        let end = complete(begun, &second);
         assert_eq!(end.map(drop), Err(CloseReason::Handshake));
     }
 }

@@ -7,6 +7,7 @@
 //! its frames answer a state that the peer may have left. The drop policy of a full queue is in
 //! [`crate::queue`].
 
+use crate::class_queue::Parts;
 use crate::error::{CloseReason, NetError, SendError};
 use crate::handler::{Handler, PeerAlarm};
 use crate::limits::{Limits, PEER_KEPT_BYTES};
@@ -22,7 +23,20 @@ impl Net {
     /// # Errors
     /// [`SendError::NotConnected`], [`SendError::Full`] (see [`Class`]), [`SendError::Length`].
     pub fn send_peer(&mut self, peer: u16, frame: &[u8], class: Class) -> Result<(), SendError> {
-        self.check_length(frame)?;
+        self.send_peer_parts(peer, Parts::whole(frame), class)
+    }
+
+    /// [`Net::send_peer`] of a frame in parts, of which the body is not copied.
+    ///
+    /// # Errors
+    /// Those of [`Net::send_peer`].
+    pub fn send_peer_parts(
+        &mut self,
+        peer: u16,
+        frame: Parts<'_>,
+        class: Class,
+    ) -> Result<(), SendError> {
+        self.check_length(frame.bytes())?;
         let Some(peer) = self.peers.get_mut(peer) else {
             return Err(SendError::NotConnected);
         };
@@ -54,9 +68,17 @@ impl Net {
     /// # Errors
     /// [`SendError::Length`].
     pub fn broadcast(&mut self, frame: &[u8], class: Class) -> Result<usize, SendError> {
-        self.check_length(frame)?;
-        let taken =
-            (0..self.peers.index_end()).filter(|peer| self.send_peer(*peer, frame, class).is_ok());
+        self.broadcast_parts(Parts::whole(frame), class)
+    }
+
+    /// [`Net::send_peer_parts`] to every connected peer. Returns how many took it.
+    ///
+    /// # Errors
+    /// [`SendError::Length`].
+    pub fn broadcast_parts(&mut self, frame: Parts<'_>, class: Class) -> Result<usize, SendError> {
+        self.check_length(frame.bytes())?;
+        let taken = (0..self.peers.index_end())
+            .filter(|peer| self.send_peer_parts(*peer, frame, class).is_ok());
         Ok(taken.count())
     }
 

@@ -83,7 +83,6 @@ pub struct Net {
     doomed: Vec<Slot>,
     /// Connections to peers on which nothing was read for too long.
     pub(crate) silent: Vec<Slot>,
-    scratch: Vec<u8>,
     pub(crate) client_budget: usize,
     pub(crate) clients_paused: bool,
     /// Bytes that wait for all clients together.
@@ -187,7 +186,6 @@ impl Net {
             dirty_clients: Vec::new(),
             doomed: Vec::new(),
             silent: Vec::new(),
-            scratch: Vec::new(),
             clients_paused: false,
             clients_waiting_bytes: 0,
             now,
@@ -438,7 +436,6 @@ impl Net {
         let Self {
             links,
             peers,
-            scratch,
             counters,
             ..
         } = self;
@@ -450,14 +447,14 @@ impl Net {
         }
         let connection = &mut link.connection;
         let written = match &mut link.role {
-            Role::Client { outbound, .. } => connection.flush(outbound, scratch, counters),
+            Role::Client { outbound, .. } => connection.flush(outbound, counters),
             Role::Peer {
                 index,
                 retired: None,
                 ..
             } => match peers.get_mut(*index) {
                 Some(peer) if peer.send_on() == Some(slot) => {
-                    connection.flush(&mut peer.outbound, scratch, counters)
+                    connection.flush(&mut peer.outbound, counters)
                 }
                 Some(_) | None => connection.write(counters),
             },
@@ -564,8 +561,8 @@ impl Net {
     }
 
     /// Checks a frame's length on the way out.
-    pub(crate) const fn check_length(&self, frame: &[u8]) -> Result<(), SendError> {
-        let (bytes, bytes_max) = (frame.len(), self.limits.frame_bytes_max);
+    pub(crate) const fn check_length(&self, bytes: usize) -> Result<(), SendError> {
+        let bytes_max = self.limits.frame_bytes_max;
         if bytes == 0 || bytes > bytes_max {
             Err(SendError::Length { bytes, bytes_max })
         } else {

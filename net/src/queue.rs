@@ -20,8 +20,7 @@
 //! Certificates are never pushed out. Nothing is pushed out unless the new frame then fits.
 //! Everything dropped and refused is counted by class.
 
-use crate::buffer::Buffer;
-use crate::frame;
+use crate::class_queue::{ClassQueue, Parts};
 use crate::limits::FRAME_PREFIX_BYTES;
 
 /// What a frame for a peer is to the protocol, as far as its queue must know. The order is the
@@ -63,7 +62,7 @@ pub(crate) struct Full;
 /// Frames with their prefixes, by class.
 #[derive(Debug, Default)]
 pub(crate) struct Outbound {
-    classes: [Buffer; CLASSES],
+    classes: [ClassQueue; CLASSES],
 }
 
 impl Outbound {
@@ -78,16 +77,16 @@ impl Outbound {
 
     /// Bytes that wait, prefixes included.
     pub(crate) fn len(&self) -> usize {
-        self.classes.iter().map(Buffer::len).sum()
+        self.classes.iter().map(ClassQueue::len).sum()
     }
 
     /// What waits, or the memory that it takes beyond what is kept, bytes: the longer, by class.
     pub(crate) fn weight(&self) -> usize {
-        self.classes.iter().map(Buffer::weight).sum()
+        self.classes.iter().map(ClassQueue::weight).sum()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.classes.iter().all(Buffer::is_empty)
+        self.classes.iter().all(ClassQueue::is_empty)
     }
 
     /// Queues `frame`; all that waits stays within `bytes_max`. Adds what it pushed out to
@@ -97,12 +96,12 @@ impl Outbound {
     /// [`Full`]: it does not fit. Nothing changed.
     pub(crate) fn push(
         &mut self,
-        frame: &[u8],
+        frame: Parts<'_>,
         class: Class,
         bytes_max: usize,
         dropped: &mut [u64; CLASSES],
     ) -> Result<(), Full> {
-        let needed = FRAME_PREFIX_BYTES + frame.len();
+        let needed = FRAME_PREFIX_BYTES + frame.bytes();
         let waiting = self.len();
         if waiting + needed > bytes_max {
             let droppable: usize = class
@@ -115,9 +114,7 @@ impl Outbound {
             }
             self.push_out(class, waiting + needed - bytes_max, dropped);
         }
-        let queue = &mut self.classes[class as usize];
-        queue.push(&frame::prefix(frame.len()));
-        queue.push(frame);
+        self.classes[class as usize].push(frame);
         Ok(())
     }
 
@@ -126,7 +123,7 @@ impl Outbound {
         let mut excess = excess;
         for other in class.pushes_out() {
             while excess > 0 {
-                let Some(bytes) = self.drop_oldest(*other) else {
+                let Some(bytes) = self.classes[*other as usize].pop() else {
                     break;
                 };
                 dropped[*other as usize] += 1;
@@ -135,34 +132,22 @@ impl Outbound {
         }
     }
 
-    fn drop_oldest(&mut self, class: Class) -> Option<usize> {
-        let queue = &mut self.classes[class as usize];
-        let bytes = FRAME_PREFIX_BYTES + frame::announced(queue.bytes())?;
-        queue.take(bytes);
-        Some(bytes)
+    /// [`ClassQueue::copy_front`] of the frame that is to be sent next.
+    pub(crate) fn copy_front(&self, from: usize, to: &mut [u8]) -> (usize, bool) {
+        let next = self.classes.iter().find(|queue| !queue.is_empty());
+        next.map_or((0, true), |queue| queue.copy_front(from, to))
     }
 
-    /// The next frame to send, with its prefix.
-    pub(crate) fn front(&self) -> Option<&[u8]> {
-        let queue = self.classes.iter().find(|queue| !queue.is_empty())?;
-        let bytes = FRAME_PREFIX_BYTES + frame::announced(queue.bytes())?;
-        queue.bytes().get(..bytes)
-    }
-
-    /// Forgets [`Outbound::front`].
+    /// Forgets the frame that was to be sent next.
     pub(crate) fn pop(&mut self) {
-        if let Some(class) = Class::ALL
-            .into_iter()
-            .find(|c| !self.classes[*c as usize].is_empty())
-        {
-            self.drop_oldest(class);
-        }
+        let next = self.classes.iter_mut().find(|queue| !queue.is_empty());
+        next.and_then(ClassQueue::pop);
     }
 
     /// Drops everything: the connection is lost.
     pub(crate) fn clear(&mut self, dropped: &mut [u64; CLASSES]) {
         for class in Class::ALL {
-            while self.drop_oldest(class).is_some() {
+            while self.classes[class as usize].pop().is_some() {
                 dropped[class as usize] += 1;
             }
             self.classes[class as usize].clear();
@@ -202,17 +187,19 @@ mod tests {
         }
 
         fn push(&mut self, class: Class, tag: u8) -> Result<(), Full> {
-            self.queue.push(&frame(tag), class, MAX, &mut self.dropped)
+            let frame = frame(tag);
+            let frame = Parts::whole(&frame);
+            self.queue.push(frame, class, MAX, &mut self.dropped)
         }
 
         fn drain(&mut self) -> Vec<u8> {
             let mut tags = Vec::new();
-            while let Some(front) = self.queue.front() {
-                assert_eq!(front.len(), 10);
+            while !self.queue.is_empty() {
+                let mut front = [0; 11];
+                assert_eq!(self.queue.copy_front(0, &mut front), (10, true));
                 tags.push(front[4]);
                 self.queue.pop();
             }
-            assert!(self.queue.is_empty());
             tags
         }
     }
@@ -290,9 +277,12 @@ mod tests {
     #[test]
     fn nothing_is_dropped_for_a_frame_that_cannot_fit_anyway() {
         let mut filled = Filled::with(&[(Class::Bulk, 3), (Class::Certificate, 7)]);
-        let result = filled
-            .queue
-            .push(&[0; 40], Class::Vote, MAX, &mut filled.dropped);
+        let result = filled.queue.push(
+            Parts::whole(&[0; 40]),
+            Class::Vote,
+            MAX,
+            &mut filled.dropped,
+        );
         assert_eq!(result, Err(Full));
         assert_eq!((filled.dropped, filled.queue.len()), ([0; CLASSES], MAX));
     }

@@ -32,17 +32,19 @@ pub fn frames(
     frame_bytes_max: usize,
     mut each: impl FnMut(&[u8]),
 ) -> Result<usize, CloseReason> {
-    let mut buffer = Buffer::new();
-    buffer.push(stream);
-    while let Some(bytes) = frame::next_frame(&mut buffer, frame_bytes_max)? {
-        each(&buffer.bytes()[FRAME_PREFIX_BYTES..][..bytes]);
-        buffer.take(FRAME_PREFIX_BYTES + bytes);
+    let mut rest = stream;
+    loop {
+        rest = &rest[frame::keepalives_bytes(rest)..];
+        let Some(bytes) = frame::whole(rest, frame_bytes_max)? else {
+            return Ok(rest.len());
+        };
+        each(&rest[FRAME_PREFIX_BYTES..][..bytes]);
+        rest = &rest[FRAME_PREFIX_BYTES + bytes..];
     }
-    Ok(buffer.len())
 }
 
 /// A handshake that was begun and waits for the answer.
-pub struct Dialing(Box<snow::HandshakeState>);
+pub struct Dialing(Box<noise::Begun>);
 
 /// An encrypted channel; who is at its other end has not been shown.
 pub struct Channel(Session);

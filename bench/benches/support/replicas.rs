@@ -360,7 +360,8 @@ impl Replicas {
                     Destination::Peer(peer) => to == peer.place(),
                 };
                 if is_for {
-                    self.flights.push_back((place, to, frame.bytes.to_vec()));
+                    self.flights
+                        .push_back((place, to, frame.bytes().into_owned()));
                 }
             }
         }

@@ -334,7 +334,7 @@ impl<S: StateMachine> Life<S> {
             frames: outbox
                 .frames
                 .iter()
-                .map(|frame| (frame.to, frame.bytes.into()))
+                .map(|frame| (frame.to, (*frame.bytes()).into()))
                 .collect(),
             jobs: std::mem::take(&mut outbox.jobs),
             sync: std::mem::take(&mut outbox.sync),

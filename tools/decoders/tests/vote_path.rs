@@ -310,7 +310,7 @@ impl World {
         if place == VALIDATORS - 1 {
             let mut frames = member.outbox.frames.iter();
             self.is_plain &= member.outbox.jobs.is_empty();
-            self.is_plain &= frames.all(|frame| is_of_votes(frame.bytes));
+            self.is_plain &= frames.all(|frame| is_of_votes(&frame.bytes()));
             // Before `sign`: whatever had to be signed or checked first would come a turn later.
             if let Some((slot, signatures)) = self.proposed
                 && has_vote_for(&member.outbox.frames, slot)
@@ -332,7 +332,8 @@ impl World {
                     Destination::Peer(peer) => to == peer.place(),
                 };
                 if is_for {
-                    self.flights.push_back((place, to, frame.bytes.to_vec()));
+                    self.flights
+                        .push_back((place, to, frame.bytes().into_owned()));
                 }
             }
         }
@@ -363,7 +364,7 @@ fn proposed_slot(frame: &[u8]) -> Option<Slot> {
 /// Whether a vote for the block of this place, or one above it, is among the frames.
 fn has_vote_for(frames: &Frames, (window, index): Slot) -> bool {
     frames.iter().any(|frame| {
-        let message = wire::decode(frame.bytes).map(Unverified::into_message);
+        let message = wire::decode(&frame.bytes()).map(Unverified::into_message);
         let Ok(Message::Vote(vote)) = message else {
             return false;
         };

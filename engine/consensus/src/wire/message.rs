@@ -50,9 +50,37 @@ const HELD_RECORD_BYTES_MIN: usize = 8 + RECORD_BYTES_MIN + 1;
 
 /// Appends the message's canonical bytes.
 pub fn encode(message: &Message, bytes: &mut Vec<u8>) {
+    put(message, bytes, &mut |bytes, payload| {
+        bytes.extend_from_slice(payload);
+    });
+}
+
+/// Appends the message's canonical bytes but the long part in the middle that proposals, blocks
+/// and forwarded commands have, if that has `bytes_min` or more. Says where it belongs: whoever
+/// sends it to several need not copy it.
+pub fn encode_around<'m>(
+    message: &'m Message,
+    bytes_min: usize,
+    bytes: &mut Vec<u8>,
+) -> Option<(usize, &'m Arc<[u8]>)> {
+    let mut left_out = None;
+    put(message, bytes, &mut |bytes, payload| {
+        if payload.len() < bytes_min {
+            bytes.extend_from_slice(payload);
+        } else {
+            left_out = Some((bytes.len(), payload));
+        }
+    });
+    left_out
+}
+
+/// Appends the bytes of a payload, or notes where they belong.
+type PutBody<'p, 'm> = dyn FnMut(&mut Vec<u8>, &'m Arc<[u8]>) + 'p;
+
+fn put<'m>(message: &'m Message, bytes: &mut Vec<u8>, put_body: &mut PutBody<'_, 'm>) {
     bytes.push(tag(message));
     match message {
-        Message::Propose(propose) => put_propose(propose, bytes),
+        Message::Propose(propose) => put_propose(propose, bytes, put_body),
         Message::Vote(vote) => put_vote(vote, bytes),
         Message::Certificates(certificates) => put_certificates(certificates, bytes),
         Message::Get(get) => put_get(get, bytes),
@@ -62,7 +90,7 @@ pub fn encode(message: &Message, bytes: &mut Vec<u8>) {
         }
         Message::Block { header, payload } => {
             header::encode(header, bytes);
-            put_payload(payload, bytes);
+            put_payload(payload, bytes, put_body);
         }
         Message::History(headers) => put_headers(headers, bytes),
         Message::Status(status) => put_status(status, bytes),
@@ -79,7 +107,7 @@ pub fn encode(message: &Message, bytes: &mut Vec<u8>) {
             put_count(held.len(), bytes);
             held.iter().for_each(|one| put_held(one, bytes));
         }
-        Message::Forward(commands) => put_payload(commands, bytes),
+        Message::Forward(commands) => put_payload(commands, bytes, put_body),
         Message::Recover { nonce } => bytes.extend_from_slice(nonce),
         Message::RecoverAnswer(answer) => put_recover_answer(answer, bytes),
         Message::Attestation {
@@ -177,7 +205,7 @@ fn read(reader: &mut Reader<'_>) -> Result<Message, DecodeError> {
     })
 }
 
-fn put_propose(propose: &Propose, bytes: &mut Vec<u8>) {
+fn put_propose<'m>(propose: &'m Propose, bytes: &mut Vec<u8>, put_body: &mut PutBody<'_, 'm>) {
     let Propose {
         header,
         payload,
@@ -185,7 +213,7 @@ fn put_propose(propose: &Propose, bytes: &mut Vec<u8>) {
         record,
     } = propose;
     header::encode(header, bytes);
-    put_payload(payload, bytes);
+    put_payload(payload, bytes, put_body);
     put_certificates(justification, bytes);
     put_option(record.as_ref(), bytes, record::encode);
 }
@@ -391,9 +419,9 @@ fn read_signature(reader: &mut Reader<'_>) -> Result<SignatureBytes, DecodeError
     reader.array("signature")
 }
 
-fn put_payload(payload: &[u8], bytes: &mut Vec<u8>) {
+fn put_payload<'m>(payload: &'m Arc<[u8]>, bytes: &mut Vec<u8>, put_body: &mut PutBody<'_, 'm>) {
     put_count(payload.len(), bytes);
-    bytes.extend_from_slice(payload);
+    put_body(bytes, payload);
 }
 
 fn read_payload(

@@ -24,7 +24,7 @@ pub use certificate::{decode as decode_certificate, encode as encode_certificate
 pub use error::DecodeError;
 pub use evidence::{decode as decode_evidence, encode as encode_evidence};
 pub use header::{decode as decode_header, encode as encode_header};
-pub use message::{decode, encode};
+pub use message::{decode, encode, encode_around};
 pub use record::{decode as decode_record, encode as encode_record};
 
 use crate::message::Message;

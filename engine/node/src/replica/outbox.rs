@@ -3,7 +3,9 @@
 //! Owns plain data and the encoding of outgoing messages, once for all their receivers. Never:
 //! sockets, threads, the disk.
 
+use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 use quorate_consensus::attestation::{Divergence, StateCertificate};
 use quorate_consensus::effect::{Alarm, Destination};
@@ -62,6 +64,9 @@ const FRAME_BYTES_KEPT: usize = 4 * 1024 * 1024;
 /// Frames whose places are kept so.
 const FRAMES_KEPT: usize = 4096;
 
+/// A payload of this length is not copied into its frame, bytes.
+const SHARED_BYTES_MIN: usize = 4 * 1024;
+
 /// One frame to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
@@ -69,33 +74,71 @@ pub struct Frame<'a> {
     pub to: Destination,
     /// What it is to a queue.
     pub class: FrameClass,
-    /// The encoded message.
-    pub bytes: &'a [u8],
+    /// The encoded message up to its payload; all of it where that is short or there is none.
+    pub head: &'a [u8],
+    /// The payload.
+    pub body: Option<&'a Arc<[u8]>>,
+    /// What comes behind the payload.
+    pub tail: &'a [u8],
 }
 
-/// Frames in one reused buffer, in the order in which they are to be sent.
+impl Frame<'_> {
+    /// The encoded message.
+    #[must_use]
+    pub fn bytes(&self) -> Cow<'_, [u8]> {
+        match self.body {
+            None => Cow::Borrowed(self.head),
+            Some(body) => Cow::Owned([self.head, body, self.tail].concat()),
+        }
+    }
+}
+
+/// A frame among [`Frames`].
+#[derive(Debug)]
+struct Entry {
+    to: Destination,
+    class: FrameClass,
+    /// Where it stands in the buffer.
+    range: Range<usize>,
+    /// What is not in the buffer, and where it belongs there.
+    body: Option<(usize, Arc<[u8]>)>,
+}
+
+/// Frames in one reused buffer, but for long payloads, in the order in which they are to be sent.
 #[derive(Debug, Default)]
 pub struct Frames {
     bytes: Vec<u8>,
-    entries: Vec<(Destination, FrameClass, Range<usize>)>,
+    entries: Vec<Entry>,
 }
 
 impl Frames {
     /// Encodes a message behind those that are there; says how many bytes it takes.
     pub fn push(&mut self, to: Destination, message: &Message) -> usize {
         let start = self.bytes.len();
-        wire::encode(message, &mut self.bytes);
-        self.entries
-            .push((to, FrameClass::of(message), start..self.bytes.len()));
-        self.bytes.len() - start
+        let body = wire::encode_around(message, SHARED_BYTES_MIN, &mut self.bytes);
+        let body = body.map(|(place, body)| (place, Arc::clone(body)));
+        let bytes = self.bytes.len() - start + body.as_ref().map_or(0, |(_, body)| body.len());
+        self.entries.push(Entry {
+            to,
+            class: FrameClass::of(message),
+            range: start..self.bytes.len(),
+            body,
+        });
+        bytes
     }
 
     /// The frames, in order.
     pub fn iter(&self) -> impl Iterator<Item = Frame<'_>> {
-        self.entries.iter().map(|(to, class, range)| Frame {
-            to: *to,
-            class: *class,
-            bytes: &self.bytes[range.clone()],
+        self.entries.iter().map(|entry| {
+            let Range { start, end } = entry.range;
+            let place = entry.body.as_ref().map_or(end, |(place, _)| *place);
+            Frame {
+                to: entry.to,
+                class: entry.class,
+                head: &self.bytes[start..place],
+                body: entry.body.as_ref().map(|(_, body)| body),
+                tail: &self.bytes[place..end],
+            }
         })
     }
 
@@ -210,8 +253,6 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use quorate_consensus::message::{BlockRef, Get};
     use quorate_consensus::types::{BlockId, ValidatorIndex};
@@ -270,6 +311,26 @@ mod tests {
             for message in messages {
                 assert_eq!(FrameClass::of(message), class, "{message:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_frame_is_the_encoded_message_whether_its_payload_is_shared_or_not() {
+        let mut frames = Frames::default();
+        for length in [0, 1, SHARED_BYTES_MIN - 1, SHARED_BYTES_MIN, 100_000] {
+            frames.clear();
+            let payload: Arc<[u8]> = vec![7; length].into();
+            let message = Message::Forward(Arc::clone(&payload));
+            let before = Message::FenceAsk { incarnation: 1 };
+            frames.push(Destination::All, &before);
+            let bytes = frames.push(Destination::All, &message);
+            let frame = frames.iter().nth(1).expect("both");
+            let mut expected = Vec::new();
+            wire::encode(&message, &mut expected);
+            assert_eq!(*frame.bytes(), *expected);
+            assert_eq!(bytes, expected.len(), "what it counts for");
+            let is_shared = frame.body.is_some_and(|body| Arc::ptr_eq(body, &payload));
+            assert_eq!(is_shared, length >= SHARED_BYTES_MIN, "{length}");
         }
     }
 

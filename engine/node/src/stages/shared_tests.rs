@@ -233,7 +233,7 @@ fn frames_of_leader(leader: u16, client: &KeyPair) -> Vec<Vec<u8>> {
     }
     let mut turn = |replica: &mut Replica<_>| {
         replica.turn(now, &mut outbox).unwrap();
-        frames.extend(outbox.frames.iter().map(|frame| frame.bytes.to_vec()));
+        frames.extend(outbox.frames.iter().map(|frame| frame.bytes().into_owned()));
         for job in std::mem::take(&mut outbox.sync) {
             replica.complete_sync(now, sync.run(job)).unwrap();
         }

@@ -27,7 +27,9 @@ use crate::trace::Trace;
 use quorate_consensus::effect::Destination;
 use quorate_consensus::payload::session_of_key;
 use quorate_consensus::types::ValidatorIndex;
-use quorate_net::{Class, ClientId, CloseReason, Handler, Net, NetError, PeerAlarm, SendError};
+use quorate_net::{
+    Class, ClientId, CloseReason, Handler, Net, NetError, Parts, PeerAlarm, SendError,
+};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -266,9 +268,14 @@ impl WireStage {
     pub(crate) fn send_frames(&mut self, frames: &Frames) {
         for frame in frames.iter() {
             let class = class_of(frame.class);
+            let parts = Parts {
+                head: frame.head,
+                body: frame.body,
+                tail: frame.tail,
+            };
             let sent = match frame.to {
-                Destination::All => self.net.broadcast(frame.bytes, class).map(|_| ()),
-                Destination::Peer(peer) => self.net.send_peer(peer.number(), frame.bytes, class),
+                Destination::All => self.net.broadcast_parts(parts, class).map(|_| ()),
+                Destination::Peer(peer) => self.net.send_peer_parts(peer.number(), parts, class),
             };
             match sent {
                 // The protocol tells it again; what was dropped is counted by the queue.

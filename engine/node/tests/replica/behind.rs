@@ -106,7 +106,7 @@ impl Member {
         }
         let frames = self.out.frames.iter();
         let frames = frames
-            .map(|frame| (frame.to, frame.bytes.to_vec()))
+            .map(|frame| (frame.to, frame.bytes().into_owned()))
             .collect();
         self.out = OrderOut::default();
         frames

@@ -119,7 +119,7 @@ fn turn_alone(world: &mut World, place: usize) -> (Vec<Vec<u8>>, usize) {
     let (now, mut outbox) = (world.now, Outbox::new());
     let replica = world.replica(place);
     replica.turn(now, &mut outbox).expect("it goes on");
-    let frames = outbox.frames.iter().map(|frame| frame.bytes.to_vec());
+    let frames = outbox.frames.iter().map(|frame| frame.bytes().into_owned());
     (frames.collect(), outbox.results.len())
 }
 
@@ -607,7 +607,7 @@ fn r10_history_is_sent_as_far_as_one_answer_goes_whatever_a_peer_asks_for() {
             world.replica(0).turn(now, &mut outbox).expect("a turn");
         }
         let lengths = outbox.frames.iter().filter_map(|frame| {
-            let message = wire::decode(frame.bytes).expect("own bytes");
+            let message = wire::decode(&frame.bytes()).expect("own bytes");
             match message.into_message() {
                 Message::History(headers) => Some(headers.len()),
                 _ => None,

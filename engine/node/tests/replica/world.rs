@@ -355,7 +355,7 @@ impl World {
                     .outbox
                     .frames
                     .iter()
-                    .map(|frame| (frame.to, frame.bytes.into())),
+                    .map(|frame| (frame.to, (*frame.bytes()).into())),
             );
         }
         let jobs: Vec<Job> = running.outbox.jobs.drain(..).collect();

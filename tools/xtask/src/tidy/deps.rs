@@ -93,7 +93,7 @@ const TABLE: &[Row] = &[
         name: "quorate-net",
         own: &[],
         own_in_tests: &[],
-        foreign: Some(&["mio", "rustix", "snow", "thiserror", "tracing"]),
+        foreign: Some(&["mio", "ring", "rustix", "snow", "thiserror", "tracing"]),
     },
     Row {
         name: "quorate",

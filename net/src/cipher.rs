@@ -34,6 +34,10 @@ impl Algorithm {
         Ok(LessSafeKey::new(key))
     }
 
+    #[expect(
+        clippy::big_endian_bytes,
+        reason = "Noise, section 12.4: AES-GCM has it so"
+    )]
     fn nonce(self, counter: u64) -> Nonce {
         let mut bytes = [0; NONCE_LEN];
         let counter = match self {

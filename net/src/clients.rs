@@ -251,7 +251,7 @@ impl Net {
         };
         let role = Role::Client {
             key,
-            outbound: Outbound::keeping(CLIENT_KEPT_BYTES),
+            outbound: Box::new(Outbound::keeping(CLIENT_KEPT_BYTES)),
             counted_bytes: 0,
         };
         link.received = now;

@@ -4,9 +4,9 @@
 //! what is done with a frame.
 //!
 //! Inbound bytes are opened where they were read ([`crate::inbound`]), and a frame is handed out as
-//! a slice of that. It does not grow by a length that was announced, only by bytes that arrived, and
-//! the next message is opened only when no whole frame waits: what is opened stays below one frame
-//! and one message, what is not below one message and one read.
+//! a slice of that. It does not grow by a length that was announced, only by bytes that arrived,
+//! and the next message is opened only when no whole frame waits: what is opened stays below one
+//! frame and one message, what is not below one message and one read.
 //! Outbound frames are sealed together when they are flushed: one turn's small frames to one remote
 //! cost one AEAD call and one write. They are gathered where they are sealed.
 

@@ -71,7 +71,7 @@ pub(crate) enum Role {
     Client {
         /// With which it has logged in.
         key: [u8; 32],
-        outbound: Outbound,
+        outbound: Box<Outbound>,
         /// What waits for it, sealed or not, or its memory, as counted in the sum over all.
         counted_bytes: usize,
     },

@@ -80,7 +80,7 @@ fn segments_are_written_out_and_private() {
 /// A segment is a private file of this length that has blocks for all of it.
 fn assert_has_room(folder: &TestFolder, number: u32, bytes_len: u64) {
     let file = folder.path().join(format!("segment-{number:010}"));
-    let metadata = fs::metadata(file).unwrap();
+    let metadata = fs::metadata(file).expect("it is there");
     assert_eq!(metadata.len(), bytes_len);
     assert!(metadata.blocks() * 512 >= bytes_len, "the file is sparse");
     assert_eq!(metadata.permissions().mode() & 0o777, 0o600);

@@ -44,18 +44,18 @@ fn what_the_log_takes_for_durable_was_synced_by_the_system_before() {
 fn trace_a_life(reserves: bool) {
     let folder = TestFolder::new();
     // As the trace names what a descriptor is of.
-    let real = folder.path().canonicalize().unwrap();
+    let real = folder.path().canonicalize().expect("it is there");
     let (path, trace) = (real.join("log"), real.join("trace"));
     let name = "what_the_log_takes_for_durable_was_synced_by_the_system_before";
     let output = Command::new("strace")
         .args(["-ff", "-y", "-qq", "-s", "0", "-e", CALLS, "-o"])
         .arg(&trace)
-        .arg(std::env::current_exe().unwrap())
+        .arg(std::env::current_exe().expect("this program"))
         .args([name, "--exact", "--nocapture"])
         .env(CHILD, &path)
         .envs(reserves.then_some((RESERVES, "1")))
         .output()
-        .unwrap();
+        .expect("strace");
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{told}");
     let mut disk = Disk::new(&path);
@@ -73,10 +73,11 @@ fn trace_a_life(reserves: bool) {
     assert!(disk.direct_reads > 0 || told.contains(NO_DIRECT_READS));
     // A start that distrusts what memory holds reads nothing that the system may still show: also
     // of the segment of the end and of the watermark, which nobody lets go otherwise.
-    let files = std::fs::read_dir(&path).unwrap();
-    let names = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let files = std::fs::read_dir(&path).expect("the folder of the log");
+    let names = files.map(|entry| entry.expect("an entry").file_name());
+    let names = names.filter_map(|name| name.into_string().ok());
     let last = names.filter(|name| name.starts_with("segment-")).max();
-    for name in ["watermark", &last.unwrap()] {
+    for name in ["watermark", &last.expect("a segment")] {
         assert!(disk.dropped.contains(name), "{name}: {:?}", disk.dropped);
     }
 }

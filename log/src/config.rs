@@ -1,4 +1,5 @@
-//! How a log is made: what its opener chooses. Owns no bytes; what an existing log has stands in it.
+//! How a log is made: what its opener chooses. Owns no bytes; what an existing log has stands in
+//! it.
 
 use crate::backend::Fill;
 use crate::identity::SALT_BYTES;

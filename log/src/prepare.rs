@@ -7,8 +7,9 @@
 //!
 //! Zeros that are made ahead are made with rests: the logs of several validators fill alike, and
 //! segments made in one go take both processors of a small machine, and its disk, from all of them
-//! at once. Where nobody waits for syncs ([`LogConfig::reserves_room`]) blocks are reserved instead:
-//! the promise is the same, the disk writes half as much, and there is nothing to rest from.
+//! at once. Where nobody waits for syncs ([`LogConfig::reserves_room`]) blocks are reserved
+//! instead: the promise is the same, the disk writes half as much, and there is nothing to rest
+//! from.
 //!
 //! [`LogConfig::reserves_room`]: crate::LogConfig::reserves_room
 

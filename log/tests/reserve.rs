@@ -1,5 +1,5 @@
-//! What the log makes of each answer of the system when it asks for room: the answers are put in the
-//! system's mouth by `strace`. Says so where that is missing or may not trace.
+//! What the log makes of each answer of the system when it asks for room: the answers are put in
+//! the system's mouth by `strace`. Says so where that is missing or may not trace.
 
 mod support;
 

@@ -6,15 +6,16 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::num::NonZeroU64;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use memmap2::MmapOptions;
 
 use crate::claim::Claim;
+use crate::error::is_for_want_of_room;
 use crate::lock::{FolderLock, LockError};
 use crate::map::RegionWriter;
 use crate::memory::MemoryBackend;
@@ -35,6 +36,17 @@ const UNSYNCED_BYTES_MAX: usize = 4 << 20;
 /// may wait, so that the making is spread and neither the processors nor the disk are taken from
 /// whoever votes.
 pub(crate) type Rest<'a> = &'a dyn Fn(Duration);
+
+/// How a new file comes to its length, which it has room for and is read as zeros either way.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Fill<'a> {
+    /// Blocks are set aside and nothing is written to them, where the file system can do that: the
+    /// disk has nothing to do, but the first sync of what is written there later has to note that
+    /// it is. Otherwise zeros are written.
+    pub(crate) is_reserved: bool,
+    /// What is done between two pieces of zeros.
+    pub(crate) rest: Option<Rest<'a>>,
+}
 
 /// What is read past the memory of the system begins and ends at multiples of this.
 pub(crate) const PAGE_BYTES: usize = 4096;
@@ -109,16 +121,17 @@ pub(crate) trait Backend: Send + Sync + std::fmt::Debug {
     /// `bytes_len`, all really written, and syncs it. The name is durable only after
     /// [`Backend::sync_folder`].
     fn create(&self, name: &str, head: &[u8], bytes_len: usize) -> Result<(), CreateError> {
-        self.create_with(name, head, bytes_len, None)
+        self.create_with(name, head, bytes_len, Fill::default())
     }
 
-    /// The same, with rests between the pieces of a long file.
+    /// The same for a long file, which is filled as `fill` says. Its length and its room are synced
+    /// as well.
     fn create_with(
         &self,
         name: &str,
         head: &[u8],
         bytes_len: usize,
-        rest: Option<Rest<'_>>,
+        fill: Fill<'_>,
     ) -> Result<(), CreateError>;
 
     /// Bytes that are left to this process in the file system, if there is one.
@@ -214,6 +227,8 @@ pub(crate) struct FileBackend {
     path: PathBuf,
     /// Kept open for `fsync`: the names in a folder are made durable through it.
     folder: File,
+    /// It was told that this file system reserves nothing.
+    is_refusal_told: AtomicBool,
     _lock: Option<FolderLock>,
 }
 
@@ -237,6 +252,7 @@ impl FileBackend {
         Ok(Self {
             path: path.to_path_buf(),
             folder,
+            is_refusal_told: AtomicBool::new(false),
             _lock: Some(lock),
         })
     }
@@ -246,6 +262,7 @@ impl FileBackend {
         Ok(Self {
             path: path.to_path_buf(),
             folder: File::open(path)?,
+            is_refusal_told: AtomicBool::new(false),
             _lock: None,
         })
     }
@@ -307,6 +324,36 @@ pub(crate) fn some_page(unreadable: Unreadable, bytes_len: usize) -> io::Result<
     Ok(unreadable)
 }
 
+/// Writes so many zeros.
+fn write_zeros(
+    file: &mut File,
+    mut zeros_left: usize,
+    rest: Option<Rest<'_>>,
+) -> Result<(), CreateError> {
+    let zeros = vec![0; ZEROS_BYTES.min(zeros_left)];
+    while zeros_left > 0 {
+        let piece = zeros_left.min(ZEROS_BYTES);
+        let began = Instant::now();
+        file.write_all(&zeros[..piece])
+            .map_err(CreateError::Write)?;
+        zeros_left -= piece;
+        if let Some(rest) = rest {
+            rest(began.elapsed());
+            if zeros_left % UNSYNCED_BYTES_MAX < piece {
+                file.sync_all().map_err(CreateError::Sync)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file has this length and blocks for all of it.
+fn has_room(file: &File, bytes_len: u64) -> io::Result<bool> {
+    let found = file.metadata()?;
+    // In units of 512 bytes, whatever the file system's own are.
+    Ok(found.len() == bytes_len && found.blocks().saturating_mul(512) >= bytes_len)
+}
+
 fn sync_parent(path: &Path) -> io::Result<()> {
     let parent = path
         .parent()
@@ -360,7 +407,7 @@ impl Backend for FileBackend {
         name: &str,
         head: &[u8],
         bytes_len: usize,
-        rest: Option<Rest<'_>>,
+        fill: Fill<'_>,
     ) -> Result<(), CreateError> {
         let mut file = OpenOptions::new()
             .write(true)
@@ -369,22 +416,12 @@ impl Backend for FileBackend {
             .mode(0o600)
             .open(self.path.join(name))
             .map_err(CreateError::Write)?;
+        let is_reserved = fill.is_reserved && self.reserve(&file, bytes_len)?;
         file.write_all(head).map_err(CreateError::Write)?;
-        let zeros = vec![0; ZEROS_BYTES.min(bytes_len)];
-        let mut zeros_left = bytes_len.saturating_sub(head.len());
-        while zeros_left > 0 {
-            let piece = zeros_left.min(ZEROS_BYTES);
-            let began = Instant::now();
-            file.write_all(&zeros[..piece])
-                .map_err(CreateError::Write)?;
-            zeros_left -= piece;
-            if let Some(rest) = rest {
-                rest(began.elapsed());
-                if zeros_left % UNSYNCED_BYTES_MAX < piece {
-                    file.sync_all().map_err(CreateError::Sync)?;
-                }
-            }
+        if !is_reserved {
+            write_zeros(&mut file, bytes_len.saturating_sub(head.len()), fill.rest)?;
         }
+        // All of it, not the data alone: length and blocks are what was made.
         file.sync_all().map_err(CreateError::Sync)
     }
 
@@ -436,6 +473,32 @@ impl Backend for FileBackend {
 }
 
 impl FileBackend {
+    /// Gives an empty file its length, and blocks for all of it that are read as zeros; `false`
+    /// where that cannot be had of this file system, and zeros have to be written.
+    fn reserve(&self, file: &File, bytes_len: usize) -> Result<bool, CreateError> {
+        let flags = rustix::fs::FallocateFlags::empty();
+        let bytes_len = bytes_len as u64;
+        let asked = rustix::io::retry_on_intr(|| rustix::fs::fallocate(file, flags, 0, bytes_len));
+        let refusal = match asked.map_err(io::Error::from) {
+            // Some say yes and set nothing aside.
+            Ok(()) if has_room(file, bytes_len).map_err(CreateError::Write)? => return Ok(true),
+            Ok(()) => None,
+            // Zeros would find no more.
+            Err(error) if is_for_want_of_room(&error) => return Err(CreateError::Write(error)),
+            // Not there, or not allowed: the kinds are many, and where the file cannot be written
+            // at all the zeros will tell.
+            Err(error) => Some(error),
+        };
+        if !self.is_refusal_told.swap(true, Ordering::Relaxed) {
+            let refusal = refusal.map(tracing::field::display);
+            tracing::info!(
+                refusal,
+                "no room can be reserved in this file system: segments are filled with zeros"
+            );
+        }
+        Ok(false)
+    }
+
     fn read_direct(&self, name: &str, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
         let direct = rustix::fs::OFlags::DIRECT.bits();
         let file = OpenOptions::new()

@@ -6,9 +6,9 @@ use crate::backend::{CreateError, DataFolder};
 use crate::base::BASE_NAME;
 use crate::bytes::is_zero;
 use crate::clean_stop::CLEAN_STOP_NAME;
+use crate::config::LogConfig;
 use crate::error::OpenError;
 use crate::identity::{Identity, genesis_hash};
-use crate::open::LogConfig;
 use crate::position::RecordIndex;
 use crate::prepare::create_segment;
 use crate::record::{
@@ -66,7 +66,7 @@ pub(crate) fn create(
         &name,
         &head,
         config.segment_bytes,
-        None,
+        config.fill(),
     )
     .map_err(|error| create_error(&name, error))
 }

@@ -9,7 +9,8 @@
 //! - `backend` and `memory`: the folder underneath, real or simulated, with its `lock`;
 //! - `map`: shared memory with one writer, with `bus_error` the only `unsafe` code; `claim` and
 //!   `published`: who may write it, and how far others may read;
-//! - `identity`, `record`, `segment`, `position`: the bytes and where they stand;
+//! - `identity`, `record`, `segment`, `position`: the bytes and where they stand; `config`: what of
+//!   it is chosen;
 //! - `writer`: append; `prepare` by `handover`: the next segment, ahead of need; `reader`: read;
 //! - `sync`: make durable; `watermark`: remember how far;
 //! - `create`: a new log;
@@ -43,6 +44,7 @@ mod claim;
 #[cfg(test)]
 mod claim_tests;
 mod clean_stop;
+mod config;
 mod create;
 mod error;
 mod fault;
@@ -80,6 +82,7 @@ mod writer;
 pub use backend::DataFolder;
 pub use bus_error::{BUS_ERROR_EXIT_CODE, end_on_bus_error};
 pub use clean_stop::{CleanStopRead, remove_clean_stop};
+pub use config::LogConfig;
 pub use error::{LogError, OpenError, PruneError, ReadError, ScrubError};
 pub use fault::{Damage, Fault};
 pub use gaps::MarkedFaulty;
@@ -88,7 +91,7 @@ pub use lease::{LEASE_PAYLOAD_BYTES_MAX, LeaseError, LeaseFile, LeaseRead};
 pub use lock::{FolderLock, LockError};
 pub use memory::{MemoryBackend, SECTOR_BYTES, Unsynced};
 pub use mend::{Broken, Mend, Mended};
-pub use open::{Cut, LogConfig, Opened, Recovery, open, open_noting};
+pub use open::{Cut, Opened, Recovery, open, open_noting};
 pub use position::{ChainHash, LogEnd, LogOffset, RecordIndex, RecordRef};
 pub use prepare::{Prepared, Preparer};
 pub use prune::Pruner;

@@ -10,7 +10,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::backend::{Backend, CreateError, PAGE_BYTES, Rest, Unreadable, some_page};
+use crate::backend::{Backend, CreateError, Fill, PAGE_BYTES, Unreadable, some_page};
 use crate::claim::Claim;
 use crate::map::{RegionWriter, SharedBytes};
 
@@ -535,7 +535,10 @@ impl Backend for MemoryBackend {
         name: &str,
         head: &[u8],
         bytes_len: usize,
-        _rest: Option<Rest<'_>>,
+        // Both ways to fill a file are zeros in both images. A block that was reserved, written and
+        // never noted as written is read as zeros after a loss of power, which is what the durable
+        // image has of its sectors until they are synced.
+        _fill: Fill<'_>,
     ) -> Result<(), CreateError> {
         self.power.spend_one().map_err(CreateError::Write)?;
         let mut live = head.to_vec();

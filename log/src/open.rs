@@ -12,11 +12,12 @@ use crate::base::{self, BASE_NAME, Base, GENESIS_NAME, genesis_start};
 use crate::bytes::nonzero_len;
 use crate::claim::Claim;
 use crate::clean_stop::{self, CLEAN_STOP_NAME, CleanStopRead};
+use crate::config::LogConfig;
 use crate::create::{create, create_error, genesis_record, refuse_lost_log};
 use crate::error::OpenError;
 use crate::fault::{Damage, Fault};
 use crate::gaps::{Gaps, MarkedFaulty};
-use crate::identity::{Identity, SALT_BYTES, genesis_hash};
+use crate::identity::{Identity, genesis_hash};
 use crate::map::RegionWriter;
 use crate::position::{LogEnd, RecordIndex, RecordRef};
 use crate::prepare::{PrepareSlot, Preparer, create_segment};
@@ -26,49 +27,13 @@ use crate::reader::Reader;
 use crate::recovery::{Action, Proof, Row, Verdict, judge};
 use crate::scrub::Scrubber;
 use crate::segment::{
-    Gap, HeaderDamage, SEGMENT_BYTES_DEFAULT, SegmentHeader, check_segment_bytes, segment_name,
-    segment_number,
+    Gap, HeaderDamage, SegmentHeader, check_segment_bytes, segment_name, segment_number,
 };
 use crate::shared::Shared;
 use crate::sync::Syncer;
 use crate::walk::{Walk, Walker};
 use crate::watermark::{self, WATERMARK_BYTES, WATERMARK_NAME, Watermark, WatermarkRead};
 use crate::writer::Writer;
-
-/// How a log is made. An existing log keeps its salt and the lengths of its segments.
-#[derive(Clone)]
-pub struct LogConfig {
-    /// Length of new segments: a multiple of 4096 from [`crate::SEGMENT_BYTES_MIN`] to
-    /// [`crate::SEGMENT_BYTES_MAX`].
-    pub segment_bytes: u32,
-    /// Drawn at random for every new log and kept from everybody who can put bytes into a
-    /// record: it makes records that cannot be forged inside a payload.
-    pub salt: [u8; SALT_BYTES],
-    /// Whether an existing log is read from the disk and not from memory that may pretend: for a
-    /// start after a failed sync.
-    pub distrusts_cache: bool,
-}
-
-impl LogConfig {
-    /// Segments of the default length, and this salt if the log is new.
-    #[must_use]
-    pub fn new(salt: [u8; SALT_BYTES]) -> Self {
-        Self {
-            segment_bytes: SEGMENT_BYTES_DEFAULT,
-            salt,
-            distrusts_cache: false,
-        }
-    }
-}
-
-impl std::fmt::Debug for LogConfig {
-    // Without the salt, which has no place in a trace.
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("LogConfig")
-            .field("segment_bytes", &self.segment_bytes)
-            .finish_non_exhaustive()
-    }
-}
 
 /// The parts of an open log. Each may live on a thread of its own.
 #[derive(Debug)]
@@ -442,8 +407,14 @@ impl Loading {
         };
         let name = segment_name(number);
         let backend = self.folder.backend.as_ref();
-        create_segment(backend, &name, &header.encode(), config.segment_bytes, None)
-            .map_err(|error| create_error(&name, error))?;
+        create_segment(
+            backend,
+            &name,
+            &header.encode(),
+            config.segment_bytes,
+            config.fill(),
+        )
+        .map_err(|error| create_error(&name, error))?;
         let region = backend
             .map(&name, &self.claim)
             .map_err(OpenError::io("map", &name))?;
@@ -583,7 +554,7 @@ impl Loading {
             identity,
             self.folder,
             self.claim,
-            config.segment_bytes,
+            config,
             gaps,
             (start, regions),
             &end,

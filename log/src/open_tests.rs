@@ -2,7 +2,8 @@
 //! descriptors.
 
 use crate::backend::DataFolder;
-use crate::open::{LogConfig, open};
+use crate::config::LogConfig;
+use crate::open::open;
 use crate::record::RecordKind;
 
 /// A store where the disk has no room would be a signal, and the end of the process.

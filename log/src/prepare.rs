@@ -5,14 +5,19 @@
 //! [`Preparer::prepare_next`]. A writer that outruns the preparation waits for it, or does it
 //! itself, so no append ever lands in a segment whose blocks the disk has not promised.
 //!
-//! What is made ahead is made with rests: the logs of several validators fill alike, and segments
-//! made in one go take both processors of a small machine, and its disk, from all of them at once.
+//! Zeros that are made ahead are made with rests: the logs of several validators fill alike, and
+//! segments made in one go take both processors of a small machine, and its disk, from all of them
+//! at once. Where nobody waits for syncs ([`LogConfig::reserves_room`]) blocks are reserved
+//! instead: the promise is the same, the disk writes half as much, and there is nothing to rest
+//! from.
+//!
+//! [`LogConfig::reserves_room`]: crate::LogConfig::reserves_room
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::backend::{Backend, CreateError, Rest, TEMPORARY_SUFFIX};
+use crate::backend::{Backend, CreateError, Fill, Rest, TEMPORARY_SUFFIX};
 use crate::error::LogError;
 use crate::handover::Handover;
 use crate::map::RegionWriter;
@@ -135,7 +140,11 @@ fn make_segment(
     // Just before pages are wanted for as many bytes: memory that the system has to find, clear or
     // ask a hypervisor for costs several times what a page costs that was just given back.
     shared.release_sealed();
-    let made = create_segment(backend, &name, &[], shared.segment_bytes, rest);
+    let fill = Fill {
+        is_reserved: shared.reserves_room,
+        rest,
+    };
+    let made = create_segment(backend, &name, &[], shared.segment_bytes, fill);
     made.map_err(|error| match error {
         CreateError::Write(source) => LogError::NoSegment { source },
         CreateError::Sync(source) => {
@@ -150,16 +159,16 @@ fn make_segment(
 }
 
 /// Creates a segment file that starts with `head`: it gets its name, durably, only when every
-/// byte of it is on the disk.
+/// byte of it is on the disk, or has its room there.
 pub(crate) fn create_segment(
     backend: &dyn Backend,
     name: &str,
     head: &[u8],
     segment_bytes: u32,
-    rest: Option<Rest<'_>>,
+    fill: Fill<'_>,
 ) -> Result<(), CreateError> {
     let temporary = format!("{name}{TEMPORARY_SUFFIX}");
-    if let Err(error) = backend.create_with(&temporary, head, segment_bytes as usize, rest) {
+    if let Err(error) = backend.create_with(&temporary, head, segment_bytes as usize, fill) {
         // Half a segment on a full disk would keep it full, also for the lease. If it cannot be
         // removed now, the next start does it.
         if let Err(source) = backend.remove(&temporary) {
@@ -177,8 +186,9 @@ pub(crate) fn create_segment(
 mod tests {
     use super::*;
     use crate::backend::DataFolder;
+    use crate::config::LogConfig;
     use crate::memory::MemoryBackend;
-    use crate::open::{LogConfig, Opened, open};
+    use crate::open::{Opened, open};
     use std::sync::mpsc;
     use std::time::Instant;
 

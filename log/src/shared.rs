@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::backend::DataFolder;
 use crate::claim::Claim;
+use crate::config::LogConfig;
 use crate::error::{LogError, is_for_want_of_room};
 use crate::gaps::Gaps;
 use crate::identity::Identity;
@@ -50,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) claim: Arc<Claim>,
     /// Length of the segments that are made from now on.
     pub(crate) segment_bytes: u32,
+    /// Whether they have their room reserved instead of filled with zeros.
+    pub(crate) reserves_room: bool,
     /// What readers leave out.
     pub(crate) gaps: Gaps,
     segments: RwLock<Segments>,
@@ -67,7 +70,7 @@ impl Shared {
         identity: Identity,
         folder: DataFolder,
         claim: Arc<Claim>,
-        segment_bytes: u32,
+        config: &LogConfig,
         gaps: Gaps,
         (start, regions): (RecordRef, VecDeque<Arc<Region>>),
         synced: &LogEnd,
@@ -83,7 +86,8 @@ impl Shared {
             identity,
             folder,
             claim,
-            segment_bytes,
+            segment_bytes: config.segment_bytes,
+            reserves_room: config.reserves_room,
             gaps,
             segments: RwLock::new(segments),
             names: Mutex::new(()),

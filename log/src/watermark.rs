@@ -151,9 +151,10 @@ impl Watermark {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::LogConfig;
     use crate::error::OpenError;
     use crate::memory::MemoryBackend;
-    use crate::open::{LogConfig, open_noting};
+    use crate::open::open_noting;
     use crate::position::{ChainHash, LogOffset};
     use crate::segment::SEGMENT_BYTES_MIN;
 

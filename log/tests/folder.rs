@@ -4,7 +4,7 @@ mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -32,7 +32,12 @@ fn a_log_on_disk_opens_again_with_everything() {
     let mut expected = Vec::new();
     for run in 0..3_u64 {
         let data = DataFolder::open(folder.path()).unwrap();
-        let mut log = open(&data, &config(), GENESIS).unwrap();
+        // However the segments were filled that it finds.
+        let config = LogConfig {
+            reserves_room: run == 1,
+            ..config()
+        };
+        let mut log = open(&data, &config, GENESIS).unwrap();
         assert_eq!(payloads(&log.reader), expected);
         for number in 0..30 {
             expected.push(payload(run * 100 + number, number as usize * 20));
@@ -49,28 +54,86 @@ fn a_log_on_disk_opens_again_with_everything() {
 #[test]
 fn segments_are_written_out_and_private() {
     let _turn = turn();
+    for reserves_room in [false, true] {
+        let folder = TestFolder::new();
+        let data = DataFolder::open(folder.path()).unwrap();
+        let config = LogConfig {
+            segment_bytes: 1 << 20,
+            reserves_room,
+            ..config()
+        };
+        let mut log = open(&data, &config, GENESIS).unwrap();
+        log.preparer.prepare_next().unwrap();
+        for number in 0..2 {
+            assert_has_room(&folder, number, 1 << 20);
+        }
+        assert!(!fs::read_dir(folder.path()).unwrap().any(|entry| {
+            entry
+                .unwrap()
+                .file_name()
+                .to_string_lossy()
+                .ends_with(".new")
+        }));
+    }
+}
+
+/// A segment is a private file of this length that has blocks for all of it.
+fn assert_has_room(folder: &TestFolder, number: u32, bytes_len: u64) {
+    let file = folder.path().join(format!("segment-{number:010}"));
+    let metadata = fs::metadata(file).expect("it is there");
+    assert_eq!(metadata.len(), bytes_len);
+    assert!(metadata.blocks() * 512 >= bytes_len, "the file is sparse");
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+}
+
+/// What this thread has given to calls that write.
+#[cfg(target_os = "linux")]
+fn written_bytes() -> u64 {
+    let told = fs::read_to_string("/proc/thread-self/io").expect("the system tells");
+    let written = told.lines().find_map(|line| line.strip_prefix("wchar: "));
+    written.expect("a count").parse().expect("a number")
+}
+
+/// Of a log that is made, of the next segment, and of one behind damage.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_segment_whose_room_is_reserved_has_its_blocks_and_is_given_no_zeros() {
+    const BYTES: u32 = 1 << 20;
+    let _turn = turn();
     let folder = TestFolder::new();
-    let data = DataFolder::open(folder.path()).unwrap();
+    if !folder.can_reserve() {
+        eprintln!("skipped: this file system reserves no room");
+        return;
+    }
     let config = LogConfig {
-        segment_bytes: 1 << 20,
+        segment_bytes: BYTES,
+        reserves_room: true,
         ..config()
     };
+    let before = written_bytes();
+    let data = DataFolder::open(folder.path()).unwrap();
     let mut log = open(&data, &config, GENESIS).unwrap();
     log.preparer.prepare_next().unwrap();
-    for number in 0..2 {
-        let file = folder.path().join(format!("segment-{number:010}"));
-        let metadata = fs::metadata(file).unwrap();
-        assert_eq!(metadata.len(), 1 << 20);
-        assert!(metadata.blocks() * 512 >= 1 << 20, "the file is sparse");
-        assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    append(&mut log, b"one");
+    append(&mut log, b"two");
+    sync(&mut log);
+    drop((log, data));
+    let first = folder.path().join("segment-0000000000");
+    let mut bytes = fs::read(&first).unwrap();
+    let end = bytes.iter().rposition(|&byte| byte != 0).expect("records");
+    assert!(bytes[end + 1..].iter().all(|&byte| byte == 0), "no zeros");
+    bytes[end] ^= 1;
+    let file = fs::OpenOptions::new().write(true).open(&first).unwrap();
+    file.write_all_at(&bytes[end..=end], end as u64).unwrap();
+    let data = DataFolder::open(folder.path()).unwrap();
+    let log = open(&data, &config, GENESIS).unwrap();
+    assert_eq!(log.recovery.marked.len(), 1);
+    assert_eq!(log.writer.end().offset.segment(), 2);
+    for number in 0..3 {
+        assert_has_room(&folder, number, u64::from(BYTES));
     }
-    assert!(!fs::read_dir(folder.path()).unwrap().any(|entry| {
-        entry
-            .unwrap()
-            .file_name()
-            .to_string_lossy()
-            .ends_with(".new")
-    }));
+    let written = written_bytes() - before;
+    assert!(written < u64::from(BYTES) / 4, "{written} bytes");
 }
 
 #[test]

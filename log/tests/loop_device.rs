@@ -7,6 +7,7 @@ mod support;
 use quorate_log::{DataFolder, LogConfig, LogError, Opened, open};
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
@@ -14,6 +15,7 @@ use support::{GENESIS, KIND, Random, TestFolder, append, payload, payloads, sync
 
 const IMAGE_BYTES: u64 = 24 << 20;
 const COPIES: usize = 12;
+const SEGMENT_BYTES: u32 = 64 << 10;
 
 /// A program that one test starts has for a moment what the other one has open, the lock of a
 /// folder included: they take turns.
@@ -55,17 +57,22 @@ fn call(program: &str, arguments: &[&str]) -> Result<(), String> {
 }
 
 fn image(folder: &TestFolder) -> Result<PathBuf, String> {
+    image_with(folder, &[])
+}
+
+fn image_with(folder: &TestFolder, features: &[&str]) -> Result<PathBuf, String> {
     let path = folder.path().join("image");
     let file = std::fs::File::create(&path).map_err(|error| error.to_string())?;
     file.set_len(IMAGE_BYTES)
         .map_err(|error| error.to_string())?;
-    call("mkfs.ext4", &["-q", "-F", &path.display().to_string()])?;
+    let name = path.display().to_string();
+    call("mkfs.ext4", &[features, &["-q", "-F", &name]].concat())?;
     Ok(path)
 }
 
 fn config() -> LogConfig {
     LogConfig {
-        segment_bytes: 64 << 10,
+        segment_bytes: SEGMENT_BYTES,
         ..LogConfig::new([3; 32])
     }
 }
@@ -74,9 +81,24 @@ fn opened(mounted: &Mounted) -> Opened {
     open(&mounted.folder(), &config(), GENESIS).expect("a log that opens")
 }
 
+/// The same, and its new segments have room that is reserved.
+fn reserving(mounted: &Mounted) -> Opened {
+    let config = LogConfig {
+        reserves_room: true,
+        ..config()
+    };
+    open(&mounted.folder(), &config, GENESIS).expect("a log that opens")
+}
+
 #[test]
 fn a_copy_of_the_device_at_any_moment_has_all_that_was_synced_and_nothing_else() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    for open in [opened, reserving] {
+        copy_at_any_moment(open);
+    }
+}
+
+fn copy_at_any_moment(open: fn(&Mounted) -> Opened) {
     let folder = TestFolder::new();
     let prepared = image(&folder).and_then(|image| {
         let mounted = Mounted::new(&image, folder.path().join("live"))?;
@@ -89,7 +111,7 @@ fn a_copy_of_the_device_at_any_moment_has_all_that_was_synced_and_nothing_else()
             return;
         }
     };
-    let mut log = opened(&live);
+    let mut log = open(&live);
     let mut random = Random(41);
     let (mut appended, mut synced) = (Vec::new(), 0);
     for copy in 0..COPIES {
@@ -105,7 +127,7 @@ fn a_copy_of_the_device_at_any_moment_has_all_that_was_synced_and_nothing_else()
         let cut = folder.path().join(format!("cut-{copy}"));
         std::fs::copy(&image, &cut).expect("room for a copy");
         let after = Mounted::new(&cut, folder.path().join("after")).expect("it mounts");
-        let found = opened(&after);
+        let found = open(&after);
         let left = payloads(&found.reader);
         assert!(
             left.len() >= synced,
@@ -180,4 +202,89 @@ fn a_write_into_a_segment_that_finds_no_room_is_told_and_comes_when_there_is_som
     sync(&mut log);
     drop(log);
     assert_eq!(payloads(&opened(&mounted).reader), [&b"kept"[..], &bytes]);
+}
+
+/// What a segment takes is there since it was made ready, whoever has the rest of the disk.
+#[test]
+fn a_segment_whose_room_is_reserved_takes_all_of_it_on_a_disk_that_is_full() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = TestFolder::new();
+    let prepared = image(&folder);
+    let prepared = prepared.and_then(|image| Mounted::new(&image, folder.path().join("full")));
+    let mounted = match prepared {
+        Ok(mounted) => mounted,
+        Err(reason) => {
+            eprintln!("skipped: no loop device here ({reason})");
+            return;
+        }
+    };
+    let mut log = reserving(&mounted);
+    log.preparer.prepare_next().expect("room for a segment");
+    fill(&mounted.at.join("filler"));
+    let mut appended = Vec::new();
+    // To the end of the first segment and of the one that was made ready.
+    let refused = loop {
+        let bytes = payload(appended.len() as u64, 3000);
+        match log.writer.append(KIND, &[&bytes]) {
+            Ok(_) => appended.push(bytes),
+            Err(error) => break error,
+        }
+        if appended.len() % 5 == 0 {
+            sync(&mut log);
+        }
+    };
+    assert!(matches!(refused, LogError::NoSegment { .. }), "{refused:?}");
+    let end = log.writer.end().offset;
+    let room = SEGMENT_BYTES - end.bytes();
+    assert!(end.segment() == 1 && room < 3100, "{end:?}");
+    sync(&mut log);
+    let names = std::fs::read_dir(mounted.at.join("log")).expect("a folder");
+    let names = names.map(|entry| entry.expect("an entry").file_name());
+    let unfinished = names.filter(|name| name.to_string_lossy().ends_with(".new"));
+    assert_eq!(unfinished.count(), 0, "it would keep the disk full");
+    drop(log);
+    // From the device and not from memory.
+    let distrusting = LogConfig {
+        distrusts_cache: true,
+        ..config()
+    };
+    let log = open(&mounted.folder(), &distrusting, GENESIS).expect("a log that opens");
+    assert_eq!(payloads(&log.reader), appended);
+}
+
+/// One without extents, as ext2 and ext3 are.
+#[test]
+fn where_the_file_system_reserves_no_room_segments_are_filled_with_zeros() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = TestFolder::new();
+    let prepared = image_with(&folder, &["-O", "^extent,^64bit,^flex_bg,^metadata_csum"]);
+    let prepared = prepared.and_then(|image| Mounted::new(&image, folder.path().join("old")));
+    let mounted = match prepared {
+        Ok(mounted) => mounted,
+        Err(reason) => {
+            eprintln!("skipped: no loop device here ({reason})");
+            return;
+        }
+    };
+    let probe = std::fs::File::create(mounted.at.join("probe")).expect("a file");
+    let flags = rustix::fs::FallocateFlags::empty();
+    let reserved = rustix::fs::fallocate(&probe, flags, 0, 4096);
+    assert_eq!(
+        reserved,
+        Err(rustix::io::Errno::OPNOTSUPP),
+        "another file system than meant"
+    );
+    let mut log = reserving(&mounted);
+    log.preparer.prepare_next().expect("room for a segment");
+    for number in 0..2 {
+        let segment = mounted.at.join(format!("log/segment-{number:010}"));
+        let file = std::fs::File::open(segment).expect("it is there");
+        let found = file.metadata().expect("what it is");
+        assert_eq!(found.len(), u64::from(SEGMENT_BYTES));
+        assert!(found.blocks() * 512 >= found.len(), "the file is sparse");
+    }
+    append(&mut log, b"kept");
+    sync(&mut log);
+    drop(log);
+    assert_eq!(payloads(&reserving(&mounted).reader), [b"kept"]);
 }

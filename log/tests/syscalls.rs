@@ -12,11 +12,13 @@ use quorate_log::{DataFolder, LeaseFile, LogConfig, open};
 use support::{GENESIS, TestFolder, append, config, payload, payloads, sync};
 
 const CHILD: &str = "QUORATE_TEST_SYSCALLS";
+/// Set where that log has room for its segments reserved.
+const RESERVES: &str = "QUORATE_TEST_SYSCALLS_RESERVES";
 
 /// Calls that change a file or a name, or make that durable. A question mark: not every processor
 /// has it.
 const CALLS: &str = "trace=?open,openat,?rename,?renameat,?renameat2,?unlink,unlinkat,write,\
-    pwrite64,pwritev,fsync,fdatasync,mmap,munmap,msync,?fadvise64,?arm_fadvise64_64";
+    pwrite64,pwritev,fallocate,fsync,fdatasync,mmap,munmap,msync,?fadvise64,?arm_fadvise64_64";
 
 /// What the life says where the system has no reads past its memory.
 const NO_DIRECT_READS: &str = "this file system has no direct reads";
@@ -34,19 +36,26 @@ fn what_the_log_takes_for_durable_was_synced_by_the_system_before() {
         eprintln!("skipped: this machine has no strace, or it may not trace");
         return;
     }
+    for reserves in [false, true] {
+        trace_a_life(reserves);
+    }
+}
+
+fn trace_a_life(reserves: bool) {
     let folder = TestFolder::new();
     // As the trace names what a descriptor is of.
-    let real = folder.path().canonicalize().unwrap();
+    let real = folder.path().canonicalize().expect("it is there");
     let (path, trace) = (real.join("log"), real.join("trace"));
     let name = "what_the_log_takes_for_durable_was_synced_by_the_system_before";
     let output = Command::new("strace")
         .args(["-ff", "-y", "-qq", "-s", "0", "-e", CALLS, "-o"])
         .arg(&trace)
-        .arg(std::env::current_exe().unwrap())
+        .arg(std::env::current_exe().expect("this program"))
         .args([name, "--exact", "--nocapture"])
         .env(CHILD, &path)
+        .envs(reserves.then_some((RESERVES, "1")))
         .output()
-        .unwrap();
+        .expect("strace");
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{told}");
     let mut disk = Disk::new(&path);
@@ -58,14 +67,17 @@ fn what_the_log_takes_for_durable_was_synced_by_the_system_before() {
     assert_eq!(disk.dirty, BTreeMap::new(), "not synced at the end");
     let counts = (disk.renames >= 9, disk.watermarks >= 6, disk.removals);
     assert_eq!(counts, (true, true, 2), "{disk:?}");
+    // The first segment, one that was made ahead and one in need, at least.
+    assert!(!reserves || disk.reservations >= 3 || !folder.can_reserve());
     // A pass that reads what memory holds finds nothing of what the disk has lost.
     assert!(disk.direct_reads > 0 || told.contains(NO_DIRECT_READS));
     // A start that distrusts what memory holds reads nothing that the system may still show: also
     // of the segment of the end and of the watermark, which nobody lets go otherwise.
-    let files = std::fs::read_dir(&path).unwrap();
-    let names = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let files = std::fs::read_dir(&path).expect("the folder of the log");
+    let names = files.map(|entry| entry.expect("an entry").file_name());
+    let names = names.filter_map(|name| name.into_string().ok());
     let last = names.filter(|name| name.starts_with("segment-")).max();
-    for name in ["watermark", &last.unwrap()] {
+    for name in ["watermark", &last.expect("a segment")] {
         assert!(disk.dropped.contains(name), "{name}: {:?}", disk.dropped);
     }
 }
@@ -87,7 +99,11 @@ fn trace_of_the_life(folder: &Path) -> String {
 /// stopped, and opened once more as after a failed sync.
 fn live(path: &Path) {
     let folder = DataFolder::open(path).expect("a new folder");
-    let mut log = open(&folder, &config(), GENESIS).expect("a new log");
+    let config = LogConfig {
+        reserves_room: std::env::var_os(RESERVES).is_some(),
+        ..config()
+    };
+    let mut log = open(&folder, &config, GENESIS).expect("a new log");
     for number in 0..9 {
         if number == 5 {
             log.preparer.prepare_next().expect("room for a segment");
@@ -98,7 +114,7 @@ fn live(path: &Path) {
         }
     }
     drop(log);
-    let mut log = open(&folder, &config(), GENESIS).expect("a log that was left");
+    let mut log = open(&folder, &config, GENESIS).expect("a log that was left");
     assert_eq!(payloads(&log.reader).len(), 9);
     log.scrubber.step(1 << 20).expect("a read");
     if log.scrubber.is_direct() == Some(false) {
@@ -112,7 +128,7 @@ fn live(path: &Path) {
     drop((log.reader, log.preparer, log.pruner, log.scrubber));
     let distrusting = LogConfig {
         distrusts_cache: true,
-        ..config()
+        ..config
     };
     let log = open(&folder, &distrusting, GENESIS).expect("a log that was stopped");
     log.syncer.stop(log.writer).expect("a clean stop");
@@ -132,6 +148,8 @@ struct Disk {
     renames: u32,
     watermarks: u32,
     removals: u32,
+    /// Files that had room reserved.
+    reservations: u32,
     /// Segments that were opened to be read past the memory of the system.
     direct_reads: u32,
     /// Files whose memory was given back to the system.
@@ -149,6 +167,7 @@ impl Disk {
             renames: 0,
             watermarks: 0,
             removals: 0,
+            reservations: 0,
             direct_reads: 0,
             dropped: BTreeSet::new(),
         }
@@ -197,6 +216,11 @@ impl Disk {
             }
             "rename" | "renameat" => self.named(&quoted(arguments), line),
             "unlink" | "unlinkat" => self.removed(&quoted(arguments)[0], line),
+            // The blocks and the length of a file may be lost like its bytes.
+            "fallocate" => {
+                self.reservations += 1;
+                self.written(described(arguments), 0..usize::MAX, line);
+            }
             "write" => self.written(described(arguments), 0..usize::MAX, line),
             "pwrite" | "pwritev" => {
                 let offset = arguments

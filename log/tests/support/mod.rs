@@ -207,6 +207,16 @@ impl TestFolder {
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
+
+    /// Whether its file system sets blocks aside without anything being written to them.
+    pub(crate) fn can_reserve(&self) -> bool {
+        let path = self.0.join("reserved");
+        let file = std::fs::File::create(&path).expect("a file");
+        let flags = rustix::fs::FallocateFlags::empty();
+        let reserved = rustix::fs::fallocate(&file, flags, 0, 4096);
+        std::fs::remove_file(path).expect("it goes");
+        reserved.is_ok()
+    }
 }
 
 impl Drop for TestFolder {

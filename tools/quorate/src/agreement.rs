@@ -404,6 +404,7 @@ mod tests {
         segment_bytes: 4 << 20,
         salt: [7; 32],
         distrusts_cache: false,
+        reserves_room: false,
     };
 
     /// A testnet whose validators never ran.

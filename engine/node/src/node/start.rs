@@ -138,6 +138,8 @@ pub(super) fn open_folder(path: &Path) -> Result<DataFolder, StartError> {
 pub(super) fn log_config(config: &NodeConfig) -> Result<LogConfig, StartError> {
     let mut log = LogConfig::new(random()?);
     log.segment_bytes = config.log.segment_bytes;
+    // In `sync` each vote would wait until the file system has noted that its blocks are written.
+    log.reserves_room = config.durability == Durability::Async;
     Ok(log)
 }
 

@@ -58,3 +58,14 @@ fn what_a_validator_is_configured_to_keep_and_to_sync_reaches_it() {
     assert_eq!(kept, (3 << 20, 5 << 20));
     assert_eq!(sync.snapshot_heights, 192);
 }
+
+#[test]
+fn segments_are_filled_with_zeros_where_votes_wait_for_syncs_and_nowhere_else() {
+    for durability in [Durability::Sync, Durability::Async] {
+        let replica = config(ChainLimits::default(), |config| {
+            config.durability = durability;
+        });
+        let reserves = durability == Durability::Async;
+        assert_eq!(replica.log.reserves_room, reserves, "{durability:?}");
+    }
+}

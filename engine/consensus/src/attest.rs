@@ -356,7 +356,8 @@ impl Consensus {
         );
     }
 
-    /// What a peer may have missed while it was away: the newest own statements.
+    /// What a peer may have missed, while it was away or since it had no room for it: the newest
+    /// own statements. To who has them they cost no check.
     pub(crate) fn tell_state(&self, peer: ValidatorIndex, effects: &mut Effects) {
         for with_snapshot in [false, true] {
             let newest = self.attestations.newest(self.config.own, with_snapshot);

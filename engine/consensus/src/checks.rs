@@ -13,7 +13,7 @@ use crate::verify::Claim;
 
 impl Consensus {
     /// Asks for the signatures of a claim to be checked; `false` when too many of this peer's are
-    /// being checked already. What is not checked now comes again (R10).
+    /// being checked already. What is not checked now comes again (R10, 5.6).
     pub(crate) fn ask_check(
         &mut self,
         from: ValidatorIndex,

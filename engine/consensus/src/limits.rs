@@ -85,6 +85,9 @@ pub const READY_SUMMARY_MAX: usize = 8;
 pub const FORWARD_BYTES_MAX: usize = PAYLOAD_BYTES_MAX;
 /// A state root is attested after every block whose height is a multiple of this.
 pub const STATE_HEIGHTS: u64 = 64;
+/// A peer is told the newest own statements again after so long, nanoseconds: one that found no
+/// room on its way is lost, and on an idle chain none follows it.
+pub const STATE_REPEAT_NS: u64 = 10_000_000_000;
 /// Sections of an attested state.
 pub const STATE_SECTIONS_MAX: usize = 32;
 /// Attested roots kept of each validator.

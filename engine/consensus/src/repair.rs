@@ -58,6 +58,8 @@ pub(crate) struct Peer {
     pub(crate) retransmit_doublings: u32,
     next_status_ns: u64,
     last_status_ns: u64,
+    /// When it was told the newest own states last, besides when they were new.
+    state_told_ns: u64,
     answer_after_ns: u64,
     pub(crate) finalized: Height,
     flushed: Height,
@@ -134,7 +136,7 @@ impl Consensus {
         known.retransmit_doublings = 0;
         self.ask_fence(peer, effects);
         self.ask_recover(now, peer, effects);
-        self.tell_state(peer, effects);
+        self.repeat_state(now, peer, effects);
         Disposition::Applied
     }
 
@@ -194,7 +196,16 @@ impl Consensus {
             });
             self.ask_fence(index, effects);
             self.ask_recover(now, index, effects);
+            let told_ns = self.peers[index.place()].state_told_ns;
+            if now.mono_ns >= told_ns.saturating_add(limits::STATE_REPEAT_NS) {
+                self.repeat_state(now, index, effects);
+            }
         }
+    }
+
+    fn repeat_state(&mut self, now: Now, peer: ValidatorIndex, effects: &mut Effects) {
+        self.peers[peer.place()].state_told_ns = now.mono_ns;
+        self.tell_state(peer, effects);
     }
 
     /// An interval set while idle is cut short when this validator becomes unsettled, but never

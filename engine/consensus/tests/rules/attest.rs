@@ -151,6 +151,42 @@ fn an_own_state_is_signed_told_to_all_and_told_again_to_a_peer_that_was_away() {
     }
 }
 
+/// One that found no room on its way is lost, and on an idle chain no other follows it.
+#[test]
+fn the_newest_own_states_are_told_again_at_intervals_to_peers_that_are_there() {
+    let set = six(4);
+    let mut bench = Bench::new(&set, 0);
+    for own in [state(64, 5), state(128, 5), snapshot(128, 5)] {
+        bench.input(Input::State(own));
+    }
+    bench.input(Input::PeerDown(v(3)));
+    let told = |bench: &mut Bench, ms| -> Vec<(Destination, StateStatement)> {
+        bench.seen.clear();
+        bench.lapse(ms);
+        let told = bench.seen.iter().filter_map(|effect| match effect {
+            Effect::Send {
+                to,
+                message: Message::Attestation { statement, .. },
+            } => Some((*to, statement.clone())),
+            _ => None,
+        });
+        told.collect()
+    };
+    let peers = [1, 2, 4, 5].map(|peer| Destination::Peer(v(peer)));
+    let newest = |to| [(to, state(128, 5)), (to, snapshot(128, 5))];
+    let all: Vec<_> = peers.into_iter().flat_map(newest).collect();
+    let repeat_ms = limits::STATE_REPEAT_NS / 1_000_000;
+    assert_eq!(told(&mut bench, repeat_ms - 500), []);
+    for _ in 0..2 {
+        assert_eq!(told(&mut bench, 1_000), all);
+        assert_eq!(told(&mut bench, repeat_ms - 1_000), []);
+    }
+    // It costs no check where it has come before.
+    for expected in [Disposition::Applied, Disposition::Ignored(Ignored::Stale)] {
+        assert_eq!(say(&mut bench, 2, &state(64, 5)), expected);
+    }
+}
+
 #[test]
 fn a_validator_whose_state_is_another_than_an_honest_one_s_says_which_section() {
     let set = six(4);

@@ -43,6 +43,9 @@ pub(crate) struct Told {
     /// before it, but for those that have the own word: what a start holds its own state against
     /// is to be what this validator said itself.
     attested: Option<Attested>,
+    /// Heights of the highest ones that were told in this run: whoever signed them, and with the
+    /// own word.
+    attested_up_to: [u64; 2],
     /// A snapshot is wanted now.
     is_asked: bool,
     /// The state is another than the others'; this height was the last that all had alike.
@@ -57,10 +60,11 @@ struct Attested {
 
 impl Told {
     fn put_attested(&mut self, certificate: StateCertificate, own: ValidatorIndex) {
-        let mut signers = certificate.signatures.iter();
-        let has_own = signers.any(|&(signer, _)| signer == own);
+        let has_own = has_word_of(&certificate, own);
+        // They come in any order: what was said of a lower height may have been on its way longer.
+        let is_passed = self.note_attested(certificate.statement.height.number(), has_own);
         let is_better = has_own || self.attested.as_ref().is_none_or(|kept| !kept.has_own);
-        if is_better {
+        if is_better && !is_passed {
             let certificate = Box::new(certificate);
             self.attested = Some(Attested {
                 certificate,
@@ -69,12 +73,28 @@ impl Told {
         }
     }
 
+    /// Whether one that is as good was of a higher height.
+    fn note_attested(&mut self, height: u64, has_own: bool) -> bool {
+        let [highest, highest_own] = &mut self.attested_up_to;
+        let is_passed = height < if has_own { *highest_own } else { *highest };
+        *highest = height.max(*highest);
+        if has_own {
+            *highest_own = height.max(*highest_own);
+        }
+        is_passed
+    }
+
     fn push_certificate(&mut self, certificate: StateCertificate) {
         if self.certificates.len() >= CERTIFICATES_MAX {
             self.certificates.pop_front();
         }
         self.certificates.push_back(certificate);
     }
+}
+
+fn has_word_of(certificate: &StateCertificate, validator: ValidatorIndex) -> bool {
+    let mut signers = certificate.signatures.iter();
+    signers.any(|&(signer, _)| signer == validator)
 }
 
 /// The way to the thread. Whoever tells never waits.
@@ -456,5 +476,29 @@ mod tests {
         assert_eq!(scene.kept_after(3010), Some((384, false)));
         scene.sender.send_proven(&certificate(448, &[1, 2]));
         assert_eq!(scene.kept_after(4010), Some((384, false)), "each has time");
+    }
+
+    /// What peers said of a lower height may come later: they are not all equally far.
+    #[test]
+    fn no_certificate_replaces_one_that_is_as_good_and_of_a_higher_height() {
+        let mut scene = Scene::new();
+        scene.sender.send_proven(&certificate(192, &[0, 1]));
+        scene.sender.send_proven(&certificate(128, &[0, 2]));
+        assert_eq!(scene.kept_after(0), Some((192, true)));
+        scene.sender.send_proven(&certificate(64, &[0, 2]));
+        scene.sender.send_proven(&certificate(128, &[1, 2]));
+        for milliseconds in [1000, 2000, 3000] {
+            let kept = scene.kept_after(milliseconds);
+            assert_eq!(kept, Some((192, true)), "nor one that is written");
+        }
+        scene.sender.send_proven(&certificate(320, &[1, 2]));
+        scene.sender.send_proven(&certificate(256, &[1, 2]));
+        assert_eq!(scene.kept_after(4000), Some((192, true)));
+        assert_eq!(scene.kept_after(5000), Some((320, false)));
+        // With the own word one is better than any of others, and the next with it better still.
+        scene.sender.send_proven(&certificate(256, &[0, 1, 2]));
+        assert_eq!(scene.kept_after(6000), Some((256, true)));
+        scene.sender.send_proven(&certificate(320, &[0, 1, 2]));
+        assert_eq!(scene.kept_after(7000), Some((320, true)));
     }
 }

@@ -197,10 +197,24 @@ impl Drop for Cluster {
 }
 
 /// Looks until it holds.
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    eventually_or_show(what, holds, String::new);
+}
+
+/// The same; when it gives up it says what there was instead.
+pub(crate) fn eventually_or_show(
+    what: &str,
+    mut holds: impl FnMut() -> bool,
+    found: impl Fn() -> String,
+) {
     let end = Instant::now() + PATIENCE;
     while !holds() {
-        assert!(Instant::now() < end, "still not after {PATIENCE:?}: {what}");
+        let is_over = Instant::now() >= end;
+        assert!(
+            !is_over,
+            "still not after {PATIENCE:?}: {what}\n{}",
+            found()
+        );
         std::thread::yield_now();
     }
 }

@@ -25,10 +25,11 @@ fn no_command_is_a_payload_and_no_bytes_are_not() {
 }
 
 /// What a walk over a payload that is said to be checked hands over, and how it ends.
-fn walked(payload: &[u8]) -> (Vec<(u32, Vec<u8>)>, Result<(), PayloadError>) {
+fn walked(payload: &[u8]) -> (Vec<Vec<u8>>, Result<(), PayloadError>) {
     let mut seen = Vec::new();
     let end = walk_checked(payload, |place, view| {
-        seen.push((place, view.entry.to_vec()));
+        assert_eq!(place as usize, seen.len());
+        seen.push(view.entry.to_vec());
     });
     (seen, end)
 }
@@ -39,8 +40,7 @@ fn a_walk_without_a_check_hands_over_the_same_and_tells_another_count_as_the_che
         .map(|seq| entry(Lane::Order, 1, seq, b"body"))
         .collect();
     let good = payload(&entries);
-    let all: Vec<_> = (0..).zip(entries.iter().cloned()).collect();
-    assert_eq!(walked(&good), (all.clone(), Ok(())));
+    assert_eq!(walked(&good), (entries.clone(), Ok(())));
     assert_eq!(walked(&payload(&[])), (Vec::new(), Ok(())));
     let mut broken = Vec::new();
     for count in [0, 3, 5, u32::MAX] {
@@ -57,7 +57,7 @@ fn a_walk_without_a_check_hands_over_the_same_and_tells_another_count_as_the_che
         let (seen, end) = walked(&payload);
         assert!(end.is_err(), "{} bytes", payload.len());
         assert!(PayloadView::parse(&payload).is_err());
-        assert!(all.starts_with(&seen), "only what stands there");
+        assert!(entries.starts_with(&seen), "only what stands there");
     }
     for (payload, error) in [
         (&good[..3], PayloadError::Truncated { command: 0 }),

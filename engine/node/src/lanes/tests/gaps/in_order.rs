@@ -222,3 +222,21 @@ fn commands_that_come_in_order_are_never_counted_as_waiting_for_a_number() {
     submit(&mut lanes, 1_000, &[order(2, 300)]);
     assert!(!lanes.gaps.is_unused(), "this one waits");
 }
+
+#[test]
+fn a_payload_that_has_other_commands_than_it_counts_is_told_as_the_check_of_it_tells() {
+    let good = payload_of(&[order(1, 2), order(1, 3)]);
+    let mut fewer = good.clone();
+    fewer[..4].copy_from_slice(&1_u32.to_le_bytes());
+    let mut more = good.clone();
+    more[..4].copy_from_slice(&3_u32.to_le_bytes());
+    let cut = good[..good.len() - 1].to_vec();
+    for payload in [fewer, more, cut, Vec::new()] {
+        let mut lanes = pool();
+        lanes.restore_session(id(1), 1);
+        assert!(PayloadView::parse(&payload).is_err());
+        let finalized = lanes.finalize_block((1, 0), &payload, &mut Vec::new());
+        assert!(finalized.is_err());
+        assert!(lanes.chain_block(1, &payload).is_err());
+    }
+}

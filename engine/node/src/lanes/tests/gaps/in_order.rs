@@ -140,6 +140,9 @@ impl Plain {
         for client in 0..SESSIONS {
             let slot = lanes.places.get(&id(client)).expect("it is open");
             let session = &lanes.sessions[slot as usize];
+            let is_missing = |seq: &u64| !self.held.contains_key(&(client, *seq));
+            let ready_end = (session.chained_seq + 1..).find(is_missing);
+            assert_eq!(Some(session.ready_end), ready_end);
             for seq in 1..SEQ_MAX {
                 let command = session.command(seq);
                 let known = self.held.get(&(client, seq));

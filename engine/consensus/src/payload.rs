@@ -162,6 +162,15 @@ impl<'a> IntoIterator for &PayloadView<'a> {
 ///
 /// [`PayloadError`], which names the entry and what is wrong with it.
 pub fn parse_entries(bytes: &[u8]) -> Result<Commands<'_>, PayloadError> {
+    count_entries(bytes).map(|_| Commands::of_checked(bytes))
+}
+
+/// The same check; how many entries there are.
+///
+/// # Errors
+///
+/// As [`parse_entries`].
+pub fn count_entries(bytes: &[u8]) -> Result<usize, PayloadError> {
     if bytes.len() > FORWARD_BYTES_MAX {
         return Err(PayloadError::TooLarge {
             bytes: bytes.len(),
@@ -182,7 +191,39 @@ pub fn parse_entries(bytes: &[u8]) -> Result<Commands<'_>, PayloadError> {
         rest = &rest[command.entry.len()..];
         count += 1;
     }
-    Ok(Commands::of_checked(bytes))
+    Ok(count)
+}
+
+/// The entries of a run that [was checked](parse_entries) before, without another check. Of one
+/// that was not, those before what is no entry by its layout; what they say may be anything.
+#[must_use]
+pub const fn checked_entries(bytes: &[u8]) -> Commands<'_> {
+    Commands::of_checked(bytes)
+}
+
+/// Hands over each command of a payload that was checked before, as one that was voted for or
+/// logged, with its place: one walk in place of two.
+///
+/// # Errors
+///
+/// [`PayloadError`] when the entries are not as many as counted, or none by their layout: then the
+/// payload never was checked. Those before that have been handed over.
+pub fn walk_checked<'a>(
+    payload: &'a [u8],
+    mut each: impl FnMut(u32, CommandView<'a>),
+) -> Result<(), PayloadError> {
+    let Some((count, mut rest)) = payload.split_first_chunk::<COUNT_BYTES>() else {
+        return Err(PayloadError::Truncated { command: 0 });
+    };
+    for place in 0..u32::from_le_bytes(*count) {
+        let command = read_entry(rest, place as usize)?;
+        rest = &rest[command.entry.len()..];
+        each(place, command);
+    }
+    if !rest.is_empty() {
+        return Err(PayloadError::Trailing { bytes: rest.len() });
+    }
+    Ok(())
 }
 
 /// Memory that checks of payloads use again. Bound: what a payload of

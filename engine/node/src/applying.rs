@@ -24,8 +24,13 @@ pub(crate) struct Call {
     pub(crate) section: Option<&'static str>,
 }
 
+/// A command that is applied: height of its block, place there, session. Of the many calls there
+/// are most are for commands, and a whole [`Call`] is long.
+type Command = (u64, u32, SessionId);
+
 thread_local! {
     static CALL: Cell<Option<Call>> = const { Cell::new(None) };
+    static COMMAND: Cell<Option<Command>> = const { Cell::new(None) };
 }
 
 /// The note of a call that goes on; gone with it, however that ends.
@@ -44,6 +49,34 @@ pub(crate) fn applying<R>(call: Call, run: impl FnOnce() -> R) -> R {
     run()
 }
 
+/// The note of a command that is applied.
+struct NotedCommand;
+
+impl Drop for NotedCommand {
+    fn drop(&mut self) {
+        COMMAND.set(None);
+    }
+}
+
+/// The same for the command at this place of the block of this height.
+pub(crate) fn applying_command<R>((height, index, session): Command, run: impl FnOnce() -> R) -> R {
+    COMMAND.set(Some((height, index, session)));
+    let _noted = NotedCommand;
+    run()
+}
+
+/// The call that goes on.
+fn noted() -> Option<Call> {
+    let of_command = |(height, index, session)| Call {
+        doing: "applying a command",
+        height,
+        index: Some(index),
+        session: Some(session),
+        section: None,
+    };
+    CALL.get().or_else(|| COMMAND.get().map(of_command))
+}
+
 /// From now on a panic inside a call of the application is told in the log, before whatever told of
 /// panics so far does. Again does nothing.
 pub(crate) fn tell_panics() {
@@ -51,7 +84,7 @@ pub(crate) fn tell_panics() {
     HOOK.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            if let Some(call) = CALL.get() {
+            if let Some(call) = noted() {
                 tell(&call);
             }
             before(panic);

@@ -123,7 +123,7 @@ fn said_of(place: &'static str) -> Vec<String> {
         }
     });
     let lines = logged(|| assert!(catch_unwind(run).is_err()));
-    assert_eq!(CALL.get(), None, "the call is over");
+    assert_eq!(noted(), None, "the call is over");
     let is_panic = |line: &String| line.contains("PANICKED");
     lines.into_iter().filter(is_panic).collect()
 }

@@ -27,6 +27,7 @@ use crossbeam::channel::Sender;
 use quorate_consensus::attestation::Divergence;
 use quorate_consensus::input::Input;
 use quorate_consensus::message::Message;
+use quorate_consensus::payload::{Commands, checked_entries};
 use quorate_consensus::trust::Authenticated;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_net::{ClientId, Waker};
@@ -194,7 +195,8 @@ const _: () = assert!(BACKLOG_BYTES_MAX / SUBMISSION_BYTES_MIN < GATE_ITEMS / 2)
 pub(crate) struct Backlog(Arc<AtomicUsize>);
 
 impl Backlog {
-    /// Takes commands on that came off a socket then; they count until they are dropped.
+    /// Takes entries on that came off a socket then, and were checked as they were decoded; they
+    /// count until they are dropped.
     pub(crate) fn take(&self, entries: &[u8], received_ns: u64) -> Submitted {
         self.0.fetch_add(weight(entries), Ordering::Relaxed);
         Submitted {
@@ -223,6 +225,13 @@ pub(crate) struct Submitted {
     /// When their frame came off the socket, by the monotonic clock.
     pub(crate) received_ns: u64,
     backlog: Backlog,
+}
+
+impl Submitted {
+    /// The commands: nobody checks their entries again.
+    pub(crate) fn commands(&self) -> Commands<'_> {
+        checked_entries(&self.entries)
+    }
 }
 
 impl std::ops::Deref for Submitted {

@@ -144,6 +144,9 @@ pub struct SessionTable {
     /// In the order of opening. Bound: `sessions_max`.
     sessions: Vec<Session>,
     places: SessionMap<u32>,
+    /// Place of the session that was spoken of last: the next command is mostly its own. Whatever
+    /// stands there now is looked at, so that it need not be right.
+    place_last: u32,
     sessions_max: u32,
     /// Hash of each bucket as of the last root.
     bucket_hashes: Vec<[u8; 32]>,
@@ -164,6 +167,7 @@ impl SessionTable {
         Self {
             sessions: Vec::new(),
             places: SessionMap::default(),
+            place_last: 0,
             sessions_max,
             bucket_hashes: Vec::new(),
             dirty: Vec::new(),
@@ -209,6 +213,14 @@ impl SessionTable {
             .and_then(|&place| self.sessions.get(place as usize))
     }
 
+    /// The place of the session of this name.
+    fn place(&self, id: &SessionId) -> Option<u32> {
+        match self.sessions.get(self.place_last as usize) {
+            Some(last) if last.id == *id => Some(self.place_last),
+            _ => self.places.get(id).copied(),
+        }
+    }
+
     /// The session at this place.
     pub(crate) fn at(&self, slot: SessionSlot) -> &Session {
         &self.sessions[slot.0 as usize]
@@ -228,7 +240,7 @@ impl SessionTable {
         (seq, is_opening): (u64, bool),
         room: &Room<'_>,
     ) -> Standing {
-        let Some(&place) = self.places.get(id) else {
+        let Some(place) = self.place(id) else {
             return match is_opening {
                 true => self.standing_of_opening(id, seq, room),
                 // Whatever opened it is older than this, so it will not come.
@@ -354,6 +366,7 @@ impl SessionTable {
     /// Writes down that the session's next command has been applied, in a block of this time.
     pub fn advance(&mut self, slot: SessionSlot, last: LastResult, now_ns: u64) {
         self.marks[slot.0 as usize] = None;
+        self.place_last = slot.0;
         let session = &mut self.sessions[slot.0 as usize];
         session.last_seq = session.last_seq.saturating_add(1);
         session.last = last;

@@ -7,8 +7,8 @@ use quorate_consensus::limits::{
 };
 use quorate_consensus::payload::{
     Auth, BlockRules, ENTRY_BYTES_FIXED, Entry, FLAG_OPEN, LANE_SHARES_FROM_BYTES, Lane,
-    PayloadError, PayloadView, encode_entry, encode_session_entry, entry_unsigned, parse_entries,
-    session_entry_unsigned, session_of_key,
+    PayloadError, PayloadView, checked_entries, count_entries, encode_entry, encode_session_entry,
+    entry_unsigned, parse_entries, session_entry_unsigned, session_of_key, walk_checked,
 };
 use quorate_consensus::signing::{self, Signer, ValidatorKey};
 use quorate_consensus::verify::single;
@@ -22,6 +22,68 @@ fn no_command_is_a_payload_and_no_bytes_are_not() {
         let error = PayloadError::Truncated { command: 0 };
         assert_eq!(PayloadView::parse(&empty[..length]).err(), Some(error));
     }
+}
+
+/// What a walk over a payload that is said to be checked hands over, and how it ends.
+fn walked(payload: &[u8]) -> (Vec<Vec<u8>>, Result<(), PayloadError>) {
+    let mut seen = Vec::new();
+    let end = walk_checked(payload, |place, view| {
+        assert_eq!(place as usize, seen.len());
+        seen.push(view.entry.to_vec());
+    });
+    (seen, end)
+}
+
+#[test]
+fn a_walk_without_a_check_hands_over_the_same_and_tells_another_count_as_the_check_does() {
+    let entries: Vec<_> = (2..6)
+        .map(|seq| entry(Lane::Order, 1, seq, b"body"))
+        .collect();
+    let good = payload(&entries);
+    assert_eq!(walked(&good), (entries.clone(), Ok(())));
+    assert_eq!(walked(&payload(&[])), (Vec::new(), Ok(())));
+    let mut broken = Vec::new();
+    for count in [0, 3, 5, u32::MAX] {
+        let mut other = good.clone();
+        other[..4].copy_from_slice(&count.to_le_bytes());
+        broken.push(other);
+    }
+    broken.extend((0..good.len()).map(|length| good[..length].to_vec()));
+    broken.push([&good[..], b"x"].concat());
+    let mut lane = good.clone();
+    lane[4] = 9;
+    broken.push(lane);
+    for payload in broken {
+        let (seen, end) = walked(&payload);
+        assert!(end.is_err(), "{} bytes", payload.len());
+        assert!(PayloadView::parse(&payload).is_err());
+        assert!(entries.starts_with(&seen), "only what stands there");
+    }
+    for (payload, error) in [
+        (&good[..3], PayloadError::Truncated { command: 0 }),
+        (
+            &[&good[..], b"xy"].concat(),
+            PayloadError::Trailing { bytes: 2 },
+        ),
+    ] {
+        assert_eq!(walked(payload).1, Err(error));
+        assert_eq!(PayloadView::parse(payload).err(), Some(error));
+    }
+}
+
+#[test]
+fn entries_are_counted_as_they_are_checked() {
+    let entries = [
+        entry(Lane::Order, 1, 2, b"one"),
+        entry(Lane::Cancel, 2, 9, b""),
+    ]
+    .concat();
+    assert_eq!(count_entries(&entries), Ok(2));
+    assert_eq!(checked_entries(&entries).count(), 2);
+    assert_eq!(count_entries(&[]), Ok(0));
+    let cut = &entries[..entries.len() - 1];
+    assert_eq!(count_entries(cut).err(), parse_entries(cut).err());
+    assert_eq!(checked_entries(cut).count(), 1, "no more than is there");
 }
 
 #[test]

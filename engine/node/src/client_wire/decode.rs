@@ -8,7 +8,7 @@ use super::{
     refusal_from_code, rejection_from_code,
 };
 use crate::streams::StreamPosition;
-use quorate_consensus::payload::{Commands, ENTRY_BYTES_FIXED, parse_entries};
+use quorate_consensus::payload::{Commands, ENTRY_BYTES_FIXED, checked_entries, count_entries};
 use quorate_consensus::types::ValidatorIndex;
 
 /// Takes fixed-width fields off the front of a frame.
@@ -177,14 +177,14 @@ impl<'a> ClientFrame<'a> {
         if (count as usize).saturating_mul(ENTRY_BYTES_FIXED) > entries.len() {
             return Err(FrameError::Truncated);
         }
-        let commands = parse_entries(entries).map_err(|_| FrameError::Entries("malformed"))?;
-        if commands.clone().count() != count as usize {
+        let found = count_entries(entries).map_err(|_| FrameError::Entries("malformed"))?;
+        if found != count as usize {
             return Err(FrameError::Entries("another number of them than counted"));
         }
         Ok(Self::Submit {
             count,
             entries,
-            commands,
+            commands: checked_entries(entries),
         })
     }
 }

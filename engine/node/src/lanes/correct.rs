@@ -126,7 +126,7 @@ impl Lanes {
     /// Whether the session is open and this is its last number.
     fn is_at(&self, id: SessionId, last_seq: u64) -> bool {
         let slot = self.places.get(&id);
-        slot.is_some_and(|&slot| {
+        slot.is_some_and(|slot| {
             let session = &self.sessions[slot as usize];
             session.is_open && session.last_seq == last_seq
         })
@@ -142,9 +142,8 @@ impl Lanes {
         };
         self.open_sessions += u32::from(session.is_open);
         self.open_sessions -= u32::from(was_open);
-        for command in &gone {
-            self.forget(command);
-        }
+        gone.into_iter()
+            .for_each(|command| self.drop_command(command));
         self.make_ready(now_ns, slot);
         self.recount_gapped(slot);
         self.free_if_unused(slot);
@@ -154,7 +153,7 @@ impl Lanes {
     /// opening with a higher one has come since, to open it anew.
     fn end_session(&mut self, id: SessionId, last_seq: u64) {
         self.openings.note_ended(id, last_seq);
-        let Some(&slot) = self.places.get(&id) else {
+        let Some(slot) = self.places.get(&id) else {
             return;
         };
         let session = &self.sessions[slot as usize];
@@ -167,7 +166,7 @@ impl Lanes {
     /// The session was not opened. What is here of one that is not thought to be open has come
     /// since, to try again.
     fn close_session(&mut self, id: SessionId) {
-        if let Some(&slot) = self.places.get(&id)
+        if let Some(slot) = self.places.get(&id)
             && self.sessions[slot as usize].is_open
         {
             self.give_up(slot);
@@ -179,9 +178,8 @@ impl Lanes {
         self.open_sessions -= u32::from(session.is_open);
         session.is_open = false;
         let gone: Vec<Command> = session.drain();
-        for command in &gone {
-            self.forget(command);
-        }
+        gone.into_iter()
+            .for_each(|command| self.drop_command(command));
         self.free_if_unused(slot);
     }
 
@@ -245,7 +243,7 @@ mod tests {
         let mut losers = Losers::default();
         for number in 0..LOSERS_MAX as u64 + 1_000 {
             losers.push(Command {
-                entry: Box::default(),
+                entry: Vec::new(),
                 admitted_ns: number,
                 received_ns: number,
                 lane: Lane::Order,

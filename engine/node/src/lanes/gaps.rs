@@ -54,6 +54,12 @@ impl Gaps {
         self.in_lane[lane as usize]
     }
 
+    /// Whether none ever waited for one.
+    #[cfg(test)]
+    pub(super) fn is_unused(&self) -> bool {
+        self.shares.is_empty()
+    }
+
     /// A command waits for a number from now on.
     pub(super) fn begin(&mut self, command: &Command) {
         let place = place_of(command.origin);
@@ -138,7 +144,7 @@ impl Lanes {
                 continue;
             }
             if let Some(command) = self.sessions[handle.slot as usize].remove(handle.seq) {
-                self.forget(&command);
+                self.drop_command(command);
                 self.counters.gaps_expired += 1;
                 self.free_if_unused(handle.slot);
             }

@@ -2,10 +2,12 @@
 //!
 //! Owns every command from its admission until it stands in a finalized block, their order, and who
 //! is sent them. `verdict`: the answers and bounds; `queue`: one session; `pool`: all of them;
-//! `room`: who finds room in it; `openings`: sessions that are not open; `gaps`: what waits for a
-//! number, and how much of it; `peers`: how much is whose; `block`: payloads; `forward`: other
-//! leaders; `pressure`: how long it waits; `correct`: what execution found otherwise; `unchecked`:
-//! what stood in blocks and is to be checked. Never: consensus rules, sockets, clocks.
+//! `places`: where each stands; `keep`: what is written down of one that is admitted; `spare`: the
+//! memory of those gone; `room`: who finds room in it; `openings`: sessions that are not open;
+//! `gaps`: what waits for a number, and how much of it; `peers`: how much is whose; `block`:
+//! payloads; `forward`: other leaders; `pressure`: how long it waits; `correct`: what execution
+//! found otherwise; `unchecked`: what stood in blocks and is to be checked. Never: consensus rules,
+//! sockets, clocks.
 //!
 //! What the pool knows of sessions it learns from finalized blocks, by the same rule as the session
 //! table, so it waits for no answer from the application stage. Where execution comes to another
@@ -15,13 +17,16 @@ mod block;
 mod correct;
 mod forward;
 mod gaps;
+mod keep;
 mod lines;
 mod openings;
 mod peers;
+mod places;
 mod pool;
 mod pressure;
 mod queue;
 mod room;
+mod spare;
 mod unchecked;
 mod verdict;
 
@@ -30,7 +35,9 @@ pub use pool::{Lanes, LanesCounters};
 pub(crate) use verdict::HOLD_NS_DEFAULT;
 pub use verdict::{Admitted, CommandVerdict, LanesConfig, Rejection, Verdict};
 
-use quorate_consensus::payload::{CommandView, Commands, PayloadError, parse_entries};
+use quorate_consensus::payload::{
+    CommandView, Commands, PayloadError, parse_entries, walk_checked,
+};
 use quorate_consensus::types::ValidatorIndex;
 
 use crate::state_machine::SessionId;
@@ -66,8 +73,23 @@ impl Lanes {
         verdicts: &mut Vec<CommandVerdict>,
         finals: &mut Vec<(SessionId, u64)>,
     ) -> Result<(), PayloadError> {
+        let commands = parse_entries(entries)?;
+        self.submit_checked((now_ns, received_ns), session, commands, verdicts, finals);
+        Ok(())
+    }
+
+    /// The same for entries that have been checked, as those of a client's frame are when it is
+    /// decoded.
+    pub(crate) fn submit_checked(
+        &mut self,
+        (now_ns, received_ns): (u64, u64),
+        session: Option<SessionId>,
+        commands: Commands<'_>,
+        verdicts: &mut Vec<CommandVerdict>,
+        finals: &mut Vec<(SessionId, u64)>,
+    ) {
         let mut busy: Option<(SessionId, u32)> = None;
-        for view in parse_entries(entries)? {
+        for view in commands {
             let id = SessionId(*view.session);
             let verdict = if session.is_some_and(|own| own != id) {
                 Verdict::Rejected(Rejection::ForeignSession)
@@ -93,7 +115,6 @@ impl Lanes {
                 verdict,
             });
         }
-        Ok(())
     }
 
     /// Takes what a peer forwarded; what does not fit is left to the peer, which sends it again.
@@ -136,7 +157,8 @@ impl Lanes {
     /// the commands that clients of this validator wait for.
     ///
     /// # Errors
-    /// When the payload is malformed, which a finalized one is not.
+    /// When the payload is malformed, which a finalized one is not: the pool may know a part of the
+    /// block then, and this validator must not go on.
     pub fn finalize_block(
         &mut self,
         (now_ns, time_ns): (u64, u64),
@@ -145,10 +167,9 @@ impl Lanes {
     ) -> Result<(), PayloadError> {
         let kept = self.len();
         self.note_block_time(time_ns);
-        for (index, view) in commands_of_block(payload)?.enumerate() {
-            let index = u32::try_from(index).unwrap_or(u32::MAX);
+        walk_checked(payload, |index, view| {
             admitted.extend(self.finalize(now_ns, index, &view));
-        }
+        })?;
         self.note_drained(now_ns, kept);
         Ok(())
     }
@@ -156,12 +177,12 @@ impl Lanes {
     /// Takes note of a block of the chain that is built on, lowest first.
     ///
     /// # Errors
-    /// When the payload is malformed, which a logged one is not.
+    /// When the payload is malformed, which a logged one is not; as with
+    /// [`finalize_block`](Self::finalize_block).
     pub fn chain_block(&mut self, now_ns: u64, payload: &[u8]) -> Result<(), PayloadError> {
-        for view in commands_of_block(payload)? {
+        walk_checked(payload, |_, view| {
             self.chain(now_ns, SessionId(*view.session), view.seq);
-        }
-        Ok(())
+        })
     }
 }
 

@@ -149,7 +149,8 @@ impl Lanes {
     pub(super) fn make_way(&mut self, slot: u32, view: &CommandView<'_>) {
         let session = &mut self.sessions[slot as usize];
         let gone = session.make_way(view.seq, view.is_open());
-        gone.iter().for_each(|command| self.forget(command));
+        gone.into_iter()
+            .for_each(|command| self.drop_command(command));
     }
 
     /// A final block opens the session with this number.

@@ -13,11 +13,13 @@ use super::forward::{Forwarding, Way};
 use super::gaps::Gaps;
 use super::openings::Openings;
 use super::peers::PeerShares;
+use super::places::Places;
 use super::pressure::Pressure;
 use super::queue::{Command, Origin, SessionQueue, Times};
+use super::spare::Spare;
 use super::unchecked::Unchecked;
 use super::verdict::{Admitted, LanesConfig, Rejection, Verdict};
-use crate::state_machine::{Lane, SessionId, SessionMap};
+use crate::state_machine::{Lane, SessionId};
 
 /// Lanes there are.
 pub(super) const LANES: usize = 4;
@@ -75,7 +77,7 @@ pub struct LanesCounters {
 pub struct Lanes {
     pub(super) config: LanesConfig,
     pub(super) sessions: Vec<SessionQueue>,
-    pub(super) places: SessionMap<u32>,
+    pub(super) places: Places,
     free: Vec<u32>,
     pub(super) open_sessions: u32,
     /// Sessions whose head may be proposed, by the lane of the head. An entry that is no longer
@@ -102,6 +104,7 @@ pub struct Lanes {
     /// How much of it is which peer's.
     pub(super) peers: PeerShares,
     pub(super) bytes: usize,
+    pub(super) spare: Spare,
     is_stopping: bool,
     pub(super) is_disk_full: bool,
     pub(super) counters: LanesCounters,
@@ -115,7 +118,7 @@ impl Lanes {
         Self {
             config,
             sessions: Vec::new(),
-            places: SessionMap::default(),
+            places: Places::default(),
             free: Vec::new(),
             open_sessions: 0,
             lines: Default::default(),
@@ -133,6 +136,7 @@ impl Lanes {
             gaps: Gaps::default(),
             peers: PeerShares::default(),
             bytes: 0,
+            spare: Spare::default(),
             is_stopping: false,
             is_disk_full: false,
             counters: LanesCounters::default(),
@@ -249,7 +253,7 @@ impl Lanes {
         self.session(handle)?.command(handle.seq)
     }
 
-    fn handle(&self, slot: u32, seq: u64) -> Handle {
+    pub(super) fn handle(&self, slot: u32, seq: u64) -> Handle {
         Handle {
             slot,
             generation: self.sessions[slot as usize].generation,
@@ -258,7 +262,7 @@ impl Lanes {
     }
 
     pub(super) fn slot_or_new(&mut self, id: SessionId) -> u32 {
-        if let Some(&slot) = self.places.get(&id) {
+        if let Some(slot) = self.places.find(&id) {
             return slot;
         }
         let slot = if let Some(slot) = self.free.pop() {
@@ -277,7 +281,7 @@ impl Lanes {
     pub(super) fn free_if_unused(&mut self, slot: u32) {
         let session = &mut self.sessions[slot as usize];
         if !session.is_open && session.held() == 0 {
-            let is_there = self.places.remove(&session.id).is_some();
+            let is_there = self.places.remove(&session.id);
             if is_there {
                 session.release();
                 self.free.push(slot);
@@ -295,10 +299,10 @@ impl Lanes {
     ) -> Admission {
         let id = SessionId(*view.session);
         let lane = Lane::from_u8(view.lane as u8).unwrap_or(Lane::Admin);
-        let known = self.places.get(&id).copied();
+        let known = self.places.find(&id);
         let admission = match self.judge(times, view, known, lane, origin) {
             Ok(None) => {
-                let slot = self.slot_or_new(id);
+                let slot = known.unwrap_or_else(|| self.slot_or_new(id));
                 self.keep(times, slot, view, lane, origin);
                 Admission::Judged(Verdict::Accepted)
             }
@@ -422,7 +426,9 @@ impl Lanes {
             self.forwarding.give_back(held);
             held.way = Way::None;
             self.bytes = self.bytes - held.entry.len() + view.entry.len();
-            held.entry = view.entry.into();
+            let entry = self.spare.filled(view.entry);
+            self.spare
+                .give_back(std::mem::replace(&mut held.entry, entry));
             self.in_lane[held.lane as usize] -= 1;
             self.in_lane[lane as usize] += 1;
             held.lane = lane;
@@ -435,63 +441,8 @@ impl Lanes {
         self.forwarding.admitted(handle, held);
     }
 
-    fn keep(
-        &mut self,
-        times: Times,
-        slot: u32,
-        view: &CommandView<'_>,
-        lane: Lane,
-        origin: Origin,
-    ) {
-        let (now_ns, received_ns) = times;
-        self.compact();
-        if !self.sessions[slot as usize].is_open {
-            self.make_way(slot, view);
-        }
-        let entry: Box<[u8]> = view.entry.into();
-        self.commands += 1;
-        self.in_lane[lane as usize] += 1;
-        self.bytes += entry.len();
-        let at_ns = now_ns.saturating_add(self.config.gap_ns);
-        let command = Command {
-            entry,
-            admitted_ns: now_ns,
-            received_ns,
-            lane,
-            origin,
-            is_gapped: true,
-            is_sent: false,
-            way: Way::None,
-            expires_ns: at_ns,
-        };
-        self.gaps.begin(&command);
-        self.peers.add(&command);
-        let handle = self.handle(slot, view.seq);
-        let session = &mut self.sessions[slot as usize];
-        session.insert(view.seq, command);
-        // Before what waited for it.
-        if let Some(command) = session.command_mut(view.seq) {
-            match origin {
-                Origin::Local => self.forwarding.admitted(handle, command),
-                Origin::Block => self.forwarding.saved(now_ns, handle),
-                Origin::Peer(_) => {}
-            }
-        }
-        self.make_ready(now_ns, slot);
-        if self.is_ready(handle) {
-            // It may be the one of a number that stood in a block before it came here.
-            let command = self.sessions[slot as usize].command_mut(view.seq);
-            if let Some(command) = command.filter(|command| command.is_gapped) {
-                self.gaps.end(command);
-                command.is_gapped = false;
-            }
-        } else {
-            self.gapped.push_back(Timed { at_ns, handle });
-        }
-    }
-
     /// Drops what is gone from the middle of the lists, once most of a list is gone.
-    fn compact(&mut self) {
+    pub(super) fn compact(&mut self) {
         let limit = 1024 + 2 * self.commands;
         if self.ages.len() > limit {
             let mut ages = std::mem::take(&mut self.ages);
@@ -553,7 +504,7 @@ impl Lanes {
         view: &CommandView<'_>,
     ) -> Option<Admitted> {
         let (id, seq) = (SessionId(*view.session), view.seq);
-        let known = self.places.get(&id).copied();
+        let known = self.places.find(&id);
         let is_open = known.is_some_and(|slot| self.sessions[slot as usize].is_open);
         if !is_open && view.is_open() {
             // However often an old one is put into blocks again.
@@ -602,16 +553,18 @@ impl Lanes {
         let command = session.finalize_next();
         self.make_ready(now_ns, slot);
         let command = command?;
-        self.forget(&command);
         if self.config.is_signed && *command.entry != *view.entry {
             // Execution will say which of the two was the client's.
+            self.forget(&command);
             self.losers.push(command);
             return None;
         }
-        command.is_local().then(|| Admitted {
+        let admitted = command.is_local().then(|| Admitted {
             index,
             latency_ns: now_ns.saturating_sub(command.received_ns),
-        })
+        });
+        self.drop_command(command);
+        admitted
     }
 
     /// The session is not opened by this number, as far as the pool knows. If that is the opening
@@ -633,7 +586,7 @@ impl Lanes {
     /// Takes note that a command stands in a block of the chain that is built on.
     pub(super) fn chain(&mut self, now_ns: u64, id: SessionId, seq: u64) {
         // Of a session that nothing is known of nothing is kept here that it could make ready.
-        let Some(&slot) = self.places.get(&id) else {
+        let Some(slot) = self.places.find(&id) else {
             return;
         };
         let session = &mut self.sessions[slot as usize];

@@ -42,7 +42,7 @@ pub(super) type Times = (u64, u64);
 #[derive(Debug)]
 pub(super) struct Command {
     /// The whole entry, as it will stand in a payload.
-    pub(super) entry: Box<[u8]>,
+    pub(super) entry: Vec<u8>,
     /// When it was admitted, by the monotonic clock.
     pub(super) admitted_ns: u64,
     /// When a client's frame with it came off the socket: before it was admitted, by what its
@@ -263,6 +263,25 @@ impl SessionQueue {
         self.join();
     }
 
+    /// Whether a command of this number is ready as soon as it is held, and nothing else becomes so
+    /// with it: the session is open, and what is held is one run that ends before it.
+    pub(super) fn is_next_in_order(&self, seq: u64) -> bool {
+        self.is_open
+            && seq == self.ready_end
+            && seq > self.chained_seq
+            && self.apart.is_empty()
+            && (self.run.is_empty() || seq == self.run_end())
+    }
+
+    /// Keeps the command that comes [next in order](Self::is_next_in_order); it is ready.
+    pub(super) fn push_next(&mut self, command: Command) {
+        if self.run.is_empty() {
+            self.run_seq = self.ready_end;
+        }
+        self.run.push_back(command);
+        self.ready_end += 1;
+    }
+
     /// Takes into the run what is held next to it.
     fn join(&mut self) {
         while !self.apart.is_empty()
@@ -421,7 +440,7 @@ mod tests {
 
     fn command(byte: u8) -> Command {
         Command {
-            entry: Box::new([byte]),
+            entry: vec![byte],
             admitted_ns: 0,
             received_ns: 0,
             lane: Lane::Order,

@@ -66,7 +66,7 @@ impl Lanes {
 
     /// Whether this very command is held, or another one with its number is final.
     fn has(&self, view: &CommandView<'_>) -> bool {
-        let Some(&slot) = self.places.get(&SessionId(*view.session)) else {
+        let Some(slot) = self.places.get(&SessionId(*view.session)) else {
             return false;
         };
         let session = &self.sessions[slot as usize];

@@ -43,7 +43,7 @@ use std::sync::Arc;
 
 use quorate_consensus::input::Input;
 use quorate_consensus::machine::{Config, Consensus, Disposition, Durability, TimerConfig};
-use quorate_consensus::payload::{PayloadError, parse_entries};
+use quorate_consensus::payload::{Commands, PayloadError, parse_entries};
 use quorate_consensus::types::{Now, ValidatorIndex};
 use quorate_consensus::validators::ValidatorSet;
 use quorate_log::{DataFolder, LogConfig, Preparer, Pruner, Reader, RecordRef, Scrubber};
@@ -466,6 +466,20 @@ impl<S: StateMachine> Replica<S> {
     ) -> Result<(), PayloadError> {
         self.order
             .submit((now, received_ns), session, entries, verdicts)
+    }
+
+    /// The same for commands whose entries have been checked, as those of a client's frame are when
+    /// it is decoded, in a chain without signatures.
+    pub(crate) fn submit_unsigned(
+        &mut self,
+        now: Now,
+        session: Option<SessionId>,
+        commands: Commands<'_>,
+        verdicts: &mut Vec<CommandVerdict>,
+    ) {
+        debug_assert!(!self.checks.is_signed(), "nobody has checked signatures");
+        self.order
+            .submit_entries((now, now.mono_ns), session, commands, verdicts);
     }
 
     /// Whether votes wait for syncs, so that no other work comes before one.

@@ -13,7 +13,7 @@ use quorate_consensus::machine::{
     Config, Consensus, Disposition, PeerFault, ProposalRoom, Restored,
 };
 use quorate_consensus::message::Message;
-use quorate_consensus::payload::{Lane, PayloadBuilder, PayloadError};
+use quorate_consensus::payload::{Commands, Lane, PayloadBuilder, PayloadError};
 use quorate_consensus::trust::Authenticated;
 use quorate_consensus::types::{BlockId, Height, Index, Now, ValidatorIndex, Window};
 use quorate_consensus::wire::{self, DecodeError};
@@ -332,6 +332,21 @@ impl OrderStage {
         let times = (now.mono_ns, received_ns);
         self.lanes
             .submit(times, session, entries, verdicts, &mut self.repeats)
+    }
+
+    /// The same for entries that have been checked, as those of a client's frame are when it is
+    /// decoded.
+    pub(crate) fn submit_entries(
+        &mut self,
+        (now, received_ns): (Now, u64),
+        session: Option<SessionId>,
+        commands: Commands<'_>,
+        verdicts: &mut Vec<CommandVerdict>,
+    ) {
+        self.lanes.note_wall_time(now.wall_ns);
+        let times = (now.mono_ns, received_ns);
+        self.lanes
+            .submit_checked(times, session, commands, verdicts, &mut self.repeats);
     }
 
     /// Says when the application's earliest timer is due, by replicated time. After each executed

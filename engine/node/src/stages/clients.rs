@@ -3,8 +3,8 @@
 //! Owns the table of connections by session and the frames in the making. Never: sockets; frames
 //! go out through a callback.
 //!
-//! A block's results are walked once. Each command costs one look-up; a session that is not
-//! connected here costs nothing more.
+//! A block's results are walked once. Each run of commands of one session costs one look-up; a
+//! session that is not connected here costs nothing more.
 
 use crate::client_wire::{Outcome, ResultItem, ResultsFrame, StreamFrame};
 use crate::results::{BlockResults, CommandResult, OutputItem, OwnShare};
@@ -16,9 +16,11 @@ use std::collections::HashMap;
 /// A frame that has reached this length is sent and another one begun, bytes. With the outputs of
 /// one result (`OUTPUT_BYTES_MAX`) in one that was nearly full, that is what a connection takes.
 const FRAME_BYTES_FULL: usize = 512 * 1024;
-/// What a session that got long ones keeps for the next of its frames of each kind, bytes: there
-/// are as many of them as clients.
+/// What a session that got long ones keeps for its next frame of outputs, bytes: there are as many
+/// sessions as clients.
 const FRAME_BYTES_KEPT: usize = 4 * 1024;
+/// The same for its next frame of results, which tells of some hundred commands so.
+const RESULTS_BYTES_KEPT: usize = 16 * 1024;
 
 /// The connections of one session and its frames in the making.
 #[derive(Debug)]
@@ -125,8 +127,14 @@ impl ClientTable {
         while let Some(output) = outputs.next_if(|output| output.command.is_none()) {
             self.push_stream(&head, &output, send);
         }
+        // Commands come in runs of one session, connected here or not.
+        let mut last: Option<(SessionId, Option<usize>)> = None;
         for (result, index) in results.commands.iter().zip(0_u32..) {
-            let place = self.places.get(&result.session).copied();
+            let place = match last {
+                Some((session, place)) if session == result.session => place,
+                _ => self.places.get(&result.session).copied(),
+            };
+            last = Some((result.session, place));
             let (mut own, mut rest) = (Own::default(), Vec::new());
             while let Some(output) = outputs.next_if(|output| output.command == Some(index)) {
                 if output.audience != Audience::Session(result.session) {
@@ -239,7 +247,7 @@ impl ClientTable {
             connected.is_touched = false;
             connected.send_results(send);
             connected.send_stream(send);
-            connected.results.shrink_to(FRAME_BYTES_KEPT);
+            connected.results.shrink_to(RESULTS_BYTES_KEPT);
             connected.stream.shrink_to(FRAME_BYTES_KEPT);
         }
     }
@@ -593,8 +601,44 @@ mod tests {
             longest = longest.max(frame.len());
         });
         assert!(longest > OUTPUT_BYTES_MAX);
-        assert!(taken(&table).iter().all(|bytes| *bytes <= FRAME_BYTES_KEPT));
+        let are_kept = |[results, stream]: [usize; 2]| {
+            results <= RESULTS_BYTES_KEPT && stream <= FRAME_BYTES_KEPT
+        };
+        assert!(are_kept(taken(&table)));
         sent(&mut table, &block());
-        assert!(taken(&table).iter().all(|bytes| *bytes <= FRAME_BYTES_KEPT));
+        assert!(are_kept(taken(&table)));
+    }
+
+    #[test]
+    fn results_of_some_hundred_commands_ask_for_no_memory_again() {
+        let mut table = ClientTable::default();
+        table.add(ClientId::from_bits(1), ALICE, KEY);
+        let mut results = BlockResults::new();
+        results.height = 7;
+        let all = (0..300).map(|index| result(ALICE, u64::from(index) + 1, index));
+        results.commands.extend(all);
+        let mut bytes = 0;
+        table.send_block(None, &results, &mut |_, frame| bytes = frame.len());
+        assert!(bytes > 2 * FRAME_BYTES_KEPT, "{bytes}");
+        let kept = table.connected[0].results.memory_bytes();
+        assert!((bytes..=RESULTS_BYTES_KEPT).contains(&kept), "{kept}");
+    }
+
+    #[test]
+    fn sessions_that_take_turns_in_a_block_are_each_told_their_own() {
+        let mut table = ClientTable::default();
+        table.add(ClientId::from_bits(1), ALICE, KEY);
+        table.add(ClientId::from_bits(2), BOB, KEY);
+        let mut results = BlockResults::new();
+        results.height = 7;
+        let turns = [ALICE, ALICE, CAROL, CAROL, BOB, BOB, CAROL, ALICE, BOB];
+        let commands = (1..).zip(turns).zip(0..);
+        results
+            .commands
+            .extend(commands.map(|((seq, session), index)| result(session, seq, index)));
+        let mut sent = sent(&mut table, &results);
+        sent.sort();
+        let own = ["1: 2: 8:", "5: 6: 9:"].map(str::to_owned);
+        assert_eq!(sent, [1, 2].into_iter().zip(own).collect::<Vec<_>>());
     }
 }

@@ -145,13 +145,11 @@ impl OrderThread {
                 let mut verdicts = Vec::new();
                 let session = Some(from.session);
                 let times = (now, entries.received_ns);
-                match self.stage.submit(times, session, &entries, &mut verdicts) {
-                    Ok(()) => {
-                        count_verdicts(&self.metrics, &verdicts);
-                        self.net.send(ToNet::Verdicts(from.client, verdicts));
-                    }
-                    Err(error) => tracing::debug!(%error, "a submission is malformed"),
-                }
+                let commands = entries.commands();
+                self.stage
+                    .submit_entries(times, session, commands, &mut verdicts);
+                count_verdicts(&self.metrics, &verdicts);
+                self.net.send(ToNet::Verdicts(from.client, verdicts));
             }
             ToOrder::Forwarded(forward) => {
                 if self.stage.take_forwarded(now, &forward) {

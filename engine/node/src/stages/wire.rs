@@ -25,7 +25,7 @@ use crate::roots::ROOT_HEIGHTS;
 use crate::state_machine::SessionId;
 use crate::trace::Trace;
 use quorate_consensus::effect::Destination;
-use quorate_consensus::payload::session_of_key;
+use quorate_consensus::payload::{checked_entries, session_of_key};
 use quorate_consensus::types::ValidatorIndex;
 use quorate_net::{
     Class, ClientId, CloseReason, Handler, Net, NetError, Parts, PeerAlarm, SendError,
@@ -571,8 +571,9 @@ impl<I: Inward> Taking<'_, I> {
         let now_ns = self.now_ns();
         self.verdicts.clear();
         let (room, verdicts) = (self.inward.room(), &mut self.verdicts);
-        let all = commands.clone();
-        let passage = self.door.judge(now_ns, from.session, all, &room, verdicts);
+        let passage = self
+            .door
+            .judge(now_ns, from.session, commands, &room, verdicts);
         if !verdicts.is_empty() {
             self.metrics.commands_over_rate.add(passage.over_rate);
             self.metrics.commands_turned_away.add(passage.no_room);
@@ -584,10 +585,11 @@ impl<I: Inward> Taking<'_, I> {
         }
         let refused = u32::try_from(verdicts.len()).unwrap_or(u32::MAX);
         let passed = count.saturating_sub(refused);
+        let entries = entries.get(..passage.bytes).unwrap_or_default();
         (passed > 0).then(|| ClientFrame::Submit {
             count: passed,
-            entries: entries.get(..passage.bytes).unwrap_or_default(),
-            commands,
+            entries,
+            commands: checked_entries(entries),
         })
     }
 }

@@ -122,6 +122,74 @@ fn nothing_is_told_of_a_session_before_it_is_known_how_far_the_others_are() {
     assert_eq!(said_to(&metrics, ask()), Some(busy));
 }
 
+#[test]
+fn of_a_submission_that_goes_on_in_part_the_entries_and_the_commands_are_the_same_ones() {
+    let rates = RateConfig {
+        order: 2_000,
+        burst_ms: 1,
+        ..RateConfig::default()
+    };
+    let entries: Vec<u8> = (2..7).flat_map(order_of).collect();
+    let metrics = Metrics::default();
+    let (mut strict, mut door) = (Strict::default(), Door::new(&rates));
+    let mut public = PublicStage::new(PublicRing::new(1 << 20), None);
+    let mut taking = Taking {
+        inward: &mut strict,
+        clients: &mut ClientTable::default(),
+        door: &mut door,
+        began: Instant::now(),
+        now_ns: Some(1),
+        verdicts: Vec::new(),
+        held: &mut Vec::new(),
+        replies: &mut Replies::default(),
+        public: &mut public,
+        metrics: &metrics,
+        faulty_peers: &mut Vec::new(),
+        faulty_clients: &mut Vec::new(),
+        peers_up: &mut 0,
+        refusals: &mut Refusals::default(),
+        questions: &mut Questions::default(),
+    };
+    let from = Caller {
+        client: ClientId::from_bits(1),
+        session: SessionId([1; 16]),
+        key: [1; 32],
+    };
+    let request = ClientFrame::Submit {
+        count: 5,
+        entries: &entries,
+        commands: checked_entries(&entries),
+    };
+    let Some(ClientFrame::Submit {
+        count,
+        entries,
+        commands,
+    }) = taking.pass(&from, request)
+    else {
+        panic!("some of it goes on");
+    };
+    assert!((1..5).contains(&count), "{count}");
+    let of_commands: Vec<u8> = commands
+        .clone()
+        .flat_map(|view| view.entry.to_vec())
+        .collect();
+    assert_eq!(of_commands, entries);
+    assert_eq!(commands.count(), count as usize);
+}
+
+fn order_of(seq: u64) -> Vec<u8> {
+    let entry = Entry {
+        lane: Lane::Order,
+        session: &[1; 16],
+        seq,
+        signature: None,
+        body: b"order",
+    };
+    let mut bytes = Vec::new();
+    encode_entry(&entry, &mut bytes);
+    bytes
+}
+
 /// Clients, and so many nanoseconds of each.
 type Told = Vec<(u64, u64)>;
 

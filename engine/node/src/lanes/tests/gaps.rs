@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod in_order;
+
 #[test]
 fn what_waits_for_a_missing_number_makes_nobody_else_busy() {
     let mut lanes = pool();

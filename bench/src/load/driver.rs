@@ -365,7 +365,7 @@ impl Target for Driver<'_> {
         let Some(session) = self.world.sessions.get_mut(session) else {
             return false;
         };
-        let has_room = session.has_room(next.bytes.len());
+        let has_room = session.has_room(next.body.len());
         if has_room {
             let to_leader = leader == Some(session.gateway());
             session.push(next, to_leader);
@@ -411,7 +411,7 @@ impl Target for Driver<'_> {
 
     fn is_answered(&self) -> bool {
         let mut sessions = self.world.sessions.iter();
-        sessions.all(|session| session.open() == 0)
+        sessions.all(Session::is_answered)
     }
 }
 
@@ -570,7 +570,7 @@ mod tests {
             offset_ns: 0,
             session: 0,
             lane: Lane::Order,
-            bytes: b"x",
+            body: b"x".into(),
         };
         let result = |seq| {
             let mut frame = ResultsFrame::default();

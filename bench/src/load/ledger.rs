@@ -13,12 +13,13 @@ use std::collections::VecDeque;
 use quorate::client::SendWindow;
 use quorate_consensus::payload::Lane;
 
+use super::source::Body;
+use crate::orders::Noise;
+
 /// Commands of one session that may be unfinalized at one time.
 pub(super) const FLIGHTS_MAX: usize = quorate::client::SEND_WINDOW_MAX as usize;
 /// Bytes of command bodies that one session may hold for sending again.
 pub(super) const FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Emptied bodies kept for reuse.
-const SPARE_BODIES_MAX: usize = 4 * 1024;
 
 /// Where a command stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,18 @@ enum Stage {
     Finalized,
 }
 
+/// What is kept of a command to send it, again or at first.
+#[derive(Debug)]
+enum Kept {
+    /// Its body.
+    Body(Vec<u8>),
+    /// Its index among the opaque ones.
+    Opaque(u64),
+}
+
+/// What is kept of a command that need not be sent any more.
+const NOTHING: Kept = Kept::Body(Vec::new());
+
 #[derive(Debug)]
 struct Flight {
     /// When the command should have been sent, on the run's clock.
@@ -43,7 +56,9 @@ struct Flight {
     /// Some gateway answered accepted, now or earlier.
     was_accepted: bool,
     lane: Lane,
-    body: Vec<u8>,
+    kept: Kept,
+    /// Bytes of its body, kept or not.
+    body_bytes: usize,
     /// It was meant for the validator that leads.
     to_leader: bool,
 }
@@ -104,7 +119,16 @@ pub(super) struct Ledger {
     hold_until_ns: u64,
     /// How many may be sent and not final: the rule of the client library.
     window: SendWindow,
+    /// Emptied bodies, for those that come. There may be as many as commands in flight, or each
+    /// command of a session with more takes memory of the system and gives it back.
     spare: Vec<Vec<u8>>,
+    /// Memory of these. Invariant: with the bodies in flight at most `FLIGHT_BYTES_MAX`, when the
+    /// last of them was emptied.
+    spare_bytes: usize,
+    /// Where the opaque commands have their bytes.
+    noise: Option<Noise>,
+    /// The body of the last of them that was handed out.
+    opaque: Vec<u8>,
     counts: Counts,
 }
 
@@ -122,6 +146,9 @@ impl Ledger {
             hold_until_ns: 0,
             window: SendWindow::default(),
             spare: Vec::new(),
+            spare_bytes: 0,
+            noise: None,
+            opaque: Vec::new(),
             counts: Counts::default(),
         }
     }
@@ -134,6 +161,11 @@ impl Ledger {
     pub(super) fn has_room(&self, body_bytes: usize) -> bool {
         let held = self.body_bytes + body_bytes;
         (self.vacant > 0 || self.flights.len() < FLIGHTS_MAX) && held <= FLIGHT_BYTES_MAX
+    }
+
+    /// Whether each command has a result or was refused.
+    pub(super) fn is_answered(&self) -> bool {
+        !self.flights.iter().any(|flight| is_open(flight.stage))
     }
 
     /// Commands that are not finalized and not refused: what is missing when the load is over.
@@ -163,22 +195,42 @@ impl Ledger {
     }
 
     /// Takes a command in; gives its number.
-    pub(super) fn push(&mut self, intended_ns: u64, lane: Lane, bytes: &[u8]) -> u64 {
+    pub(super) fn push<'a>(
+        &mut self,
+        intended_ns: u64,
+        lane: Lane,
+        body: impl Into<Body<'a>>,
+    ) -> u64 {
+        let body = body.into();
         let index = self.take_vacancy().unwrap_or(self.flights.len());
         let seq = self.first_seq + index as u64;
-        let mut body = self.spare.pop().unwrap_or_default();
-        if self.opening == Some(seq) {
-            body.extend_from_slice(&self.opening_key);
-        }
-        body.extend_from_slice(bytes);
-        self.body_bytes += body.len();
+        let key: &[u8] = match self.opening == Some(seq) {
+            true => &self.opening_key,
+            false => &[],
+        };
+        let body_bytes = key.len() + body.len();
+        let kept = match body {
+            Body::Opaque(noise, index) => {
+                self.noise.get_or_insert_with(|| noise.clone());
+                Kept::Opaque(index)
+            }
+            Body::Bytes(bytes) => {
+                let mut body = self.spare.pop().unwrap_or_default();
+                self.spare_bytes -= body.capacity();
+                body.extend_from_slice(key);
+                body.extend_from_slice(bytes);
+                Kept::Body(body)
+            }
+        };
+        self.body_bytes += body_bytes;
         self.counts.generated += 1;
         let flight = Flight {
             intended_ns,
             stage: Stage::Waiting,
             was_accepted: false,
             lane,
-            body,
+            kept,
+            body_bytes,
             to_leader: false,
         };
         match self.flights.get_mut(index) {
@@ -258,11 +310,25 @@ impl Ledger {
         flight.stage = Stage::Sent;
         let seq = self.first_seq + self.cursor as u64;
         self.cursor += 1;
+        let is_opening = self.opening == Some(seq);
+        let body = match (&flight.kept, &self.noise) {
+            (Kept::Body(body), _) => body,
+            (Kept::Opaque(index), noise) => {
+                self.opaque.clear();
+                if is_opening {
+                    self.opaque.extend_from_slice(&self.opening_key);
+                }
+                if let Some(noise) = noise {
+                    noise.append(*index, &mut self.opaque);
+                }
+                &self.opaque
+            }
+        };
         Some(Outgoing {
-            is_opening: self.opening == Some(seq),
+            is_opening,
             seq,
             lane: flight.lane,
-            body: &flight.body,
+            body,
         })
     }
 
@@ -351,8 +417,7 @@ impl Ledger {
             return;
         }
         flight.stage = Stage::Vacant;
-        let body = core::mem::take(&mut flight.body);
-        self.recycle(body);
+        self.let_go(index);
         self.vacant += 1;
         self.counts.rejected += 1;
     }
@@ -380,8 +445,7 @@ impl Ledger {
         }
         flight.stage = Stage::Finalized;
         let intended_ns = flight.intended_ns;
-        let body = core::mem::take(&mut flight.body);
-        self.recycle(body);
+        self.let_go(index);
         self.counts.finalized += 1;
         self.window.on_finalized(1);
         while self
@@ -412,10 +476,19 @@ impl Ledger {
         self.counts.resent += 1;
     }
 
-    fn recycle(&mut self, mut body: Vec<u8>) {
-        self.body_bytes -= body.len();
-        body.clear();
-        if self.spare.len() < SPARE_BODIES_MAX {
+    /// The body of this flight is not sent any more.
+    fn let_go(&mut self, index: usize) {
+        let flight = &mut self.flights[index];
+        self.body_bytes -= flight.body_bytes;
+        flight.body_bytes = 0;
+        let Kept::Body(mut body) = core::mem::replace(&mut flight.kept, NOTHING) else {
+            return;
+        };
+        let spare_bytes = self.spare_bytes + body.capacity();
+        let has_room = self.body_bytes + spare_bytes <= FLIGHT_BYTES_MAX;
+        if has_room && self.spare.len() < FLIGHTS_MAX {
+            body.clear();
+            self.spare_bytes = spare_bytes;
             self.spare.push(body);
         }
     }

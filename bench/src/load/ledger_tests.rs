@@ -1,6 +1,9 @@
 //! What a session of the load owes after each answer.
 
+use core::num::NonZeroU64;
+
 use super::*;
+use crate::orders::Opaque;
 
 const KEY: [u8; 32] = [0xee; 32];
 
@@ -92,6 +95,7 @@ fn a_result_is_counted_once_and_frees_the_memory() {
     let counts = ledger.counts();
     assert_eq!((counts.accepted, counts.finalized), (2, 2));
     assert_eq!((ledger.open(), ledger.body_bytes), (0, 0));
+    assert!(ledger.is_answered());
     assert_eq!(ledger.push(0, Lane::Order, b"x"), 3);
 }
 
@@ -122,6 +126,7 @@ fn a_command_that_nobody_answered_is_missing_and_one_told_to_wait_is_held() {
         1,
         "what was refused for good is counted apart"
     );
+    assert!(!ledger.is_answered());
 }
 
 #[test]
@@ -184,6 +189,94 @@ fn a_session_is_bounded_in_commands_and_in_bytes() {
         ledger.push(0, Lane::Order, b"");
     }
     assert!(!ledger.has_room(0));
+}
+
+/// Takes `count` commands of this many bytes in, and their results.
+fn through(ledger: &mut Ledger, count: usize, bytes: usize) {
+    let body = vec![7; bytes];
+    let numbers: Vec<u64> = (0..count)
+        .map(|_| ledger.push(0, Lane::Order, &body))
+        .collect();
+    assert_eq!(ledger.body_bytes, count * bytes);
+    sent(ledger, 0);
+    for seq in numbers {
+        assert_eq!(ledger.on_finalized(seq), Some(0));
+    }
+}
+
+#[test]
+fn as_many_bodies_are_kept_for_reuse_as_may_be_in_flight() {
+    let bytes = FLIGHT_BYTES_MAX / FLIGHTS_MAX;
+    let mut ledger = Ledger::new(KEY, (1, false));
+    through(&mut ledger, FLIGHTS_MAX, bytes);
+    assert_eq!(ledger.spare.len(), FLIGHTS_MAX);
+    // None of those that come asks for memory.
+    let body = vec![8; bytes];
+    for _ in 0..FLIGHTS_MAX {
+        ledger.push(0, Lane::Order, &body);
+    }
+    assert_eq!((ledger.spare.len(), ledger.spare_bytes), (0, 0));
+    assert!(!ledger.has_room(0));
+}
+
+#[test]
+fn what_is_kept_for_reuse_takes_no_more_memory_than_may_be_in_flight() {
+    let mut ledger = Ledger::new(KEY, (1, false));
+    through(&mut ledger, 8, FLIGHT_BYTES_MAX / 8);
+    assert_eq!(ledger.spare.len(), 8);
+    // Long bodies are in use for short commands, so that others are taken of the system.
+    for _ in 0..8 {
+        ledger.push(0, Lane::Order, b"x");
+    }
+    for _ in 0..7 {
+        ledger.push(0, Lane::Order, &vec![0; FLIGHT_BYTES_MAX / 8]);
+    }
+    sent(&mut ledger, 0);
+    for seq in 9..24 {
+        ledger.on_finalized(seq);
+    }
+    let kept: usize = ledger.spare.iter().map(Vec::capacity).sum();
+    assert_eq!(ledger.spare_bytes, kept);
+    assert!(kept <= FLIGHT_BYTES_MAX, "{kept}");
+    assert!(!ledger.spare.is_empty());
+}
+
+#[test]
+fn an_opaque_command_is_made_anew_for_each_sending_and_takes_room_all_the_same() {
+    let flow = Opaque::new(3, NonZeroU64::MIN, 40, 1);
+    let noise = flow.noise();
+    let made = |key: &[u8], index| {
+        let mut body = key.to_vec();
+        noise.append(index, &mut body);
+        body
+    };
+    let mut ledger = Ledger::new(KEY, (1, true));
+    for index in 10..13 {
+        ledger.push(index, Lane::Order, Body::Opaque(noise, index));
+    }
+    assert_eq!(ledger.body_bytes, KEY.len() + 3 * 40);
+    for key in [&KEY[..], &[]] {
+        ledger.on_gateway_lost();
+        if key.is_empty() {
+            assert_eq!(ledger.on_finalized(1), Some(10));
+            assert_eq!(ledger.body_bytes, 80);
+        } else {
+            assert_eq!(ledger.send_next(0).unwrap().body, made(key, 10));
+        }
+        assert_eq!(ledger.send_next(0).unwrap().body, made(&[], 11));
+        assert_eq!(ledger.send_next(0).unwrap().body, made(&[], 12));
+    }
+    // Its number may go to one that is kept, and the other way round.
+    ledger.on_rejected(2);
+    assert_eq!(ledger.push(0, Lane::Order, b"abc"), 2);
+    assert_eq!(ledger.send_next(0).unwrap().body, b"abc");
+    ledger.on_rejected(2);
+    assert_eq!(ledger.push(0, Lane::Order, Body::Opaque(noise, 9)), 2);
+    assert_eq!(ledger.send_next(0).unwrap().body, made(&[], 9));
+    assert_eq!((ledger.body_bytes, ledger.spare.len()), (80, 1));
+    ledger.on_finalized(2);
+    ledger.on_finalized(3);
+    assert_eq!((ledger.body_bytes, ledger.is_answered()), (0, true));
 }
 
 #[test]

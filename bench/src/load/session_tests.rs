@@ -23,7 +23,6 @@ fn session(commands: usize) -> Session {
         },
         redial: REDIAL_MIN,
         stuck: Vec::new(),
-        entry: Vec::new(),
         frame: Vec::new(),
         gateways_lost: 0,
     }

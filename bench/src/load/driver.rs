@@ -320,8 +320,8 @@ impl<'a> Driver<'a> {
         });
     }
 
-    /// When a turn that wants to wake at `wake` is to wake: what came meanwhile puts off no wake
-    /// that was due earlier, so turns are as often as the loop's batches however often results come.
+    /// When a turn that wants to wake at `wake` is to wake: what comes meanwhile puts off no wake
+    /// that is due earlier, so the loop's batches are as often, however often results come.
     fn wake(&mut self, now: Instant, wake: Instant) -> Instant {
         let earlier = self.wake_at.filter(|at| now < *at && *at <= wake);
         let at = earlier.unwrap_or(wake);

@@ -18,7 +18,7 @@ use quorate::state_machine::Lane;
 
 pub use generator::{Generator, GeneratorConfig};
 pub use lobster::{Lobster, LobsterConfig, LobsterError};
-pub use opaque::Opaque;
+pub use opaque::{Noise, Opaque};
 
 /// Clients that a flow may be spread over at most.
 pub const CLIENTS_MAX: u32 = 1 << 16;

@@ -90,6 +90,7 @@ struct Link {
 /// on one link), `client_read_buffer_bytes`, `client_read_bytes_per_turn` and `handshake_timeout`.
 pub struct ClientLinks {
     poll: Poll,
+    is_precise: bool,
     events: Events,
     waker: Waker,
     limits: Limits,
@@ -124,6 +125,7 @@ impl ClientLinks {
         let waker = mio::Waker::new(poll.registry(), WAKER_TOKEN).map_err(NetError::Poll)?;
         Ok(Self {
             poll,
+            is_precise: false,
             events: Events::with_capacity(EVENTS_PER_TURN),
             waker: Waker::new(waker),
             limits,
@@ -375,6 +377,13 @@ impl ClientLinks {
         self.waker.clone()
     }
 
+    /// From here on a turn without anything to do ends at its time-out, as precisely as the timers
+    /// of the thread, and not up to a millisecond later. When something comes, that costs a system
+    /// call more.
+    pub const fn wake_precisely(&mut self) {
+        self.is_precise = true;
+    }
+
     /// What was counted so far.
     #[must_use]
     pub const fn counters(&self) -> &Counters {
@@ -384,7 +393,10 @@ impl ClientLinks {
     fn wait(&mut self, timeout: Option<Duration>) -> Result<usize, NetError> {
         let (poll, events) = (&mut self.poll, &mut self.events);
         let mut at_once = Linger::new(Duration::ZERO);
-        let sleep = self.waker.sleep(poll, events, timeout, &mut at_once);
+        let sleep = match self.is_precise {
+            true => self.waker.sleep_precisely(poll, events, timeout),
+            false => self.waker.sleep(poll, events, timeout, &mut at_once),
+        };
         let Slept {
             for_a_while, came, ..
         } = sleep?;

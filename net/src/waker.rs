@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
+use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::error::NetError;
 use crate::linger::Linger;
@@ -47,6 +48,17 @@ impl Waker {
     ) -> Result<Slept, NetError> {
         let mut wait = |timeout| poll.poll(events, timeout).map(|()| !events.is_empty());
         self.sleep_by(&mut wait, timeout, linger)
+    }
+
+    /// The same without a look before, and to the nanosecond, as far as the thread's timers are.
+    pub(crate) fn sleep_precisely(
+        &self,
+        poll: &mut Poll,
+        events: &mut Events,
+        timeout: Option<Duration>,
+    ) -> Result<Slept, NetError> {
+        let mut wait = |timeout| wait_precisely(poll, events, timeout);
+        self.sleep_by(&mut wait, timeout, &mut Linger::new(Duration::ZERO))
     }
 
     /// The same, where `wait` is the system's: it says whether there are events.
@@ -106,6 +118,26 @@ impl Waker {
 
 /// The system's wait for events: for so long at most. Says whether there are any.
 type Wait<'a> = dyn FnMut(Option<Duration>) -> io::Result<bool> + 'a;
+
+/// Waits for events as `poll` would, which rounds time-outs up to whole milliseconds: by a wait for
+/// its descriptor, after which it has nothing to wait for.
+fn wait_precisely(
+    poll: &mut Poll,
+    events: &mut Events,
+    timeout: Option<Duration>,
+) -> io::Result<bool> {
+    if timeout != Some(Duration::ZERO) {
+        // What the system cannot count is for ever.
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        let mut any = [PollFd::new(poll.registry(), PollFlags::IN)];
+        if rustix::event::poll(&mut any, timeout.as_ref())? == 0 {
+            events.clear();
+            return Ok(false);
+        }
+    }
+    poll.poll(events, Some(Duration::ZERO))?;
+    Ok(!events.is_empty())
+}
 
 /// Whether there are events; nothing when a signal has interrupted the wait for them.
 fn came(polled: io::Result<bool>) -> Result<Option<bool>, NetError> {
@@ -170,6 +202,57 @@ mod tests {
         let slept = slept.unwrap();
         assert!(slept.for_a_while && slept.came);
         assert_eq!(events.iter().count(), 1);
+    }
+
+    #[test]
+    fn a_precise_sleep_ends_at_its_time_and_not_in_a_later_millisecond() {
+        let (mut poll, mut events, waker, _) = sleeper();
+        let time = Duration::from_micros(50);
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            let began = Instant::now();
+            let slept = waker.sleep_precisely(&mut poll, &mut events, Some(time));
+            let took = began.elapsed();
+            assert!(slept.unwrap().for_a_while && events.is_empty());
+            assert!(took >= time, "{took:?}");
+            // Others may have the core; with whole milliseconds it never is so short.
+            if took < Duration::from_millis(1) {
+                return;
+            }
+            assert!(began < end, "never within a millisecond");
+        }
+    }
+
+    #[test]
+    fn a_precise_sleep_ends_with_what_comes_and_does_not_begin_when_something_is_there() {
+        let (mut poll, mut events, waker, _) = sleeper();
+        // An event of the system, before and meanwhile.
+        waker.waker.wake().unwrap();
+        for timeout in [None, Some(Duration::ZERO), Some(Duration::MAX)] {
+            let slept = waker.sleep_precisely(&mut poll, &mut events, timeout);
+            assert!(slept.unwrap().came);
+            assert_eq!(events.iter().count(), 1);
+            waker.waker.wake().unwrap();
+        }
+        assert!(wait_precisely(&mut poll, &mut events, None).unwrap());
+        let other = Arc::clone(&waker.waker);
+        std::thread::scope(|scope| {
+            scope.spawn(move || other.wake().unwrap());
+            assert!(wait_precisely(&mut poll, &mut events, None).unwrap());
+        });
+        // Work of another thread, before and meanwhile.
+        waker.wake();
+        let slept = waker.sleep_precisely(&mut poll, &mut events, None);
+        assert!(slept.unwrap().was_woken && events.is_empty());
+        let other = waker.clone();
+        std::thread::scope(|scope| {
+            scope.spawn(move || other.wake());
+            let slept = waker.sleep_precisely(&mut poll, &mut events, None);
+            assert!(slept.unwrap().was_woken);
+        });
+        // All of it was taken.
+        let soon = Some(Duration::from_millis(1));
+        assert!(!wait_precisely(&mut poll, &mut events, soon).unwrap());
     }
 
     #[test]

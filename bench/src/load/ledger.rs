@@ -13,12 +13,13 @@ use std::collections::VecDeque;
 use quorate::client::SendWindow;
 use quorate_consensus::payload::Lane;
 
+use super::source::Body;
+use crate::orders::Noise;
+
 /// Commands of one session that may be unfinalized at one time.
 pub(super) const FLIGHTS_MAX: usize = quorate::client::SEND_WINDOW_MAX as usize;
 /// Bytes of command bodies that one session may hold for sending again.
 pub(super) const FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Emptied bodies kept for reuse.
-const SPARE_BODIES_MAX: usize = 4 * 1024;
 
 /// Where a command stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,18 @@ enum Stage {
     Finalized,
 }
 
+/// What is kept of a command to send it, again or at first.
+#[derive(Debug)]
+enum Kept {
+    /// Its body.
+    Body(Vec<u8>),
+    /// Its index among the opaque ones.
+    Opaque(u64),
+}
+
+/// What is kept of a command that need not be sent any more.
+const NOTHING: Kept = Kept::Body(Vec::new());
+
 #[derive(Debug)]
 struct Flight {
     /// When the command should have been sent, on the run's clock.
@@ -43,7 +56,9 @@ struct Flight {
     /// Some gateway answered accepted, now or earlier.
     was_accepted: bool,
     lane: Lane,
-    body: Vec<u8>,
+    kept: Kept,
+    /// Bytes of its body, kept or not.
+    body_bytes: usize,
     /// It was meant for the validator that leads.
     to_leader: bool,
 }
@@ -104,7 +119,16 @@ pub(super) struct Ledger {
     hold_until_ns: u64,
     /// How many may be sent and not final: the rule of the client library.
     window: SendWindow,
+    /// Emptied bodies, for those that come. There may be as many as commands in flight, or each
+    /// command of a session with more takes memory of the system and gives it back.
     spare: Vec<Vec<u8>>,
+    /// Memory of these. Invariant: with the bodies in flight at most `FLIGHT_BYTES_MAX`, when the
+    /// last of them was emptied.
+    spare_bytes: usize,
+    /// Where the opaque commands have their bytes.
+    noise: Option<Noise>,
+    /// The body of the last of them that was handed out.
+    opaque: Vec<u8>,
     counts: Counts,
 }
 
@@ -122,6 +146,9 @@ impl Ledger {
             hold_until_ns: 0,
             window: SendWindow::default(),
             spare: Vec::new(),
+            spare_bytes: 0,
+            noise: None,
+            opaque: Vec::new(),
             counts: Counts::default(),
         }
     }
@@ -134,6 +161,11 @@ impl Ledger {
     pub(super) fn has_room(&self, body_bytes: usize) -> bool {
         let held = self.body_bytes + body_bytes;
         (self.vacant > 0 || self.flights.len() < FLIGHTS_MAX) && held <= FLIGHT_BYTES_MAX
+    }
+
+    /// Whether each command has a result or was refused.
+    pub(super) fn is_answered(&self) -> bool {
+        !self.flights.iter().any(|flight| is_open(flight.stage))
     }
 
     /// Commands that are not finalized and not refused: what is missing when the load is over.
@@ -163,22 +195,42 @@ impl Ledger {
     }
 
     /// Takes a command in; gives its number.
-    pub(super) fn push(&mut self, intended_ns: u64, lane: Lane, bytes: &[u8]) -> u64 {
+    pub(super) fn push<'a>(
+        &mut self,
+        intended_ns: u64,
+        lane: Lane,
+        body: impl Into<Body<'a>>,
+    ) -> u64 {
+        let body = body.into();
         let index = self.take_vacancy().unwrap_or(self.flights.len());
         let seq = self.first_seq + index as u64;
-        let mut body = self.spare.pop().unwrap_or_default();
-        if self.opening == Some(seq) {
-            body.extend_from_slice(&self.opening_key);
-        }
-        body.extend_from_slice(bytes);
-        self.body_bytes += body.len();
+        let key: &[u8] = match self.opening == Some(seq) {
+            true => &self.opening_key,
+            false => &[],
+        };
+        let body_bytes = key.len() + body.len();
+        let kept = match body {
+            Body::Opaque(noise, index) => {
+                self.noise.get_or_insert_with(|| noise.clone());
+                Kept::Opaque(index)
+            }
+            Body::Bytes(bytes) => {
+                let mut body = self.spare.pop().unwrap_or_default();
+                self.spare_bytes -= body.capacity();
+                body.extend_from_slice(key);
+                body.extend_from_slice(bytes);
+                Kept::Body(body)
+            }
+        };
+        self.body_bytes += body_bytes;
         self.counts.generated += 1;
         let flight = Flight {
             intended_ns,
             stage: Stage::Waiting,
             was_accepted: false,
             lane,
-            body,
+            kept,
+            body_bytes,
             to_leader: false,
         };
         match self.flights.get_mut(index) {
@@ -258,11 +310,25 @@ impl Ledger {
         flight.stage = Stage::Sent;
         let seq = self.first_seq + self.cursor as u64;
         self.cursor += 1;
+        let is_opening = self.opening == Some(seq);
+        let body = match (&flight.kept, &self.noise) {
+            (Kept::Body(body), _) => body,
+            (Kept::Opaque(index), noise) => {
+                self.opaque.clear();
+                if is_opening {
+                    self.opaque.extend_from_slice(&self.opening_key);
+                }
+                if let Some(noise) = noise {
+                    noise.append(*index, &mut self.opaque);
+                }
+                &self.opaque
+            }
+        };
         Some(Outgoing {
-            is_opening: self.opening == Some(seq),
+            is_opening,
             seq,
             lane: flight.lane,
-            body: &flight.body,
+            body,
         })
     }
 
@@ -351,8 +417,7 @@ impl Ledger {
             return;
         }
         flight.stage = Stage::Vacant;
-        let body = core::mem::take(&mut flight.body);
-        self.recycle(body);
+        self.let_go(index);
         self.vacant += 1;
         self.counts.rejected += 1;
     }
@@ -380,8 +445,7 @@ impl Ledger {
         }
         flight.stage = Stage::Finalized;
         let intended_ns = flight.intended_ns;
-        let body = core::mem::take(&mut flight.body);
-        self.recycle(body);
+        self.let_go(index);
         self.counts.finalized += 1;
         self.window.on_finalized(1);
         while self
@@ -412,10 +476,19 @@ impl Ledger {
         self.counts.resent += 1;
     }
 
-    fn recycle(&mut self, mut body: Vec<u8>) {
-        self.body_bytes -= body.len();
-        body.clear();
-        if self.spare.len() < SPARE_BODIES_MAX {
+    /// The body of this flight is not sent any more.
+    fn let_go(&mut self, index: usize) {
+        let flight = &mut self.flights[index];
+        self.body_bytes -= flight.body_bytes;
+        flight.body_bytes = 0;
+        let Kept::Body(mut body) = core::mem::replace(&mut flight.kept, NOTHING) else {
+            return;
+        };
+        let spare_bytes = self.spare_bytes + body.capacity();
+        let has_room = self.body_bytes + spare_bytes <= FLIGHT_BYTES_MAX;
+        if has_room && self.spare.len() < FLIGHTS_MAX {
+            body.clear();
+            self.spare_bytes = spare_bytes;
             self.spare.push(body);
         }
     }
@@ -426,247 +499,5 @@ const fn is_open(stage: Stage) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const KEY: [u8; 32] = [0xee; 32];
-
-    fn with_commands(count: u64) -> Ledger {
-        let mut ledger = Ledger::new(KEY, (1, true));
-        for at in 0..count {
-            assert_eq!(ledger.push(at * 10, Lane::Order, &at.to_le_bytes()), at + 1);
-        }
-        ledger
-    }
-
-    fn sent(ledger: &mut Ledger, now_ns: u64) -> Vec<u64> {
-        let mut numbers = Vec::new();
-        while let Some(outgoing) = ledger.send_next(now_ns) {
-            numbers.push(outgoing.seq);
-        }
-        numbers
-    }
-
-    #[test]
-    fn numbers_begin_at_one_and_are_sent_once_in_order() {
-        let mut ledger = with_commands(3);
-        assert_eq!(sent(&mut ledger, 0), [1, 2, 3]);
-        assert!(sent(&mut ledger, 0).is_empty());
-        assert!(!ledger.has_waiting());
-    }
-
-    #[test]
-    fn what_did_not_leave_is_handed_out_again_and_counts_as_sent_once() {
-        let mut ledger = with_commands(2);
-        assert_eq!(sent(&mut ledger, 0), [1, 2]);
-        ledger.unsend(2);
-        assert_eq!(sent(&mut ledger, 0), [2]);
-        assert_eq!(ledger.counts().resent, 0);
-    }
-
-    #[test]
-    fn a_busy_answer_holds_the_session_back_and_goes_on_from_the_refused_number() {
-        let mut ledger = with_commands(4);
-        sent(&mut ledger, 0);
-        ledger.on_accepted(1);
-        for seq in 2..=4 {
-            ledger.on_busy(seq, 100, 50);
-        }
-        assert!(sent(&mut ledger, 149).is_empty());
-        assert_eq!(sent(&mut ledger, 150), [2, 3, 4]);
-        assert_eq!((ledger.counts().busy, ledger.counts().resent), (3, 3));
-    }
-
-    #[test]
-    fn what_was_accepted_is_not_sent_again_after_a_busy_answer() {
-        let mut ledger = with_commands(3);
-        sent(&mut ledger, 0);
-        ledger.on_busy(1, 0, 0);
-        ledger.on_accepted(2);
-        assert_eq!(sent(&mut ledger, 0), [1]);
-        // The late answer to the first sending of 2 changes nothing.
-        ledger.on_busy(2, 0, 0);
-        assert_eq!(sent(&mut ledger, 0), [3; 0]);
-    }
-
-    #[test]
-    fn the_loss_of_the_gateway_sends_everything_unfinalized_again_with_the_same_numbers() {
-        let mut ledger = with_commands(3);
-        sent(&mut ledger, 0);
-        ledger.on_accepted(1);
-        ledger.on_accepted(2);
-        assert_eq!(ledger.on_finalized(1), Some(0));
-        ledger.on_gateway_lost();
-        let again = ledger.send_next(0).unwrap();
-        assert_eq!((again.seq, again.body), (2, 1_u64.to_le_bytes().as_slice()));
-        assert_eq!(sent(&mut ledger, 0), [3]);
-        ledger.on_accepted(2);
-        ledger.on_accepted(3);
-        assert_eq!(ledger.counts().accepted, 3, "each command counts once");
-        assert_eq!((ledger.open(), ledger.held()), (2, 0));
-    }
-
-    #[test]
-    fn a_result_is_counted_once_and_frees_the_memory() {
-        let mut ledger = with_commands(2);
-        sent(&mut ledger, 0);
-        ledger.on_accepted(1);
-        assert_eq!(ledger.on_finalized(1), Some(0));
-        assert_eq!(ledger.on_finalized(1), None);
-        // A result that overtakes the answer counts as accepted too.
-        assert_eq!(ledger.on_finalized(2), Some(10));
-        ledger.on_accepted(2);
-        let counts = ledger.counts();
-        assert_eq!((counts.accepted, counts.finalized), (2, 2));
-        assert_eq!((ledger.open(), ledger.body_bytes), (0, 0));
-        assert_eq!(ledger.push(0, Lane::Order, b"x"), 3);
-    }
-
-    #[test]
-    fn a_command_that_nobody_answered_is_missing_and_one_told_to_wait_is_held() {
-        let mut ledger = with_commands(1);
-        sent(&mut ledger, 0);
-        assert_eq!(
-            (ledger.open(), ledger.held()),
-            (1, 0),
-            "handed over, no answer"
-        );
-        ledger.on_busy(1, 0, 10);
-        assert_eq!((ledger.open(), ledger.held()), (1, 1), "told to come later");
-        sent(&mut ledger, 10);
-        ledger.on_accepted(1);
-        ledger.on_gateway_lost();
-        assert_eq!(
-            (ledger.open(), ledger.held()),
-            (1, 0),
-            "some gateway took it"
-        );
-        ledger.push(0, Lane::Order, b"x");
-        sent(&mut ledger, 10);
-        ledger.on_rejected(2);
-        assert_eq!(
-            ledger.open(),
-            1,
-            "what was refused for good is counted apart"
-        );
-    }
-
-    #[test]
-    fn a_number_refused_at_admission_is_given_to_the_next_command() {
-        let mut ledger = with_commands(3);
-        sent(&mut ledger, 0);
-        ledger.on_rejected(2);
-        ledger.on_rejected(2);
-        assert_eq!(ledger.counts().rejected, 1);
-        assert_eq!(ledger.push(70, Lane::Cancel, b"new"), 2);
-        let outgoing = ledger.send_next(0).unwrap();
-        assert_eq!(
-            (outgoing.seq, outgoing.lane, outgoing.body),
-            (2, Lane::Cancel, &b"new"[..])
-        );
-        assert_eq!(ledger.push(80, Lane::Order, b"z"), 4);
-        assert_eq!(ledger.on_finalized(2), Some(70));
-    }
-
-    #[test]
-    fn a_command_behind_a_gap_comes_again() {
-        let mut ledger = with_commands(1);
-        sent(&mut ledger, 0);
-        ledger.on_accepted(1);
-        ledger.on_gap(1);
-        assert_eq!(sent(&mut ledger, 0), [1]);
-        assert_eq!(ledger.open(), 1);
-    }
-
-    #[test]
-    fn answers_about_unknown_numbers_change_nothing_but_the_busy_count() {
-        let mut ledger = with_commands(1);
-        sent(&mut ledger, 0);
-        for seq in [0, 2, u64::MAX] {
-            ledger.on_accepted(seq);
-            ledger.on_rejected(seq);
-            ledger.on_gap(seq);
-            ledger.on_busy(seq, 0, 10);
-            assert_eq!(ledger.on_finalized(seq), None);
-        }
-        let counts = *ledger.counts();
-        assert_eq!(
-            (counts.accepted, counts.rejected, counts.finalized),
-            (0, 0, 0)
-        );
-        assert_eq!(counts.busy, 3);
-    }
-
-    #[test]
-    fn a_session_is_bounded_in_commands_and_in_bytes() {
-        let mut ledger = Ledger::new(KEY, (1, true));
-        let body = vec![0; FLIGHT_BYTES_MAX / 2];
-        ledger.push(0, Lane::Order, &body[KEY.len()..]);
-        assert!(ledger.has_room(FLIGHT_BYTES_MAX / 2));
-        ledger.push(0, Lane::Order, &body);
-        assert!(!ledger.has_room(1));
-        let mut ledger = Ledger::new(KEY, (1, true));
-        for _ in 0..FLIGHTS_MAX {
-            assert!(ledger.has_room(0));
-            ledger.push(0, Lane::Order, b"");
-        }
-        assert!(!ledger.has_room(0));
-    }
-
-    #[test]
-    fn the_first_number_alone_opens_the_session() {
-        let mut ledger = with_commands(2);
-        let first = ledger.send_next(0).unwrap();
-        assert_eq!(
-            (&first.body[..32], &first.body[32..]),
-            (&KEY[..], &[0; 8][..])
-        );
-        assert_eq!(ledger.send_next(0).unwrap().body.len(), 8);
-        let mut later = Ledger::new(KEY, (8, false));
-        assert_eq!(later.push(0, Lane::Admin, b"x"), 8);
-        assert_eq!(later.send_next(0).unwrap().body, b"x");
-    }
-
-    #[test]
-    fn the_last_lane_is_known_while_its_command_is_open() {
-        let mut ledger = Ledger::new(KEY, (1, true));
-        assert_eq!(ledger.last_lane(), None);
-        ledger.push(0, Lane::Order, b"x");
-        assert_eq!(ledger.last_lane(), Some(Lane::Order));
-        sent(&mut ledger, 0);
-        ledger.on_finalized(1);
-        assert_eq!(ledger.last_lane(), None);
-    }
-
-    #[test]
-    fn the_cursor_survives_results_that_come_out_of_order() {
-        let mut ledger = with_commands(4);
-        assert_eq!(ledger.send_next(0).unwrap().seq, 1);
-        assert_eq!(ledger.send_next(0).unwrap().seq, 2);
-        assert_eq!(ledger.on_finalized(2), Some(10));
-        assert_eq!(ledger.on_finalized(1), Some(0));
-        assert_eq!(sent(&mut ledger, 0), [3, 4]);
-    }
-
-    #[test]
-    fn after_a_busy_answer_fewer_are_on_their_way_at_one_time() {
-        let mut ledger = with_commands(2_000);
-        assert_eq!(sent(&mut ledger, 0).len(), 2_000);
-        for seq in 1..=1_000 {
-            ledger.on_accepted(seq);
-        }
-        for seq in 1_001..=2_000 {
-            ledger.on_busy(seq, 5, 10);
-        }
-        assert!(
-            sent(&mut ledger, 20).is_empty(),
-            "1,000 were taken, 750 may be"
-        );
-        for seq in 1..=1_000 {
-            ledger.on_finalized(seq);
-        }
-        let again = sent(&mut ledger, 20);
-        assert_eq!(again[0], 1_001);
-        assert!((750..1_000).contains(&again.len()), "{}", again.len());
-    }
-}
+#[path = "ledger_tests.rs"]
+mod tests;

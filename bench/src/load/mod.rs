@@ -8,14 +8,13 @@
 //! what must be sent again), `presigned` (what it has signed before), `session` (its frames and
 //! its gateway), `open_loop` (when a command is handed over), `gate` (from when on, where loads run
 //! side by side), `driver` (Quorate as its target), `peer` (another system as its target), and
-//! beside them `key` (who a session is) and `pacer` (precise waking).
+//! beside them `key` (who a session is).
 
 mod driver;
 mod gate;
 mod key;
 mod ledger;
 mod open_loop;
-mod pacer;
 pub mod peer;
 mod presigned;
 mod session;

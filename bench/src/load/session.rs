@@ -66,7 +66,6 @@ pub(super) struct Session {
     redial: Duration,
     /// A frame that the link did not take.
     stuck: Vec<u8>,
-    entry: Vec<u8>,
     frame: Vec<u8>,
     /// Gateways lost after the session was up.
     pub(super) gateways_lost: u64,
@@ -86,7 +85,6 @@ impl Session {
             connection: Connection::Down { dial_at: now },
             redial: REDIAL_MIN,
             stuck: Vec::new(),
-            entry: Vec::new(),
             frame: Vec::new(),
             gateways_lost: 0,
         }
@@ -119,6 +117,11 @@ impl Session {
             .map_or_else(Counts::default, |ledger| *ledger.counts())
     }
 
+    /// Whether each command has a result or was refused.
+    pub(super) fn is_answered(&self) -> bool {
+        self.ledger.as_ref().is_none_or(Ledger::is_answered)
+    }
+
     /// Of the open ones those that wait here and that no validator took.
     pub(super) fn held(&self) -> usize {
         self.ledger.as_ref().map_or(0, Ledger::held)
@@ -141,7 +144,7 @@ impl Session {
     /// lane behind an open order of its session would have to wait for the next block. It goes
     /// among the orders then, as any client that knows the rule would send it.
     pub(super) fn push(&mut self, next: &SourceNext<'_>, to_leader: bool) {
-        let (intended_ns, natural, bytes) = (next.offset_ns, next.lane, next.bytes);
+        let (intended_ns, natural) = (next.offset_ns, next.lane);
         let Some(ledger) = &mut self.ledger else {
             return;
         };
@@ -153,7 +156,7 @@ impl Session {
             None => {
                 // What follows has another body than was signed.
                 self.presigned = None;
-                ledger.push(intended_ns, lane, bytes)
+                ledger.push(intended_ns, lane, next.body)
             }
         };
         if to_leader {
@@ -271,7 +274,6 @@ impl Session {
             let Some(next) = ledger.send_next(now_ns) else {
                 break;
             };
-            self.entry.clear();
             let flags = if next.is_opening { FLAG_OPEN } else { 0 };
             let signature = self.signs.map(|ids| {
                 let ahead = self.presigned.as_ref();
@@ -290,13 +292,15 @@ impl Session {
                 signature: signature.as_ref(),
                 body: next.body,
             };
-            encode_flagged_entry(&entry, flags, &mut self.entry);
-            if !writer.push(&self.entry) {
-                let seq = next.seq;
+            let signature_bytes = signature.map_or(0, |signature| signature.len());
+            bytes += ENTRY_BYTES_FIXED + signature_bytes + next.body.len();
+            let (seq, encode) = (next.seq, |frame: &mut Vec<u8>| {
+                encode_flagged_entry(&entry, flags, frame);
+            });
+            if !writer.push_with(encode) {
                 ledger.unsend(seq);
                 break;
             }
-            bytes += self.entry.len();
             is_full = bytes + ENTRY_BYTES_FIXED > CLIENT_FRAME_BYTES_MAX;
         }
         let count = writer.finish();

@@ -1,8 +1,14 @@
-//! What a session of the load makes of the frames of a validator that lies.
+//! What a session of the load sends, and what it makes of the frames of a validator that lies.
 
-use quorate::client_wire::{VerdictsWriter, encode_session};
+use std::net::{Ipv4Addr, TcpListener};
+use std::num::NonZeroU64;
+
+use quorate::client_wire::{ClientFrame, VerdictsWriter, encode_session};
+use quorate_net::{ClientAuthenticator, Limits};
 
 use super::*;
+use crate::load::source::Body;
+use crate::orders::Opaque;
 
 /// A session whose next number is 1, with this many commands.
 fn session(commands: usize) -> Session {
@@ -23,9 +29,76 @@ fn session(commands: usize) -> Session {
         },
         redial: REDIAL_MIN,
         stuck: Vec::new(),
-        entry: Vec::new(),
         frame: Vec::new(),
         gateways_lost: 0,
+    }
+}
+
+/// Believes everybody.
+struct Anybody;
+
+impl ClientAuthenticator for Anybody {
+    fn key(&self) -> [u8; 32] {
+        [1; 32]
+    }
+    fn sign_login(&self, _: &[u8; 32], _: u16) -> [u8; 64] {
+        [0; 64]
+    }
+    fn verify_hello(&self, _: &[u8; 32], _: u16, _: &[u8; 64]) -> bool {
+        true
+    }
+}
+
+const IDS: ChainIds = ChainIds {
+    chain_id: [1; 32],
+    genesis_hash: [2; 32],
+};
+
+#[test]
+fn frames_are_as_long_as_they_may_be_and_have_each_command_once_in_order() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut links = ClientLinks::new(Limits::default()).unwrap();
+    let link = links.connect(Instant::now(), &address, IDS, Arc::new(Anybody));
+    let link = link.unwrap();
+    let flow = Opaque::new(1, NonZeroU64::MIN, 512, 1);
+    for signs in [None, Some(IDS)] {
+        let mut session = session(0);
+        let key = session.key.public();
+        session.ledger = Some(Ledger::new(key, (1, true)));
+        session.connection = Connection::Up(link);
+        session.signs = signs;
+        for index in 0..600 {
+            let next = SourceNext {
+                offset_ns: 0,
+                session: 0,
+                lane: Lane::Order,
+                body: Body::Opaque(flow.noise(), index),
+            };
+            session.push(&next, false);
+        }
+        let (mut seen, mut body) = (0, Vec::new());
+        while session.write_frame(0) {
+            let frame = std::mem::take(&mut session.stuck);
+            let Ok(ClientFrame::Submit { commands, .. }) = ClientFrame::decode(&frame) else {
+                panic!("not a Submit");
+            };
+            let mut longest = 0;
+            for command in commands {
+                body.clear();
+                body.extend_from_slice(if seen == 0 { &key } else { &[] });
+                flow.noise().append(seen, &mut body);
+                seen += 1;
+                assert_eq!((command.seq, command.body), (seen, &body[..]));
+                assert_eq!(command.session, &session.id);
+                assert_eq!(command.signature.is_some(), signs.is_some());
+                longest = longest.max(command.entry.len());
+            }
+            assert!(frame.len() <= CLIENT_FRAME_BYTES_MAX);
+            assert!(seen == 600 || frame.len() + longest > CLIENT_FRAME_BYTES_MAX);
+        }
+        assert_eq!(seen, 600);
+        assert!(session.stuck.is_empty());
     }
 }
 

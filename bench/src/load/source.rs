@@ -8,7 +8,7 @@ use quorate_venue::InstrumentId;
 
 use super::LoadError;
 use crate::orders::{
-    Generator, GeneratorConfig, Lobster, LobsterConfig, Opaque, OrderFlow, Planned, Sender,
+    Generator, GeneratorConfig, Lobster, LobsterConfig, Noise, Opaque, OrderFlow, Planned, Sender,
 };
 
 /// Resting orders around which a generated book settles.
@@ -107,6 +107,37 @@ impl Routing {
     }
 }
 
+/// The bytes of a command.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Body<'a> {
+    /// These.
+    Bytes(&'a [u8]),
+    /// Those of the opaque command of this index, which need not be kept to be sent again.
+    Opaque(&'a Noise, u64),
+}
+
+impl Body<'_> {
+    pub(super) const fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Opaque(noise, _) => noise.command_bytes(),
+        }
+    }
+
+    pub(super) fn append_to(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Self::Bytes(own) => bytes.extend_from_slice(own),
+            Self::Opaque(noise, index) => noise.append(*index, bytes),
+        }
+    }
+}
+
+impl<'a, T: AsRef<[u8]> + ?Sized> From<&'a T> for Body<'a> {
+    fn from(bytes: &'a T) -> Self {
+        Self::Bytes(bytes.as_ref())
+    }
+}
+
 /// The next command of a flow.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Next<'a> {
@@ -115,16 +146,47 @@ pub(super) struct Next<'a> {
     /// administrator.
     pub(super) session: usize,
     pub(super) lane: Lane,
-    pub(super) bytes: &'a [u8],
+    pub(super) body: Body<'a>,
+}
+
+/// Where commands come from.
+enum Commands {
+    /// The last one planned has this index.
+    Opaque(Opaque, u64),
+    /// The last one planned has these bytes.
+    Told(Box<dyn OrderFlow>, Vec<u8>),
+}
+
+impl Commands {
+    fn told(flow: impl OrderFlow + 'static) -> Self {
+        Self::Told(Box::new(flow), Vec::new())
+    }
+
+    fn plan_next(&mut self) -> Option<Planned> {
+        match self {
+            Self::Opaque(flow, last) => {
+                let (planned, index) = flow.plan_index();
+                *last = index;
+                Some(planned)
+            }
+            Self::Told(flow, bytes) => flow.plan_next(bytes),
+        }
+    }
+
+    fn body(&self) -> Body<'_> {
+        match self {
+            Self::Opaque(flow, index) => Body::Opaque(flow.noise(), *index),
+            Self::Told(_, bytes) => Body::Bytes(bytes),
+        }
+    }
 }
 
 /// A flow with one command looked ahead, up to the end of the run.
 pub(super) struct Source {
-    flow: Box<dyn OrderFlow>,
+    commands: Commands,
     clients: u32,
     end_ns: u64,
     planned: Option<Planned>,
-    bytes: Vec<u8>,
     /// Commands that were intended within the run, taken or not.
     offered: u64,
 }
@@ -133,22 +195,21 @@ impl Source {
     /// # Errors
     /// [`LoadError::Orders`]: a recording cannot be read.
     pub(super) fn open(plan: &LoadPlan) -> Result<Self, LoadError> {
-        let flow: Box<dyn OrderFlow> = match &plan.flow {
-            Flow::Opaque { size } => {
-                Box::new(Opaque::new(plan.seed, plan.rate, *size, plan.clients))
-            }
+        let opaque = |size| Opaque::new(plan.seed, plan.rate, size, plan.clients);
+        let commands = match &plan.flow {
+            Flow::Opaque { size } => Commands::Opaque(opaque(*size), 0),
             Flow::Cancels { size } => {
-                let flow = Opaque::new(plan.seed, plan.rate, *size, plan.clients);
-                Box::new(flow.in_lane(quorate::state_machine::Lane::Cancel))
+                let flow = opaque(*size).in_lane(quorate::state_machine::Lane::Cancel);
+                Commands::Opaque(flow, 0)
             }
-            Flow::Orders => Box::new(Generator::new(GeneratorConfig {
+            Flow::Orders => Commands::told(Generator::new(GeneratorConfig {
                 seed: plan.seed,
                 rate_per_s: plan.rate,
                 clients: plan.clients,
                 instruments: 1,
                 orders_target: ORDERS_TARGET,
             })),
-            Flow::Recording { messages, book } => Box::new(Lobster::open(&LobsterConfig {
+            Flow::Recording { messages, book } => Commands::told(Lobster::open(&LobsterConfig {
                 messages: messages.clone(),
                 book: book.clone(),
                 rate_per_s: plan.rate,
@@ -158,11 +219,10 @@ impl Source {
         };
         let end_ns = plan.seconds.saturating_mul(1_000_000_000);
         let mut source = Self {
-            flow,
+            commands,
             clients: plan.clients,
             end_ns,
             planned: None,
-            bytes: Vec::new(),
             offered: 0,
         };
         source.advance();
@@ -180,13 +240,13 @@ impl Source {
             offset_ns: planned.offset_ns,
             session: session as usize,
             lane: lane_of(planned.lane),
-            bytes: &self.bytes,
+            body: self.commands.body(),
         })
     }
 
     /// Goes on to the command after that.
     pub(super) fn advance(&mut self) {
-        let planned = self.flow.plan_next(&mut self.bytes);
+        let planned = self.commands.plan_next();
         self.planned = planned.filter(|planned| planned.offset_ns < self.end_ns);
         self.offered += u64::from(self.planned.is_some());
     }
@@ -249,6 +309,21 @@ mod tests {
     }
 
     #[test]
+    fn opaque_commands_have_the_bytes_of_their_flow() {
+        let mut source = source(100);
+        let mut flow = Opaque::new(1, NonZeroU64::new(100).unwrap(), 16, 3);
+        let (mut expected, mut bytes) = (Vec::new(), Vec::new());
+        while let Some(next) = source.peek() {
+            flow.plan_next(&mut expected).unwrap();
+            bytes.clear();
+            next.body.append_to(&mut bytes);
+            assert_eq!((&bytes, next.body.len()), (&expected, 16));
+            source.advance();
+        }
+        assert_eq!(source.offered(), flow.counters().commands());
+    }
+
+    #[test]
     fn commands_follow_the_leader_and_one_in_so_many_goes_round_the_others() {
         let routing = Routing::Leader { aside_every: 2 };
         let gateways = |routing: Routing, validators| -> Vec<usize> {
@@ -280,7 +355,7 @@ mod tests {
             .unwrap();
             let mut last_ns = 0;
             while let Some(next) = source.peek() {
-                assert!(next.session <= 4 && next.offset_ns >= last_ns && !next.bytes.is_empty());
+                assert!(next.session <= 4 && next.offset_ns >= last_ns && next.body.len() > 0);
                 last_ns = next.offset_ns;
                 source.advance();
             }

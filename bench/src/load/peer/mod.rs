@@ -89,6 +89,8 @@ struct Peer<'a> {
     flights: BTreeMap<u64, Flight>,
     /// Bytes of the commands that are not final.
     body_bytes: usize,
+    /// The bytes of the last command.
+    bytes: Vec<u8>,
     next_id: u64,
     /// Refused commands, for the leader.
     again: Vec<u64>,
@@ -131,6 +133,7 @@ impl<'a> Peer<'a> {
             leader: None,
             flights: BTreeMap::new(),
             body_bytes: 0,
+            bytes: Vec::new(),
             next_id,
             again: Vec::new(),
             counts: Counts::default(),
@@ -250,18 +253,22 @@ impl Target for Peer<'_> {
     }
 
     fn take(&mut self, next: &Next<'_>) -> bool {
-        if !has_room(self.flights.len(), self.body_bytes + next.bytes.len()) {
+        let body_bytes = next.body.len();
+        if !has_room(self.flights.len(), self.body_bytes + body_bytes) {
             return false;
         }
         let id = self.next_id;
         self.next_id += 1;
-        self.submit(id, next.bytes);
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        next.body.append_to(&mut bytes);
+        self.submit(id, &bytes);
         let body = match self.routing {
-            Routing::Leader => next.bytes.to_vec(),
+            Routing::Leader => bytes.clone(),
             Routing::Everyone => Vec::new(),
         };
+        self.bytes = bytes;
         let intended_ns = next.offset_ns;
-        let body_bytes = next.bytes.len();
         self.body_bytes += body_bytes;
         let flight = Flight {
             intended_ns,
@@ -402,7 +409,7 @@ mod tests {
             offset_ns: 0,
             session: 0,
             lane: Lane::Order,
-            bytes: b"x",
+            body: b"x".into(),
         };
         assert!(peer.take(&next) && peer.take(&next));
         let _streams: Vec<_> = (0_u64..)

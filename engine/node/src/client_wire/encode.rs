@@ -48,12 +48,20 @@ impl<'a> ClientFrameWriter<'a> {
     /// Adds one entry, as `quorate_consensus::payload::encode_entry` writes it. False, with
     /// nothing added, when the frame is full; the first entry always fits.
     pub fn push(&mut self, entry: &[u8]) -> bool {
-        let bytes = self.bytes.len() - self.start + entry.len();
-        let full = self.count as usize >= SUBMIT_COMMANDS_MAX || bytes > CLIENT_FRAME_BYTES_MAX;
-        if full && self.count > 0 {
+        self.push_with(|bytes| bytes.extend_from_slice(entry))
+    }
+
+    /// As [`push`](Self::push), where `encode` appends the entry in its place.
+    pub fn push_with(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> bool {
+        if self.count as usize >= SUBMIT_COMMANDS_MAX {
             return false;
         }
-        self.bytes.extend_from_slice(entry);
+        let before = self.bytes.len();
+        encode(self.bytes);
+        if self.count > 0 && self.bytes.len() - self.start > CLIENT_FRAME_BYTES_MAX {
+            self.bytes.truncate(before);
+            return false;
+        }
         self.count += 1;
         true
     }

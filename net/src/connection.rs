@@ -137,14 +137,15 @@ impl Connection {
         Ok((self.inbound.raw().len() >= MESSAGE_PREFIX_BYTES + bytes).then_some(bytes))
     }
 
-    /// One read, if the socket may have bytes. Returns how many came.
-    fn fill(&mut self, counters: &mut Counters) -> Result<usize, CloseReason> {
+    /// One read, if the socket may have bytes, of `bytes_max` or what a read buffer has, if that is
+    /// more. Returns how many came.
+    fn fill(&mut self, bytes_max: usize, counters: &mut Counters) -> Result<usize, CloseReason> {
         while self.readable && !self.ended {
             counters.reads += 1;
             let Self {
                 inbound, stream, ..
             } = self;
-            match inbound.read_from(stream, self.read_buffer_bytes) {
+            match inbound.read_from(stream, self.read_buffer_bytes, bytes_max) {
                 Ok((0, _)) => {
                     self.ended = true;
                     self.readable = false;
@@ -181,7 +182,7 @@ impl Connection {
                 self.inbound.take_raw(MESSAGE_PREFIX_BYTES + bytes);
                 return Ok(Some(taken));
             }
-            if self.fill(counters)? == 0 {
+            if self.fill(0, counters)? == 0 {
                 return if self.ended {
                     Err(CloseReason::RemoteClosed)
                 } else {
@@ -232,7 +233,7 @@ impl Connection {
                 received.more = self.readable;
                 return Ok(received);
             }
-            let got = self.fill(counters)?;
+            let got = self.fill(read_bytes - received.bytes, counters)?;
             if got == 0 && !self.ended {
                 return Ok(received);
             }
@@ -382,7 +383,7 @@ mod tests {
             inbound, sealed, ..
         } = &mut connection;
         inbound
-            .read_from(&mut &[7; 200_000][..], 200_000)
+            .read_from(&mut &[7; 200_000][..], 200_000, 0)
             .expect("bytes");
         inbound.take_raw(200_000);
         sealed.push(&[7; 200_000]);

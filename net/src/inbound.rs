@@ -102,7 +102,9 @@ impl Inbound {
         self.settle();
     }
 
-    /// One read from `source`, into at least `bytes_min` of room. Returns (read, room offered).
+    /// One read from `source`, into at least `bytes_min` of room and no more than `bytes_max`,
+    /// unless that is less: it may have as much room as the longest frame took. Returns (read, room
+    /// offered).
     ///
     /// # Errors
     /// What the source reports, `WouldBlock` included.
@@ -110,13 +112,48 @@ impl Inbound {
         &mut self,
         source: &mut impl io::Read,
         bytes_min: usize,
+        bytes_max: usize,
     ) -> io::Result<(usize, usize)> {
         self.make_room(bytes_min);
         let room = &mut self.data[self.raw.end..];
-        let offered = room.len();
-        let read = source.read(room)?;
+        let offered = room.len().min(bytes_max.max(bytes_min));
+        let read = source.read(&mut room[..offered])?;
         self.raw.end += read;
         Ok((read, offered))
+    }
+
+    /// Adds a message (without its length prefix) as if it had been read, and opens it. One that
+    /// does not open changes nothing.
+    ///
+    /// # Errors
+    /// What [`Session::open_within`] says.
+    pub(crate) fn push_message(
+        &mut self,
+        session: &mut Session,
+        message: &[u8],
+    ) -> Result<(), CloseReason> {
+        let bytes = MESSAGE_PREFIX_BYTES + message.len();
+        self.make_room(bytes);
+        self.raw.end += bytes;
+        self.data[self.raw.clone()][MESSAGE_PREFIX_BYTES..].copy_from_slice(message);
+        self.open(session, message.len()).inspect_err(|_| {
+            self.take_raw(bytes);
+        })
+    }
+
+    /// Adds plain text as if it had been opened. Nothing that was not opened may wait.
+    pub(crate) fn push_plain(&mut self, plain: &[u8]) {
+        assert!(self.raw.is_empty(), "what came before it is opened");
+        self.make_room(plain.len());
+        let end = self.raw.end + plain.len();
+        self.data[self.raw.end..end].copy_from_slice(plain);
+        self.plain = self.raw.start - self.plain.len()..end;
+        self.raw = end..end;
+    }
+
+    /// What was opened and not taken.
+    pub(crate) fn plain(&self) -> &[u8] {
+        &self.data[self.plain.clone()]
     }
 
     /// Memory that it holds, bytes.
@@ -201,7 +238,7 @@ mod tests {
     /// Reads all of `bytes`.
     fn read(inbound: &mut Inbound, mut bytes: &[u8], room_min: usize) {
         while !bytes.is_empty() {
-            inbound.read_from(&mut bytes, room_min).unwrap();
+            inbound.read_from(&mut bytes, room_min, usize::MAX).unwrap();
         }
     }
 
@@ -255,6 +292,24 @@ mod tests {
             prop_assert_eq!(got, sent);
             prop_assert_eq!(inbound.len(), 0);
             prop_assert!(inbound.memory_bytes() <= kept_bytes.max(100));
+        }
+    }
+
+    #[test]
+    fn a_read_is_no_longer_than_it_may_be_whatever_a_long_frame_has_grown() {
+        let mut inbound = Inbound::new();
+        inbound.keep(1_000_000);
+        read(&mut inbound, &[7; 500_000], 500_000);
+        inbound.take_raw(500_000);
+        let source = [8; 400_000];
+        for (bytes_min, bytes_max, expected) in [
+            (1000, 3000, 3000),
+            (1000, 0, 1000),
+            (1000, 300_000, 300_000),
+        ] {
+            let taken = inbound.read_from(&mut &source[..], bytes_min, bytes_max);
+            assert_eq!(taken.unwrap(), (expected, expected));
+            inbound.take_raw(expected);
         }
     }
 

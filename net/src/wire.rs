@@ -7,7 +7,8 @@
 use crate::buffer::Buffer;
 use crate::error::CloseReason;
 use crate::frame;
-use crate::limits::{FRAME_PREFIX_BYTES, MESSAGE_PREFIX_BYTES};
+use crate::inbound::Inbound;
+use crate::limits::MESSAGE_PREFIX_BYTES;
 use crate::noise;
 use crate::session::Session;
 
@@ -32,15 +33,14 @@ pub fn frames(
     frame_bytes_max: usize,
     mut each: impl FnMut(&[u8]),
 ) -> Result<usize, CloseReason> {
-    let mut rest = stream;
-    loop {
-        rest = &rest[frame::keepalives_bytes(rest)..];
-        let Some(bytes) = frame::whole(rest, frame_bytes_max)? else {
-            return Ok(rest.len());
-        };
-        each(&rest[FRAME_PREFIX_BYTES..][..bytes]);
-        rest = &rest[FRAME_PREFIX_BYTES + bytes..];
+    let mut inbound = Inbound::new();
+    inbound.push_plain(stream);
+    while let Some(frame) = inbound.next_frame(frame_bytes_max)? {
+        each(frame);
+        let bytes = frame.len();
+        inbound.take_frame(bytes);
     }
+    Ok(inbound.plain().len())
 }
 
 /// A handshake that was begun and waits for the answer.
@@ -110,9 +110,9 @@ impl Channel {
     /// # Errors
     /// [`CloseReason::MessageLength`], [`CloseReason::Decrypt`].
     pub fn open(&mut self, message: &[u8]) -> Result<Vec<u8>, CloseReason> {
-        let mut out = Buffer::new();
-        self.0.open(message, &mut out)?;
-        Ok(out.bytes().to_vec())
+        let mut inbound = Inbound::new();
+        inbound.push_message(&mut self.0, message)?;
+        Ok(inbound.plain().to_vec())
     }
 }
 

@@ -51,9 +51,7 @@ impl Spare {
         {
             self.buffers -= 1;
             self.bytes -= weight(&buffer);
-            if list.capacity() > PLACES_KEPT && list.len() < list.capacity() / 8 {
-                list.shrink_to(PLACES_KEPT.max(2 * list.len()));
-            }
+            shrink(list);
             return buffer;
         }
         Vec::with_capacity(steps * STEP_BYTES)
@@ -85,7 +83,15 @@ impl Spare {
                 self.buffers -= 1;
                 self.bytes -= weight(&buffer);
             }
+            shrink(list);
         }
+    }
+}
+
+/// Gives places back that stand empty.
+fn shrink(list: &mut Vec<Vec<u8>>) {
+    if list.capacity() > PLACES_KEPT && list.len() < list.capacity() / 8 {
+        list.shrink_to(PLACES_KEPT.max(2 * list.len()));
     }
 }
 
@@ -133,6 +139,17 @@ mod tests {
             let places = spare.lists.iter().map(Vec::capacity);
             assert!(places.max() <= Some(PLACES_KEPT));
         }
+        // One length after the other: what is gone leaves no places behind, though nothing of its
+        // length comes again.
+        let mut spare = Spare::default();
+        for length in (64..=1024).step_by(64) {
+            let all: Vec<_> = (0..BUFFERS_MAX)
+                .map(|_| spare.filled(&vec![7; length]))
+                .collect();
+            all.into_iter().for_each(|buffer| spare.give_back(buffer));
+        }
+        let places: usize = spare.lists.iter().map(Vec::capacity).sum();
+        assert!(places <= 4 * BUFFERS_MAX, "{places}");
         let mut spare = Spare::default();
         let long = spare.filled(&[7; 4097]);
         spare.give_back(long);

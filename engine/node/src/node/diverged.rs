@@ -18,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::roots::RootRing;
 use crate::snapshot::{SnapshotError, SnapshotFolder};
 use crate::stages::inlet::Inlet;
+use crate::stages::shadow::{Asks, ShadowSender};
 use crate::state_machine::StateMachine;
 use crate::vouched;
 use quorate_consensus::attestation::{Divergence, StateCertificate};
@@ -153,6 +154,22 @@ impl Diverged {
             }
         }
         Ok(())
+    }
+
+    /// The way to the thread of snapshots, which knows of the certificate that this folder still
+    /// has: none of this run may take its place that is not as good. After [`Self::compare`], which
+    /// may have doubted that.
+    pub(super) fn shadow_way(config: &NodeConfig) -> (ShadowSender, Asks) {
+        let (sender, asks) = ShadowSender::new(config.own);
+        let snapshots = SnapshotFolder::new(snapshots_path(&config.data));
+        // What cannot be read is told by the comparison, and may be replaced.
+        let bytes = snapshots.attested().ok().flatten();
+        let kept = bytes.and_then(|bytes| wire::decode_state_certificate(&bytes).ok());
+        let set = config.genesis.validator_set();
+        if let Some(kept) = kept.filter(|kept| join::is_proven(set, kept)) {
+            sender.resume(&kept);
+        }
+        (sender, asks)
     }
 
     pub(super) const fn is_known(&self) -> bool {

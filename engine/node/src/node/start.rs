@@ -37,7 +37,7 @@ use crate::stages::private::PrivateStage;
 use crate::stages::public::PublicStage;
 use crate::stages::publisher::Publisher;
 use crate::stages::scrub::{self, ScrubAsks, ScrubParts, ScrubSender};
-use crate::stages::shadow::{self, Asks, ShadowParts, ShadowSender};
+use crate::stages::shadow::{self, Asks, ShadowParts};
 use crate::stages::shared::{SharedLoop, SharedParts};
 use crate::stages::verify::{VerifyParts, VerifyWorker};
 use crate::stages::wire::WireStage;
@@ -60,8 +60,10 @@ use std::time::Duration;
 
 /// Questions of other threads that may wait for the loop.
 const CONTROLS_MAX: usize = 64;
-/// Bytes of payloads kept in memory for peers and delivery.
-const CACHE_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Bytes of payloads kept in memory for peers and delivery: a tenth of a second of what two cores
+/// bear, beyond which they are read from the log. More is no quicker: a block that comes takes the
+/// memory of the one that goes, and the longer ago that was written the colder it is.
+const CACHE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Folder of the log inside the data folder.
 const LOG_FOLDER: &str = "log";
 /// Folder of the snapshots inside the data folder.
@@ -213,7 +215,7 @@ pub(super) fn start<S: StateMachine>(
     let mut diverged = Diverged::find(&config)?;
     let (mut parts, companions, trace, addresses) = open_parts(&config, app, clock)?;
     diverged.compare(&config, parts.executor.roots(), companions.summary.snapshot)?;
-    let (shadow_sender, asks) = ShadowSender::new(config.own);
+    let (shadow_sender, asks) = Diverged::shadow_way(&config);
     let bytes_max = config.log.bytes_max;
     let (reader, served) = (companions.reader, companions.served);
     let (scrub, scrub_sender) = scrub_parts(&config, companions.scrubber, &reader);

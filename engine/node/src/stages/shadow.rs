@@ -43,8 +43,8 @@ pub(crate) struct Told {
     /// before it, but for those that have the own word: what a start holds its own state against
     /// is to be what this validator said itself.
     attested: Option<Attested>,
-    /// Heights of the highest ones that were told in this run: whoever signed them, and with the
-    /// own word.
+    /// Heights of the highest ones that were kept, in this run or before: whoever signed them, and
+    /// with the own word.
     attested_up_to: [u64; 2],
     /// A snapshot is wanted now.
     is_asked: bool,
@@ -62,9 +62,10 @@ impl Told {
     fn put_attested(&mut self, certificate: StateCertificate, own: ValidatorIndex) {
         let has_own = has_word_of(&certificate, own);
         // They come in any order: what was said of a lower height may have been on its way longer.
-        let is_passed = self.note_attested(certificate.statement.height.number(), has_own);
+        let height = certificate.statement.height.number();
         let is_better = has_own || self.attested.as_ref().is_none_or(|kept| !kept.has_own);
-        if is_better && !is_passed {
+        if is_better && !self.is_passed(height, has_own) {
+            self.note_kept(height, has_own);
             let certificate = Box::new(certificate);
             self.attested = Some(Attested {
                 certificate,
@@ -73,15 +74,22 @@ impl Told {
         }
     }
 
-    /// Whether one that is as good was of a higher height.
-    fn note_attested(&mut self, height: u64, has_own: bool) -> bool {
+    /// Whether one that is as good was of a higher height, or a better one of the same.
+    const fn is_passed(&self, height: u64, has_own: bool) -> bool {
+        let [highest, highest_own] = self.attested_up_to;
+        if has_own {
+            height < highest_own
+        } else {
+            height < highest || height <= highest_own
+        }
+    }
+
+    fn note_kept(&mut self, height: u64, has_own: bool) {
         let [highest, highest_own] = &mut self.attested_up_to;
-        let is_passed = height < if has_own { *highest_own } else { *highest };
         *highest = height.max(*highest);
         if has_own {
             *highest_own = height.max(*highest_own);
         }
-        is_passed
     }
 
     fn push_certificate(&mut self, certificate: StateCertificate) {
@@ -136,6 +144,13 @@ impl ShadowSender {
             events: Arc::default(),
         };
         (sender, asks)
+    }
+
+    /// An earlier run has kept this certificate of a state.
+    pub(crate) fn resume(&self, kept: &StateCertificate) {
+        let has_own = has_word_of(kept, self.own);
+        let height = kept.statement.height.number();
+        self.told.lock().note_kept(height, has_own);
     }
 
     /// A state is proven.
@@ -494,6 +509,42 @@ mod tests {
         scene.sender.send_proven(&certificate(320, &[1, 2]));
         scene.sender.send_proven(&certificate(256, &[1, 2]));
         assert_eq!(scene.kept_after(4000), Some((192, true)));
+        assert_eq!(scene.kept_after(5000), Some((320, false)));
+        // None that was not kept stands in the way of one that is better than what is.
+        scene.sender.send_proven(&certificate(320, &[0, 1]));
+        scene.sender.send_proven(&certificate(448, &[1, 2]));
+        assert_eq!(scene.kept_after(6000), Some((320, true)));
+        scene.sender.send_proven(&certificate(384, &[1, 2]));
+        assert_eq!(scene.kept_after(7000), Some((320, true)), "each has time");
+        assert_eq!(scene.kept_after(8000), Some((384, false)));
+    }
+
+    /// A certificate with the own word is what the next start is held against: after a restart no
+    /// peer's may take its place unless it is of a higher state.
+    #[test]
+    fn what_an_earlier_run_has_kept_gives_way_to_a_better_one_alone() {
+        for (kept, height, signers, expected) in [
+            (&[0, 1][..], 192, &[1, 2][..], None),
+            (&[0, 1], 128, &[0, 1, 2], None),
+            (&[0, 1], 192, &[0, 1, 2], Some((192, true))),
+            (&[0, 1], 256, &[1, 2], Some((256, false))),
+            (&[1, 2], 128, &[1, 2], None),
+            (&[1, 2], 192, &[1, 2], Some((192, false))),
+            (&[1, 2], 128, &[0, 2], Some((128, true))),
+        ] {
+            let mut scene = Scene::new();
+            scene.sender.resume(&certificate(192, kept));
+            scene.sender.send_proven(&certificate(height, signers));
+            scene.kept_after(0);
+            assert_eq!(scene.kept_after(2000), expected, "{kept:?} {height}");
+        }
+    }
+
+    #[test]
+    fn of_a_higher_height_and_with_the_own_word_one_is_better_than_any() {
+        let mut scene = Scene::new();
+        scene.sender.send_proven(&certificate(320, &[1, 2]));
+        scene.kept_after(4000);
         assert_eq!(scene.kept_after(5000), Some((320, false)));
         // With the own word one is better than any of others, and the next with it better still.
         scene.sender.send_proven(&certificate(256, &[0, 1, 2]));

@@ -84,10 +84,15 @@ impl Cipher {
         })
     }
 
-    /// Another counter and another rekeying than a new one has.
+    /// Another counter than a new one has.
     #[cfg(test)]
-    pub(crate) const fn at(&mut self, counter: u64, rekey_messages: u64) {
+    pub(crate) const fn set_counter(&mut self, counter: u64) {
         self.counter = counter;
+    }
+
+    /// Another rekeying than a new one has.
+    #[cfg(test)]
+    pub(crate) const fn set_rekey_messages(&mut self, rekey_messages: u64) {
         self.rekey_messages = rekey_messages;
     }
 

@@ -138,8 +138,8 @@ pub(crate) mod tests {
         [a, b]
             .map(|state| {
                 let mut session = Session::new(state, Algorithm::AesGcm).unwrap();
-                session.outward.at(0, rekey_messages);
-                session.inward.at(0, rekey_messages);
+                session.outward.set_rekey_messages(rekey_messages);
+                session.inward.set_rekey_messages(rekey_messages);
                 session
             })
             .into()
@@ -164,7 +164,7 @@ pub(crate) mod tests {
     #[test]
     fn a_side_that_does_not_rekey_is_not_understood() {
         let (mut a, mut b) = pair(3);
-        b.inward.at(0, u64::MAX);
+        b.inward.set_rekey_messages(u64::MAX);
         for _ in 0..3 {
             send(&mut a, &mut b, &[1]).unwrap();
         }
@@ -178,7 +178,7 @@ pub(crate) mod tests {
         let mut remote = a.into_stateless_transport_mode().unwrap();
         let mut session = Session::new(b, Algorithm::AesGcm).unwrap();
         let last = (1 << 20) - 1;
-        session.inward.at(last, REKEY_MESSAGES);
+        session.inward.set_counter(last);
         let mut message = [0; 1 + TAG_BYTES];
         let mut out = Buffer::new();
         remote.write_message(last, &[1], &mut message).unwrap();
@@ -205,8 +205,8 @@ pub(crate) mod tests {
                 let (a, b) = states_of(name);
                 let (ours, theirs) = if ours_dials { (a, b) } else { (b, a) };
                 let mut ours = Session::new(ours, algorithm).unwrap();
-                ours.outward.at(0, 3);
-                ours.inward.at(0, 3);
+                ours.outward.set_rekey_messages(3);
+                ours.inward.set_rekey_messages(3);
                 let mut theirs = theirs.into_transport_mode().unwrap();
                 for number in 1..=8_u8 {
                     let plain = vec![number; 1 + 700 * usize::from(number)];
@@ -242,10 +242,10 @@ pub(crate) mod tests {
     #[test]
     fn a_counter_that_is_used_up_seals_and_opens_nothing() {
         let (mut a, mut b) = pair(1000);
-        a.outward.at(u64::MAX, 1000);
+        a.outward.set_counter(u64::MAX);
         let mut wire = Buffer::new();
         assert_eq!(a.seal(&[1], &mut wire), Err(CloseReason::Decrypt));
-        b.inward.at(u64::MAX, 1000);
+        b.inward.set_counter(u64::MAX);
         let end = b.open(&[0; 40], &mut Buffer::new());
         assert_eq!(end, Err(CloseReason::Decrypt));
     }

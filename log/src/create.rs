@@ -12,7 +12,7 @@ use crate::identity::{Identity, genesis_hash};
 use crate::position::RecordIndex;
 use crate::prepare::create_segment;
 use crate::record::{
-    ALIGN_BYTES, HASH_BYTES, RecordHeader, RecordKind, chain_hash, encode_header, record_bytes,
+    ALIGN_BYTES, HASH_BYTES, RecordHeader, RecordKind, encode_header, record_bytes, record_hash,
 };
 use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_name};
 use crate::watermark::{self, WATERMARK_BYTES, WATERMARK_NAME};
@@ -86,13 +86,14 @@ pub(crate) fn genesis_record(identity: &Identity, genesis: &[u8]) -> Vec<u8> {
         payload_bytes: genesis.len() as u32,
         index: RecordIndex::GENESIS,
         synced_index: RecordIndex::GENESIS,
+        lead: 0,
     };
     let mut covered = identity.chain_start.to_vec();
     let offset = SEGMENT_HEADER_BYTES as u32;
     covered.extend(encode_header(identity, 0, offset, &record));
     covered.extend(genesis);
     covered.resize(covered.len().next_multiple_of(ALIGN_BYTES), 0);
-    let hash = chain_hash(identity, &covered);
+    let hash = record_hash(identity, &record, &covered);
     covered.extend(hash);
     covered.split_off(HASH_BYTES)
 }

@@ -78,6 +78,7 @@ impl Gaps {
 mod tests {
     use super::*;
     use crate::position::ChainHash;
+    use crate::segment::FORMAT_VERSION;
 
     fn identity() -> Identity {
         Identity::new([1; 32], [2; 32])
@@ -85,6 +86,7 @@ mod tests {
 
     fn header(number: u32, from: Option<(u32, u32)>) -> Vec<u8> {
         let header = SegmentHeader {
+            version: FORMAT_VERSION,
             number,
             segment_bytes: 4096,
             first_index: RecordIndex::new(u64::from(number) * 10),

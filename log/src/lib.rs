@@ -100,7 +100,9 @@ pub use record::RecordKind;
 pub use recovery::{Action, Row};
 pub use scrub::{Scrubbed, Scrubber};
 pub use sealed::SealDamage;
-pub use segment::{FORMAT_VERSION, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
+pub use segment::{
+    FORMAT_VERSION, FORMAT_VERSION_MIN, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
+};
 pub use shared::LogUsage;
 pub use sync::{SyncRange, Syncer};
 pub use verify::{Verification, kept_genesis, segment_bytes, verify, verify_path};

@@ -17,11 +17,11 @@ use crate::map::Region;
 use crate::pieces::{LookedAgain, Piece, What, find_pieces, look_again};
 use crate::position::{LogOffset, RecordIndex, RecordRef};
 use crate::record::{
-    ALIGN_BYTES, Examined, HASH_BYTES, HEADER_BYTES, RecordHeader, RecordKind, chain_hash,
-    encode_header, examine, examine_header, record_bytes,
+    ALIGN_BYTES, Examined, HASH_BYTES, HEADER_BYTES, RecordHeader, RecordKind, chain_hash_of,
+    encode_header, examine, examine_header, lead_of, record_bytes, record_hash,
 };
 use crate::scrub::{Extent, is_header};
-use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, has_leads};
 use crate::shared::Shared;
 use crate::shown::Shown;
 
@@ -218,33 +218,23 @@ impl Mend {
     }
 
     /// Takes a kind and a payload for those of the faulty record at a place, if the chain says that
-    /// they are; from whomever they come.
-    pub fn offer(&mut self, at: LogOffset, kind: RecordKind, payload: &[&[u8]]) -> bool {
+    /// they are; from whomever they come. The parts are those that were appended: where the header
+    /// is lost with the rest, they tell how the record was chained.
+    pub fn offer(&mut self, at: LogOffset, kind: RecordKind, parts: &[&[u8]]) -> bool {
         let Some(piece) = self.piece_at(at).cloned() else {
             return false;
         };
         let What::Record(header) = piece.what else {
             return false;
         };
-        let payload = payload.concat();
+        let payload = parts.concat();
         if record_bytes(payload.len()).is_none_or(|bytes| bytes as usize != piece.range.len()) {
             return false;
         }
-        let mut headers = Vec::new();
-        if let Some(header) = header {
-            headers.push(header);
-        } else {
-            let last = self.synced_after(&piece).min(piece.index.count());
-            let first = piece.synced_before.count();
-            for synced in first..=last.min(first.saturating_add(HEADERS_MAX)) {
-                headers.push(RecordHeader {
-                    kind,
-                    payload_bytes: payload.len() as u32,
-                    index: piece.index,
-                    synced_index: RecordIndex::new(synced),
-                });
-            }
-        }
+        let headers = match header {
+            Some(header) => vec![header],
+            None => self.guesses(&piece, kind, parts),
+        };
         let is_taken = headers.iter().any(|header| {
             header.kind == kind
                 && header.payload_bytes as usize == payload.len()
@@ -254,6 +244,27 @@ impl Mend {
             self.note_mended(&piece);
         }
         is_taken
+    }
+
+    /// The headers that a faulty record may have had if it was appended in these parts.
+    fn guesses(&self, piece: &Piece, kind: RecordKind, parts: &[&[u8]]) -> Vec<RecordHeader> {
+        let payload_bytes: usize = parts.iter().map(|part| part.len()).sum();
+        let last = self.synced_after(piece).min(piece.index.count());
+        let first = piece.synced_before.count();
+        let synced = first..=last.min(first.saturating_add(HEADERS_MAX));
+        // Whoever appended it may have given no hash.
+        let lead = Some(lead_of(parts)).filter(|lead| *lead > 0 && has_leads(&self.bytes));
+        let leads = lead.into_iter().chain([0]);
+        leads
+            .flat_map(|lead| synced.clone().map(move |synced| (lead, synced)))
+            .map(|(lead, synced)| RecordHeader {
+                kind,
+                payload_bytes: payload_bytes as u32,
+                index: piece.index,
+                synced_index: RecordIndex::new(synced),
+                lead,
+            })
+            .collect()
     }
 
     /// Writes what is mended to the disk, if anything is.
@@ -471,12 +482,12 @@ impl Mend {
             return false;
         }
         let searched = &self.bytes[covered.start..piece.range.end];
-        let mark = chain_hash(&self.shared.identity, searched);
+        let mark = chain_hash_of(&self.shared.identity, [searched]);
         if vain.has(&mark) {
             return false;
         }
         self.searches += 1;
-        let is_found = self.search_one_byte(covered);
+        let is_found = self.search_one_byte(header, covered);
         if !is_found {
             vain.add(mark);
         }
@@ -484,14 +495,14 @@ impl Mend {
     }
 
     /// Tries every byte of a record that its header does not cover, for the hash behind it.
-    fn search_one_byte(&mut self, covered: Range<usize>) -> bool {
+    fn search_one_byte(&mut self, header: &RecordHeader, covered: Range<usize>) -> bool {
         let mut tried = self.bytes[covered.clone()].to_vec();
         let hash = self.bytes[covered.end..covered.end + HASH_BYTES].to_vec();
         for at in HASH_BYTES + HEADER_BYTES..tried.len() {
             let stood = tried[at];
             for mask in 1..=u8::MAX {
                 tried[at] = stood ^ mask;
-                if chain_hash(&self.shared.identity, &tried)[..] == hash[..] {
+                if record_hash(&self.shared.identity, header, &tried)[..] == hash[..] {
                     self.bytes[covered].copy_from_slice(&tried);
                     return true;
                 }
@@ -531,7 +542,7 @@ impl Mend {
         covered.extend(encode_header(identity, self.extent.number, place, header));
         covered.extend(payload);
         covered.resize(covered.len().next_multiple_of(ALIGN_BYTES), 0);
-        let hash = chain_hash(identity, &covered);
+        let hash = record_hash(identity, header, &covered);
         covered.extend(hash);
         self.try_bytes(range, &covered[HASH_BYTES..])
     }

@@ -27,7 +27,8 @@ use crate::reader::Reader;
 use crate::recovery::{Action, Proof, Row, Verdict, judge};
 use crate::scrub::Scrubber;
 use crate::segment::{
-    Gap, HeaderDamage, SegmentHeader, check_segment_bytes, segment_name, segment_number,
+    FORMAT_VERSION, Gap, HeaderDamage, SegmentHeader, check_segment_bytes, has_leads, segment_name,
+    segment_number,
 };
 use crate::shared::Shared;
 use crate::sync::Syncer;
@@ -344,6 +345,7 @@ impl Loading {
                 return Ok(());
             }
             (Err(HeaderDamage::Checksum), Some(base)) => *base.header(),
+            // Of this version, which has all that an older one has.
             (Err(HeaderDamage::Checksum), None) => {
                 SegmentHeader::first(identity, region.bytes().len() as u32)
             }
@@ -396,6 +398,7 @@ impl Loading {
             index: walk.end.index,
         };
         let header = SegmentHeader {
+            version: FORMAT_VERSION,
             number,
             segment_bytes: config.segment_bytes,
             first_index,
@@ -564,6 +567,7 @@ impl Loading {
             writer: Writer {
                 shared: Arc::clone(&shared),
                 slot: Arc::clone(&slot),
+                has_leads: has_leads(region.bytes()),
                 region,
                 end,
                 committed: end,

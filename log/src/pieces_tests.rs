@@ -3,7 +3,8 @@
 use super::*;
 use crate::identity::genesis_hash;
 use crate::position::ChainHash;
-use crate::record::{HASH_BYTES, RecordKind, chain_hash, encode_header};
+use crate::record::{HASH_BYTES, RecordKind, encode_header, record_hash};
+use crate::segment::FORMAT_VERSION;
 
 const BYTES: usize = 16 * 1024;
 const NUMBER: u32 = 3;
@@ -15,6 +16,7 @@ fn identity() -> Identity {
 /// A whole segment, and where its records end.
 fn segment() -> (Vec<u8>, Extent) {
     let header = SegmentHeader {
+        version: FORMAT_VERSION,
         number: NUMBER,
         segment_bytes: BYTES as u32,
         first_index: RecordIndex::new(40),
@@ -33,11 +35,13 @@ fn segment() -> (Vec<u8>, Extent) {
             payload_bytes: payload.len() as u32,
             index: RecordIndex::new(40 + number as u64),
             synced_index: RecordIndex::new(39 + number as u64 / 3 * 3),
+            // Every fourth one.
+            lead: if number % 4 == 0 { 17 } else { 0 },
         };
         bytes.extend(encode_header(&identity(), NUMBER, at as u32, &header));
         bytes.extend(payload);
         bytes.resize(bytes.len().next_multiple_of(ALIGN_BYTES), 0);
-        let hash = chain_hash(&identity(), &bytes[at - HASH_BYTES..]);
+        let hash = record_hash(&identity(), &header, &bytes[at - HASH_BYTES..]);
         bytes.extend(hash);
     }
     let extent = Extent {

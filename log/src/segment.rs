@@ -9,8 +9,13 @@ use crate::identity::Identity;
 use crate::position::{ChainHash, LogOffset, RecordIndex};
 use crate::record::OVERHEAD_BYTES;
 
-/// The format that this crate writes, and the only one that it reads.
-pub const FORMAT_VERSION: u32 = 1;
+/// The format that this crate writes. It reads all from [`FORMAT_VERSION_MIN`] on.
+pub const FORMAT_VERSION: u32 = 2;
+/// The oldest format that is read. Its segments are those of version 2, but that no record of them
+/// has a lead.
+pub const FORMAT_VERSION_MIN: u32 = 1;
+/// The first in which a record may have a lead.
+const VERSION_OF_LEADS: u32 = 2;
 /// The default length of a segment.
 pub const SEGMENT_BYTES_DEFAULT: u32 = 64 << 20;
 /// The shortest segment; tests use short ones to cross many boundaries.
@@ -45,6 +50,8 @@ const _: () = assert!(SEGMENT_HEADER_BYTES + OVERHEAD_BYTES < SEGMENT_BYTES_MIN 
 /// The fields of a segment header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
+    /// Of the format, one that is read: what was written is not written again as another one.
+    pub(crate) version: u32,
     pub(crate) number: u32,
     /// The whole length of the file, so a shortened or lengthened one is seen.
     pub(crate) segment_bytes: u32,
@@ -73,7 +80,7 @@ pub(crate) struct Gap {
 pub(crate) enum HeaderDamage {
     /// Magic, checksum or a reserved byte is wrong.
     Checksum,
-    /// The checksum is right and the version is not ours.
+    /// The checksum is right and the version is none that is read.
     Version(u32),
 }
 
@@ -81,6 +88,7 @@ impl SegmentHeader {
     /// The header of the first segment of a log.
     pub(crate) fn first(identity: &Identity, segment_bytes: u32) -> Self {
         Self {
+            version: FORMAT_VERSION,
             number: 0,
             segment_bytes,
             first_index: RecordIndex::GENESIS,
@@ -100,7 +108,7 @@ impl SegmentHeader {
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
         let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
         put(MAGIC_AT, &MAGIC);
-        put(VERSION_AT, &FORMAT_VERSION.to_le_bytes());
+        put(VERSION_AT, &self.version.to_le_bytes());
         put(
             HEADER_BYTES_AT,
             &(SEGMENT_HEADER_BYTES as u32).to_le_bytes(),
@@ -132,7 +140,7 @@ impl SegmentHeader {
         }
         // After the checksum: a flipped bit in the version is damage, not another format.
         let version = u32_at(bytes, VERSION_AT);
-        if version != FORMAT_VERSION {
+        if !(FORMAT_VERSION_MIN..=FORMAT_VERSION).contains(&version) {
             return Err(HeaderDamage::Version(version));
         }
         let is_as_written = u32_at(bytes, HEADER_BYTES_AT) as usize == SEGMENT_HEADER_BYTES
@@ -141,6 +149,7 @@ impl SegmentHeader {
             return Err(HeaderDamage::Checksum);
         }
         Ok(Self {
+            version,
             number: u32_at(bytes, NUMBER_AT),
             segment_bytes: u32_at(bytes, SEGMENT_BYTES_AT),
             first_index: RecordIndex::new(u64_at(bytes, FIRST_INDEX_AT)),
@@ -154,6 +163,12 @@ impl SegmentHeader {
             }),
         })
     }
+}
+
+/// Whether records of a segment may have a lead. Where its header is lost they may: each has a
+/// check of its own.
+pub(crate) fn has_leads(segment: &[u8]) -> bool {
+    SegmentHeader::decode(segment).map_or(true, |header| header.version >= VERSION_OF_LEADS)
 }
 
 /// The place of magic, version and checksum is the same in every format version, so that an
@@ -202,6 +217,7 @@ mod tests {
 
     fn header() -> SegmentHeader {
         SegmentHeader {
+            version: FORMAT_VERSION,
             number: 9,
             segment_bytes: 65536,
             first_index: RecordIndex::new(77),
@@ -237,11 +253,28 @@ mod tests {
 
     #[test]
     fn an_unknown_version_is_told_from_damage() {
-        let mut bytes = header().encode();
-        bytes[VERSION_AT] = 2;
-        let check = header_check(&bytes);
-        bytes[CHECK_AT..CHAIN_START_AT].copy_from_slice(&check);
-        assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderDamage::Version(2)));
+        for version in [0, FORMAT_VERSION + 1, u32::MAX] {
+            let other = SegmentHeader {
+                version,
+                ..header()
+            };
+            let found = SegmentHeader::decode(&other.encode());
+            assert_eq!(found, Err(HeaderDamage::Version(version)));
+        }
+    }
+
+    #[test]
+    fn every_version_that_is_read_is_written_again_as_it_was() {
+        for version in FORMAT_VERSION_MIN..=FORMAT_VERSION {
+            let other = SegmentHeader {
+                version,
+                ..header()
+            };
+            let bytes = other.encode();
+            assert_eq!(SegmentHeader::decode(&bytes), Ok(other));
+            assert_eq!(has_leads(&bytes), version >= 2, "version {version}");
+        }
+        assert!(has_leads(&[0; 4096]), "no header says that there are none");
     }
 
     /// A later program may say something there: the bytes are whole and not ours to read.

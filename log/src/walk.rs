@@ -314,7 +314,8 @@ pub(crate) fn find_header(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{chain_hash, encode_header, record_bytes};
+    use crate::record::{encode_header, record_bytes, record_hash};
+    use crate::segment::FORMAT_VERSION;
 
     const BYTES: usize = SEGMENT_BYTES_MIN as usize;
 
@@ -324,6 +325,7 @@ mod tests {
 
     fn segment(number: u32, first_index: u64, chain_start: [u8; 32]) -> Vec<u8> {
         let header = SegmentHeader {
+            version: FORMAT_VERSION,
             number,
             segment_bytes: SEGMENT_BYTES_MIN,
             first_index: RecordIndex::new(first_index),
@@ -346,12 +348,13 @@ mod tests {
             payload_bytes: u32::try_from(payload.len()).unwrap(),
             index: RecordIndex::new(index),
             synced_index: RecordIndex::GENESIS,
+            lead: 0,
         };
         let place = u32::try_from(at).unwrap();
         bytes[at..at + 32].copy_from_slice(&encode_header(&identity(), number, place, &header));
         bytes[header.payload_from(at)].copy_from_slice(payload);
         let end = at + record_bytes(payload.len()).unwrap() as usize;
-        let hash = chain_hash(&identity(), &bytes[at - 32..end - 32]);
+        let hash = record_hash(&identity(), &header, &bytes[at - 32..end - 32]);
         bytes[end - 32..end].copy_from_slice(&hash);
         end
     }

@@ -12,10 +12,10 @@ use crate::map::RegionWriter;
 use crate::position::{ChainHash, LogEnd, LogOffset, RecordRef};
 use crate::prepare::PrepareSlot;
 use crate::record::{
-    ALIGN_BYTES, OVERHEAD_BYTES, RecordHeader, RecordKind, chain_hash_of, encode_header,
+    ALIGN_BYTES, OVERHEAD_BYTES, RecordHeader, RecordKind, chain_hash_of, encode_header, lead_of,
     record_bytes,
 };
-use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::segment::{FORMAT_VERSION, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::shared::Shared;
 use crate::sync::SyncRange;
 
@@ -34,6 +34,8 @@ pub struct Writer {
     /// The segment of the end. Invariant: its bytes from `committed` on are zero, or some of
     /// `staged` after a write that was refused.
     pub(crate) region: RegionWriter,
+    /// Whether its format has records that are chained by the hash of their body.
+    pub(crate) has_leads: bool,
     pub(crate) end: LogEnd,
     /// The end of what is written. Invariant: in the segment of `end`.
     pub(crate) committed: LogEnd,
@@ -65,7 +67,21 @@ impl Writer {
     /// [`LogError::SegmentsExhausted`]. Nothing was appended then. [`LogError::NoRoom`] and
     /// [`LogError::WriteFailed`] as of [`Self::commit`]: the record may be staged.
     pub fn append(&mut self, kind: RecordKind, parts: &[&[u8]]) -> Result<RecordRef, LogError> {
-        let place = self.stage(kind, parts)?;
+        self.append_hashed(kind, parts, None)
+    }
+
+    /// As [`Self::append`], of a record whose last part was hashed before
+    /// ([`Self::stage_hashed`]).
+    ///
+    /// # Errors
+    /// As of [`Self::append`].
+    pub fn append_hashed(
+        &mut self,
+        kind: RecordKind,
+        parts: &[&[u8]],
+        body_hash: Option<&[u8; 32]>,
+    ) -> Result<RecordRef, LogError> {
+        let place = self.stage_hashed(kind, parts, body_hash)?;
         self.commit()?;
         Ok(place)
     }
@@ -77,6 +93,23 @@ impl Writer {
     /// As of [`Self::append`]. What was staged before is committed then, or still staged. With
     /// [`LogError::NoRoom`] this record is not: what stands before it has to be written first.
     pub fn stage(&mut self, kind: RecordKind, parts: &[&[u8]]) -> Result<RecordRef, LogError> {
+        self.stage_hashed(kind, parts, None)
+    }
+
+    /// As [`Self::stage`], of a record whose last part has this BLAKE3 hash. A long one is chained
+    /// by it and not hashed once more, where there is a part before it of less than 64 KiB.
+    ///
+    /// The hash is believed: whoever appends has made or checked it just before. A wrong one is
+    /// damage to everybody who reads the record, so a build with debug assertions looks.
+    ///
+    /// # Errors
+    /// As of [`Self::stage`].
+    pub fn stage_hashed(
+        &mut self,
+        kind: RecordKind,
+        parts: &[&[u8]],
+        body_hash: Option<&[u8; 32]>,
+    ) -> Result<RecordRef, LogError> {
         if kind == RecordKind::GENESIS {
             return Err(LogError::ReservedKind);
         }
@@ -95,14 +128,19 @@ impl Writer {
             self.commit()?;
             self.start_segment()?;
         }
+        // After a segment was started: it may be the first of a format that has them.
+        let lead = body_hash
+            .filter(|_| self.has_leads)
+            .map_or(0, |_| lead_of(parts));
         let header = RecordHeader {
             kind,
             // Fits: the whole record does.
             payload_bytes: payload_bytes as u32,
             index: self.end.index,
             synced_index: self.shared.synced_index(),
+            lead,
         };
-        let place = self.store(&header, parts)?;
+        let place = self.store(&header, parts, body_hash.filter(|_| lead > 0))?;
         // Where there was no room, only whoever commits tries again: not each record.
         if self.staged.len() > STAGED_BYTES_MAX && !self.is_full {
             stays_staged(self.commit())?;
@@ -165,8 +203,14 @@ impl Writer {
         self.shared.segment_bytes - SEGMENT_HEADER_BYTES as u32
     }
 
-    /// Puts the record to the end, where it fits, and moves the end.
-    fn store(&mut self, header: &RecordHeader, parts: &[&[u8]]) -> Result<RecordRef, LogError> {
+    /// Puts the record to the end, where it fits, and moves the end. With a hash the record has a
+    /// lead, and its last part is the body of that hash.
+    fn store(
+        &mut self,
+        header: &RecordHeader,
+        parts: &[&[u8]],
+        body_hash: Option<&[u8; 32]>,
+    ) -> Result<RecordRef, LogError> {
         let place = RecordRef {
             offset: self.end.offset,
             index: self.end.index,
@@ -183,7 +227,9 @@ impl Writer {
         let hash = {
             let before = self.end.hash.as_bytes();
             let around = [&before[..], &header_bytes];
-            let pieces = around.iter().chain(parts).copied().chain([padding]);
+            let (front, body) = chained(parts, body_hash);
+            let pieces = around.iter().chain(front).copied();
+            let pieces = pieces.chain(body).chain([padding]);
             chain_hash_of(&self.shared.identity, pieces)
         };
         let record_end = header.end_from(offset);
@@ -253,6 +299,7 @@ impl Writer {
         };
         let (number, mut region) = taken;
         let header = SegmentHeader {
+            version: FORMAT_VERSION,
             number,
             segment_bytes: self.shared.segment_bytes,
             first_index: self.end.index,
@@ -269,9 +316,28 @@ impl Writer {
         region.publish(SEGMENT_HEADER_BYTES);
         self.shared.push_segment(Arc::clone(region.region()));
         self.region = region;
+        self.has_leads = true;
         self.end.offset = LogOffset::new(number, SEGMENT_HEADER_BYTES as u32);
         self.committed = self.end;
         Ok(())
+    }
+}
+
+/// Of a payload what is chained as it is, and the hash that stands for the rest.
+fn chained<'a>(
+    parts: &'a [&'a [u8]],
+    body_hash: Option<&'a [u8; 32]>,
+) -> (&'a [&'a [u8]], Option<&'a [u8]>) {
+    match (body_hash, parts.split_last()) {
+        (Some(hash), Some((body, front))) => {
+            debug_assert_eq!(
+                blake3::hash(body).as_bytes(),
+                hash,
+                "the hash of another body"
+            );
+            (front, Some(hash))
+        }
+        _ => (parts, None),
     }
 }
 

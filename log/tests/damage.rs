@@ -7,7 +7,9 @@ use quorate_log::{
     Action, CleanStopRead, Damage, DataFolder, Fault, MemoryBackend, OpenError, ReadError, Row,
     open, verify,
 };
-use support::{GENESIS, append, config, edit, open_memory, payload, payloads, small_log, try_open};
+use support::{
+    GENESIS, append, config, edit, open_memory, payload, payloads, set_version, small_log, try_open,
+};
 
 const FIRST: &str = "segment-0000000000";
 const SECOND: &str = "segment-0000000001";
@@ -552,24 +554,16 @@ fn the_folder_of_another_genesis_is_refused() {
     open_memory(&memory);
 }
 
-/// The header's place of the version, and its checksum as docs/log-format.md states it.
-fn set_version(bytes: &mut [u8], version: u32) {
-    bytes[8..12].copy_from_slice(&version.to_le_bytes());
-    let mut hasher = blake3::Hasher::new_derive_key("quorate log segment header");
-    hasher.update(&bytes[..448]).update(&bytes[480..512]);
-    bytes[448..480].copy_from_slice(hasher.finalize().as_bytes());
-}
-
 #[test]
 fn an_unknown_format_version_is_refused_by_number() {
     for name in [FIRST, SECOND] {
         let memory = MemoryBackend::new();
         small_log(&memory, 40, &[40]);
-        edit(&memory, name, |bytes| set_version(bytes, 2));
+        edit(&memory, name, |bytes| set_version(bytes, 3));
         let error = try_open(&memory).map(drop);
         let Err(OpenError::Version {
             segment,
-            version: 2,
+            version: 3,
         }) = error
         else {
             panic!("{error:?}")

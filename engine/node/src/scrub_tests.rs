@@ -28,10 +28,6 @@ struct World {
     _syncer: Syncer,
 }
 
-fn payload(height: u64) -> Arc<[u8]> {
-    payload_of(height, 2500)
-}
-
 fn payload_of(height: u64, bytes: u64) -> Arc<[u8]> {
     (0..bytes).map(|at| (at * 7 + height) as u8).collect()
 }
@@ -181,8 +177,12 @@ impl World {
 #[test]
 fn a_block_that_the_disk_lost_comes_back_from_a_peer_byte_for_byte_and_a_lie_does_not() {
     // In the payload; in the block's header, whose mark names it; in the header of the record.
-    for (from, bytes) in [(1000, 64), (40, 64), (0, 300)] {
-        let mut world = world();
+    let lost = [(1000, 64), (40, 64), (0, 300)];
+    // Short ones, and such as the log chains by the hash in their header.
+    let short = lost.map(|lost| (lost, 2500, 8192));
+    let long = lost.map(|lost| (lost, 6000, 16_384));
+    for ((from, bytes), payload_bytes, segment_bytes) in short.into_iter().chain(long) {
+        let mut world = world_of(HEIGHTS, payload_bytes, segment_bytes);
         let before = world.disk();
         let place = world.block_places[3];
         world.rot(place, from, bytes);
@@ -194,7 +194,7 @@ fn a_block_that_the_disk_lost_comes_back_from_a_peer_byte_for_byte_and_a_lie_doe
         assert_eq!(blocks.len(), 1, "{from}");
         assert_eq!(blocks[0].id, wanted.header.id());
         let mut lie = wanted.clone();
-        lie.payload = payload(99);
+        lie.payload = payload_of(99, payload_bytes);
         world.scrub.take(&lie);
         world.scrub.take(&world.blocks[4]);
         world.until_asked_or_end();

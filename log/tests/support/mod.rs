@@ -130,6 +130,25 @@ pub(crate) fn edit(memory: &MemoryBackend, name: &str, change: impl FnOnce(&mut 
     memory.set_file(name, &bytes);
 }
 
+/// Makes a segment one of another format version: its place in the header, and the checksum, as
+/// docs/log-format.md states them.
+pub(crate) fn set_version(bytes: &mut [u8], version: u32) {
+    bytes[8..12].copy_from_slice(&version.to_le_bytes());
+    let mut hasher = blake3::Hasher::new_derive_key("quorate log segment header");
+    hasher.update(&bytes[..448]).update(&bytes[480..512]);
+    bytes[448..480].copy_from_slice(hasher.finalize().as_bytes());
+}
+
+/// Makes every started segment one of another format version.
+pub(crate) fn set_versions(memory: &MemoryBackend, version: u32) {
+    for name in memory.file_names() {
+        let bytes = memory.file(&name).expect("the file");
+        if name.starts_with("segment-") && bytes[0] != 0 {
+            edit(memory, &name, |bytes| set_version(bytes, version));
+        }
+    }
+}
+
 /// A small generator (xorshift64*), so that a failing case is a number.
 pub(crate) struct Random(pub(crate) u64);
 

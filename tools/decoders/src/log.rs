@@ -11,7 +11,7 @@ use quorate_log::{
 };
 
 const GENESIS: &[u8] = b"genesis of the decoders";
-const SEGMENT_BYTES: u32 = 4096;
+const SEGMENT_BYTES: u32 = 8192;
 const FIRST: &str = "segment-0000000000";
 const SECOND: &str = "segment-0000000001";
 const WATERMARK: &str = "watermark";
@@ -111,6 +111,12 @@ fn files(is_stopped: bool) -> Files {
             log.syncer.sync(log.writer.unsynced()).expect("memory");
         }
     }
+    // Chained by the hash of its body; it has no room in the first segment.
+    let (head, body) = ([1; 174], [2; 4500]);
+    let hash = blake3::hash(&body);
+    log.writer
+        .append_hashed(RecordKind::new(3), &[&head, &body], Some(hash.as_bytes()))
+        .expect("room in memory");
     if is_stopped {
         log.syncer.stop(log.writer).expect("memory");
     }

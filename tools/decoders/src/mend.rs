@@ -12,6 +12,8 @@ const CHECK: Range<usize> = 448..480;
 /// Bytes of a record in front of its payload.
 const RECORD_HEADER_BYTES: usize = 32;
 const HASH_BYTES: usize = 32;
+/// In a record's header: how much of its payload stands before a body that is chained by its hash.
+const LEAD: Range<usize> = 22..24;
 
 /// The keys of a log, by the material of its identity.
 pub(crate) struct Keys {
@@ -59,6 +61,7 @@ fn record(keys: &Keys, number: u32, bytes: &mut [u8], at: usize) -> Option<usize
         return None;
     }
     let payload_bytes = u32::from_le_bytes(header[4..8].try_into().ok()?) as usize;
+    let lead = usize::from(u16::from_le_bytes(header[LEAD].try_into().ok()?));
     let hash_at = (at + RECORD_HEADER_BYTES)
         .checked_add(payload_bytes)?
         .checked_next_multiple_of(8)?;
@@ -73,7 +76,18 @@ fn record(keys: &Keys, number: u32, bytes: &mut [u8], at: usize) -> Option<usize
         .update(&header[..24]);
     let check = hasher.finalize();
     bytes[at + 24..at + 32].copy_from_slice(&check.as_bytes()[..8]);
-    let hash = blake3::keyed_hash(&keys.chain, &bytes[at - HASH_BYTES..hash_at]);
+    let payload = at + RECORD_HEADER_BYTES..at + RECORD_HEADER_BYTES + payload_bytes;
+    let mut hasher = blake3::Hasher::new_keyed(&keys.chain);
+    // One that leaves no body makes the header none, whatever stands behind it.
+    if lead == 0 || lead >= payload_bytes {
+        hasher.update(&bytes[at - HASH_BYTES..hash_at]);
+    } else {
+        hasher
+            .update(&bytes[at - HASH_BYTES..payload.start + lead])
+            .update(blake3::hash(&bytes[payload.start + lead..payload.end]).as_bytes())
+            .update(&bytes[payload.end..hash_at]);
+    }
+    let hash = hasher.finalize();
     bytes[hash_at..end].copy_from_slice(hash.as_bytes());
     Some(end)
 }

@@ -45,7 +45,7 @@ pub enum JournalOp {
         id: BlockId,
         /// Its header.
         header: Header,
-        /// Its payload.
+        /// The payload that the header names: the log believes the hash.
         payload: Arc<[u8]>,
     },
     /// An own vote record.
@@ -409,7 +409,9 @@ impl Journal {
                 payload,
             } => {
                 encode_block(header, head);
-                let place = self.write(now_ns, KIND_BLOCK, &[head, payload])?;
+                // The consensus has made this hash from the payload, or held it against that.
+                let hash = Some(&header.payload_hash);
+                let place = self.write_hashed(now_ns, KIND_BLOCK, &[head, payload], hash)?;
                 self.blocks.insert(*id, (header.window, place));
                 done.push(Journaled::Block { id: *id, place });
             }
@@ -524,7 +526,18 @@ impl Journal {
         kind: RecordKind,
         parts: &[&[u8]],
     ) -> Result<RecordRef, LogError> {
-        let place = self.writer.stage(kind, parts)?;
+        self.write_hashed(now_ns, kind, parts, None)
+    }
+
+    /// As [`Self::write`], of parts of which the last has this hash.
+    fn write_hashed(
+        &mut self,
+        now_ns: u64,
+        kind: RecordKind,
+        parts: &[&[u8]],
+        body_hash: Option<&[u8; 32]>,
+    ) -> Result<RecordRef, LogError> {
+        let place = self.writer.stage_hashed(kind, parts, body_hash)?;
         self.unsynced_since_ns.get_or_insert(now_ns);
         Ok(place)
     }

@@ -12,6 +12,7 @@ use quorate_log::{
 
 use super::*;
 
+mod bodies;
 mod room;
 
 const MS: u64 = 1_000_000;

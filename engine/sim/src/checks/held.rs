@@ -18,6 +18,8 @@ const SEGMENT_HEADER_BYTES: usize = 512;
 const RECORD_HEADER_BYTES: usize = 32;
 const HASH_BYTES: usize = 32;
 const ALIGN_BYTES: usize = 8;
+/// Where a record has the length of what stands before a body that is chained by its hash.
+const LEAD_AT: std::ops::Range<usize> = 22..24;
 const SEGMENT_MAGIC: &[u8] = b"QRTLOGSG";
 const RECORD_MAGIC: &[u8] = b"QR";
 /// Genesis hash and salt, of which the keys of the log are made.
@@ -56,10 +58,11 @@ impl Held {
         let (mut last, mut at) = (start, SEGMENT_HEADER_BYTES);
         while let Some((kind, payload, end)) = record_at(bytes, at) {
             let covered = &bytes[at - HASH_BYTES..end - HASH_BYTES];
-            let hash = *blake3::keyed_hash(&key, covered).as_bytes();
-            if hash_at(bytes, end - HASH_BYTES) != Some(hash) {
+            let stands = hash_at(bytes, end - HASH_BYTES);
+            let hash = chain_hash(&key, covered, payload.len());
+            let Some(hash) = hash.filter(|hash| stands == Some(*hash)) else {
                 break;
-            }
+            };
             self.add(kind, payload);
             (last, at) = (hash, end);
         }
@@ -100,6 +103,32 @@ impl Held {
         }
         (height, id) == begin
     }
+}
+
+/// The chain hash of a record over the hash before it, its header, payload and padding; none where
+/// it has a lead that leaves no body.
+fn chain_hash(
+    key: &[u8; HASH_BYTES],
+    covered: &[u8],
+    payload_bytes: usize,
+) -> Option<[u8; HASH_BYTES]> {
+    let (front, rest) = covered.split_at_checked(HASH_BYTES + RECORD_HEADER_BYTES)?;
+    let lead = front.get(HASH_BYTES..)?.get(LEAD_AT)?.first_chunk()?;
+    let lead = usize::from(u16::from_le_bytes(*lead));
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    if lead == 0 {
+        hasher.update(covered);
+    } else {
+        let (payload, padding) = rest.split_at_checked(payload_bytes)?;
+        let (lead, body) = payload.split_at_checked(lead)?;
+        if body.is_empty() {
+            return None;
+        }
+        hasher.update(front).update(lead);
+        hasher.update(blake3::hash(body).as_bytes());
+        hasher.update(padding);
+    }
+    Some(*hasher.finalize().as_bytes())
 }
 
 fn hash_at(bytes: &[u8], at: usize) -> Option<[u8; HASH_BYTES]> {
@@ -164,8 +193,12 @@ mod tests {
         let disk = Disk::new(0, 1, 1);
         let mut log = quorate_log::open(&disk.folder(), &Disk::log_config(), b"genesis").unwrap();
         for (number, (header, payload)) in blocks.iter().enumerate() {
+            let hash = *blake3::hash(payload).as_bytes();
+            // Each second one as validators log it, and the others chained in one run.
+            let hash = (number % 2 == 0).then_some(&hash);
+            let head = entry(header, &[]);
             log.writer
-                .append(KIND_BLOCK, &[&entry(header, payload)])
+                .append_hashed(KIND_BLOCK, &[&head, payload], hash)
                 .unwrap();
             if number + 1 == synced {
                 log.syncer.sync(log.writer.unsynced()).unwrap();
@@ -212,10 +245,12 @@ mod tests {
         let blocks = chain(12);
         let mut segments = logged(&blocks, 12);
         assert_eq!(provable(&segments, &blocks[11].0), 12);
-        // In the payload of the fourth block.
-        segments[0][SEGMENT_HEADER_BYTES + 3 * 9_300 + 4_000] ^= 1;
-        assert_eq!(provable(&segments, &blocks[2].0), 3);
-        assert_eq!(provable(&segments, &blocks[4].0), 0);
+        // In the payload of the fourth block, and of the third, which is chained by its hash.
+        for (found, below) in [(4, 3), (3, 2)] {
+            segments[0][SEGMENT_HEADER_BYTES + below * 9_300 + 4_000] ^= 1;
+            assert_eq!(provable(&segments, &blocks[below - 1].0), below as u64);
+            assert_eq!(provable(&segments, &blocks[found].0), 0);
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use quorate_log::{LogOffset, MarkedFaulty, RecordKind, Verification};
 /// Bytes of a segment before its first record.
 pub(super) const SEGMENT_HEADER_BYTES: usize = 512;
 /// Bytes of a record before its payload.
-const RECORD_HEADER_BYTES: usize = 32;
+pub(super) const RECORD_HEADER_BYTES: usize = 32;
 /// Bytes of a record after its padded payload.
 pub(super) const CHAIN_HASH_BYTES: usize = 32;
 /// Records start at multiples of this.

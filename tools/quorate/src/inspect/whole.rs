@@ -12,7 +12,8 @@ use std::path::Path;
 use quorate_log::LogOffset;
 
 use super::records::{
-    CHAIN_HASH_BYTES, Record, SEGMENT_HEADER_BYTES, first_segment, read, segment_name,
+    CHAIN_HASH_BYTES, RECORD_HEADER_BYTES, Record, SEGMENT_HEADER_BYTES, first_segment, read,
+    segment_name,
 };
 
 /// Where a segment's header has genesis hash and salt, from which the key of the chain follows.
@@ -20,6 +21,9 @@ const IDENTITY: Range<usize> = 40..104;
 /// Where it says that a damaged log was resumed in it: up to which place that was whole, offset and
 /// segment.
 const RESUMES_AT: (usize, usize) = (104, 108);
+/// Where a record says how many bytes of its payload stand before a body that is chained by its
+/// hash.
+const LEAD_AT: usize = 22;
 /// What the key of the chain is derived for.
 const CHAIN_CONTEXT: &str = "quorate log v1 record chain";
 
@@ -91,7 +95,7 @@ fn walk(
     let key = blake3::derive_key(CHAIN_CONTEXT, identity);
     let (mut at, mut last) = (from.bytes() as usize, None);
     while let Some((record, next)) = read(from.segment(), bytes, at) {
-        if !is_whole(&key, bytes, at..next) {
+        if !is_whole(&key, bytes, at..next, record.payload.len()) {
             return (last, false);
         }
         visit(record);
@@ -103,12 +107,31 @@ fn walk(
 }
 
 /// Whether the record that takes these bytes ends with the hash over itself and the one before it.
-fn is_whole(key: &[u8; 32], bytes: &[u8], place: Range<usize>) -> bool {
+fn is_whole(key: &[u8; 32], bytes: &[u8], place: Range<usize>, payload_bytes: usize) -> bool {
     let hash_at = place.end - CHAIN_HASH_BYTES;
     let covered = bytes.get(place.start - CHAIN_HASH_BYTES..hash_at);
     let hash = bytes.get(hash_at..place.end);
-    let found = covered.map(|covered| blake3::keyed_hash(key, covered));
+    let found = covered.and_then(|covered| chain_hash(key, covered, payload_bytes));
     found.is_some_and(|found| Some(&found.as_bytes()[..]) == hash)
+}
+
+/// The hash over what stands from the chain hash before a record on up to its own; none where it
+/// says of its body what cannot be.
+fn chain_hash(key: &[u8; 32], covered: &[u8], payload_bytes: usize) -> Option<blake3::Hash> {
+    let header = covered.get(CHAIN_HASH_BYTES..)?;
+    let lead = header.get(LEAD_AT..)?.first_chunk::<2>()?;
+    let lead = usize::from(u16::from_le_bytes(*lead));
+    if lead == 0 {
+        return Some(blake3::keyed_hash(key, covered));
+    }
+    let payload_at = CHAIN_HASH_BYTES + RECORD_HEADER_BYTES;
+    let body = payload_at + lead..payload_at + payload_bytes;
+    let body_hash = blake3::hash(covered.get(body.clone()).filter(|body| !body.is_empty())?);
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    hasher.update(covered.get(..body.start)?);
+    hasher.update(body_hash.as_bytes());
+    hasher.update(covered.get(body.end..)?);
+    Some(hasher.finalize())
 }
 
 /// The marked stretches that end in a segment above this one, by rising place; one that lies in
@@ -196,6 +219,36 @@ mod tests {
         let torn = LogOffset::new(ends[30].segment(), ends[30].bytes() - 1);
         change(&dir, torn, |bytes| bytes[0] ^= 1);
         assert_eq!(whole(&dir, None), (payloads[..30].to_vec(), ends[29]));
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_body_that_is_chained_by_its_hash_is_whole_with_all_its_bytes() {
+        let dir = std::env::temp_dir().join(format!("quorate-bodies-{}", std::process::id()));
+        let config = LogConfig {
+            segment_bytes: 16384,
+            ..LogConfig::new([7; 32])
+        };
+        let mut log = open(&DataFolder::open(&dir).unwrap(), &config, b"genesis").unwrap();
+        let (mut payloads, mut ends) = (Vec::new(), Vec::new());
+        for number in 0..6_u8 {
+            let (head, body) = ([number; 174], vec![number; 5001]);
+            let hash = blake3::hash(&body);
+            log.writer
+                .append_hashed(KIND, &[&head, &body], Some(hash.as_bytes()))
+                .unwrap();
+            payloads.push([&head[..], &body].concat());
+            ends.push(log.writer.end().offset);
+        }
+        drop(log);
+        assert_eq!(whole(&dir, None), (payloads.clone(), ends[5]));
+        // The head, the length of the lead, the body.
+        for at in [40, LEAD_AT, LEAD_AT + 1, 32 + 173, 32 + 174, 32 + 5174] {
+            let place = LogOffset::new(ends[3].segment(), ends[3].bytes() + at as u32);
+            change(&dir, place, |bytes| bytes[0] ^= 1);
+            assert_eq!(whole(&dir, None), (payloads[..4].to_vec(), ends[3]), "{at}");
+            change(&dir, place, |bytes| bytes[0] ^= 1);
+        }
         fs::remove_dir_all(dir).unwrap();
     }
 

@@ -7,7 +7,7 @@
 //! waits for all of them says what memory they hold.
 
 /// Memory that an empty buffer keeps, bytes, unless [`Buffer::keep`] says otherwise.
-const KEPT_BYTES: usize = 256 * 1024;
+pub(crate) const KEPT_BYTES: usize = 256 * 1024;
 
 /// Bytes between a read position and a write position in storage that is reused.
 ///
@@ -68,14 +68,7 @@ impl Buffer {
             self.start = 0;
             let needed = self.end + bytes_min;
             if self.data.len() < needed {
-                // A short one doubles: there it saves turns, and here it would be memory.
-                let more = match self.data.len() {
-                    short if short < KEPT_BYTES => short,
-                    long => long / 2,
-                };
-                let bytes = needed.max(self.data.len() + more);
-                self.data.reserve_exact(bytes - self.data.len());
-                self.data.resize(bytes, 0);
+                grow(&mut self.data, needed);
             }
         }
         &mut self.data[self.end..]
@@ -138,6 +131,19 @@ impl Buffer {
         let beyond = self.data.capacity().saturating_sub(self.kept_bytes);
         beyond.max(self.len())
     }
+}
+
+/// Makes storage as long as `needed` and by half longer than it was at least, so that the cost of
+/// what is long stays linear.
+pub(crate) fn grow(data: &mut Vec<u8>, needed: usize) {
+    // A short one doubles: there it saves turns, and elsewhere it would be memory.
+    let more = match data.len() {
+        short if short < KEPT_BYTES => short,
+        long => long / 2,
+    };
+    let bytes = needed.max(data.len() + more);
+    data.reserve_exact(bytes - data.len());
+    data.resize(bytes, 0);
 }
 
 #[cfg(test)]

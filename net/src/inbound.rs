@@ -10,13 +10,11 @@
 use std::io;
 use std::ops::Range;
 
+use crate::buffer::{KEPT_BYTES, grow};
 use crate::error::CloseReason;
 use crate::frame;
 use crate::limits::{FRAME_PREFIX_BYTES, MESSAGE_PREFIX_BYTES};
 use crate::session::Session;
-
-/// Memory that it keeps when it is empty, bytes, unless [`Inbound::keep`] says otherwise.
-const KEPT_BYTES: usize = 256 * 1024;
 
 /// See the module.
 ///
@@ -213,14 +211,7 @@ impl Inbound {
         self.close_gaps();
         let needed = self.raw.end + bytes_min;
         if self.data.len() < needed {
-            // A short one doubles: there it saves turns, and here it would be memory.
-            let more = match self.data.len() {
-                short if short < KEPT_BYTES => short,
-                long => long / 2,
-            };
-            let bytes = needed.max(self.data.len() + more);
-            self.data.reserve_exact(bytes - self.data.len());
-            self.data.resize(bytes, 0);
+            grow(&mut self.data, needed);
         }
     }
 }

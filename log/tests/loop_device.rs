@@ -155,20 +155,21 @@ fn fill(path: &Path) {
     }
 }
 
+/// A file system of its own, with room for little; none, which is told, where that cannot be had.
+fn mounted_in(folder: &TestFolder) -> Option<Mounted> {
+    let mounted = image(folder).and_then(|image| Mounted::new(&image, folder.path().join("full")));
+    let told = |reason: &_| eprintln!("skipped: no loop device here ({reason})");
+    mounted.inspect_err(told).ok()
+}
+
 /// A hole stands for what a copy by reflink does to a segment: each write needs room anew. A store
 /// into the mapping would be a signal here, and the end of this process.
 #[test]
 fn a_write_into_a_segment_that_finds_no_room_is_told_and_comes_when_there_is_some() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = TestFolder::new();
-    let prepared = image(&folder);
-    let prepared = prepared.and_then(|image| Mounted::new(&image, folder.path().join("full")));
-    let mounted = match prepared {
-        Ok(mounted) => mounted,
-        Err(reason) => {
-            eprintln!("skipped: no loop device here ({reason})");
-            return;
-        }
+    let Some(mounted) = mounted_in(&folder) else {
+        return;
     };
     let mut log = opened(&mounted);
     append(&mut log, b"kept");
@@ -209,14 +210,8 @@ fn a_write_into_a_segment_that_finds_no_room_is_told_and_comes_when_there_is_som
 fn a_segment_whose_room_is_reserved_takes_all_of_it_on_a_disk_that_is_full() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = TestFolder::new();
-    let prepared = image(&folder);
-    let prepared = prepared.and_then(|image| Mounted::new(&image, folder.path().join("full")));
-    let mounted = match prepared {
-        Ok(mounted) => mounted,
-        Err(reason) => {
-            eprintln!("skipped: no loop device here ({reason})");
-            return;
-        }
+    let Some(mounted) = mounted_in(&folder) else {
+        return;
     };
     let mut log = reserving(&mounted);
     log.preparer.prepare_next().expect("room for a segment");

@@ -115,6 +115,7 @@ fn items(commands: &[Signed]) -> Vec<SignatureItem<'_>> {
             key: &command.key,
             message: &command.message,
             signature: &command.signature,
+            abscissa: None,
         })
         .collect()
 }

@@ -10,9 +10,9 @@ use crate::error::NetError;
 /// get past the handshake.
 pub const WIRE_VERSION: u16 = 1;
 /// Lowest version of the messages inside frames that this build can speak.
-pub const MESSAGES_VERSION_MIN: u16 = 2;
+pub const MESSAGES_VERSION_MIN: u16 = 3;
 /// Highest version of the messages inside frames that this build can speak.
-pub const MESSAGES_VERSION_MAX: u16 = 2;
+pub const MESSAGES_VERSION_MAX: u16 = 3;
 /// The addressee index in a Hello that is meant for a client.
 pub const CLIENT_ADDRESSEE: u16 = u16::MAX;
 

@@ -133,6 +133,7 @@ impl Signed {
                 key,
                 message,
                 signature,
+                abscissa: None,
             })
             .collect()
     }

@@ -134,6 +134,15 @@ pub enum Effect {
         /// The height.
         at_least: Height,
     },
+    /// A peer says what makes the checks of a block's commands cheaper.
+    Abscissas {
+        /// Who.
+        from: ValidatorIndex,
+        /// Of which block.
+        block: BlockId,
+        /// See [`Message::Abscissas`].
+        told: Arc<[u8]>,
+    },
     /// Clients' commands from a peer, for the pool; unread.
     Forwarded {
         /// Who forwarded them.

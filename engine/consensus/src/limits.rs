@@ -83,6 +83,8 @@ pub const HELD_RECORDS_MAX: usize = 16;
 pub const READY_SUMMARY_MAX: usize = 8;
 /// Clients' commands in one forwarded message.
 pub const FORWARD_BYTES_MAX: usize = PAYLOAD_BYTES_MAX;
+/// Abscissas of one block's commands, 32 bytes each.
+pub const ABSCISSAS_BYTES_MAX: usize = 32 * BLOCK_COMMANDS_MAX;
 /// A state root is attested after every block whose height is a multiple of this.
 pub const STATE_HEIGHTS: u64 = 64;
 /// A peer is told the newest own statements again after so long, nanoseconds: one that found no

@@ -412,6 +412,10 @@ impl Consensus {
                 effects.push(Effect::Forwarded { from, commands });
                 Disposition::Applied
             }
+            Message::Abscissas { block, told } => {
+                effects.push(Effect::Abscissas { from, block, told });
+                Disposition::Applied
+            }
             Message::Attestation {
                 statement,
                 signature,

@@ -270,6 +270,15 @@ pub enum Message {
     /// Clients' commands on their way to the leader, as whole entries of a payload; consensus
     /// hands them through unread.
     Forward(Arc<[u8]>),
+    /// What makes the checks of a block's commands cheaper for those who have the block; consensus
+    /// hands it through unread.
+    Abscissas {
+        /// The block.
+        block: BlockId,
+        /// Of each command, in order, the abscissa of its signature's R; zeros where it is not
+        /// known. Nobody believes them.
+        told: Arc<[u8]>,
+    },
     /// The sender's state after a block, signed (5.6).
     Attestation {
         /// The state.

@@ -181,17 +181,39 @@ pub fn command_message(
     genesis_hash: &[u8; 32],
     entry_unsigned: &[u8],
 ) -> Vec<u8> {
-    let mut out = client_preamble(domains::COMMAND, chain_id, genesis_hash);
-    out.extend_from_slice(entry_unsigned);
+    let mut out = Vec::with_capacity(256);
+    put_command_message(chain_id, genesis_hash, [entry_unsigned, &[]], &mut out);
     out
+}
+
+/// The same, appended to `out`, of an entry that is given in two parts.
+pub fn put_command_message(
+    chain_id: &[u8; 32],
+    genesis_hash: &[u8; 32],
+    entry_unsigned: [&[u8]; 2],
+    out: &mut Vec<u8>,
+) {
+    put_client_preamble(domains::COMMAND, chain_id, genesis_hash, out);
+    for part in entry_unsigned {
+        out.extend_from_slice(part);
+    }
 }
 
 fn client_preamble(domain: &[u8], chain_id: &[u8; 32], genesis_hash: &[u8; 32]) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
+    put_client_preamble(domain, chain_id, genesis_hash, &mut out);
+    out
+}
+
+fn put_client_preamble(
+    domain: &[u8],
+    chain_id: &[u8; 32],
+    genesis_hash: &[u8; 32],
+    out: &mut Vec<u8>,
+) {
     out.extend_from_slice(domain);
     out.extend_from_slice(chain_id);
     out.extend_from_slice(genesis_hash);
-    out
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ pub use claims::{Claim, Refusal, check_claims};
 pub use evidence::{EvidenceError, check_evidence};
 pub(crate) use judge::header_fits;
 pub use judge::{CertificateError, Fact, HeaderFault, judge, proves_ready};
-pub use zip215::{SignatureCheck, SignatureItem, Zip215, batch, single};
+pub use zip215::{Abscissa, SignatureCheck, SignatureItem, Zip215, batch, single};
 
 /// Something whose every signature was checked and found good, and that proves what it says.
 /// Made by [`check_claims`] alone.

@@ -9,8 +9,10 @@
 //! what was checked once is looked up. What the memory has lost is checked again, with the same
 //! answer: the memory saves work and decides nothing.
 
+mod abscissas;
 mod ahead;
 mod messages;
+mod names;
 mod pace;
 mod recent;
 mod seed;
@@ -21,13 +23,16 @@ use parking_lot::Mutex;
 use quorate_consensus::payload::{CommandView, PayloadError, parse_entries, session_of_key};
 use quorate_consensus::types::BlockId;
 use quorate_consensus::validators::ValidatorSet;
-use quorate_consensus::verify::{SignatureCheck, SignatureItem};
+use quorate_consensus::verify::{Abscissa, SignatureCheck, SignatureItem};
 
 use crate::genesis::{Auth, Genesis};
+use crate::lanes::{command_count, commands_of_block};
 use crate::state_machine::{SessionId, SessionMap};
+use abscissas::Abscissas;
 pub(crate) use ahead::{Ahead, CheckedAhead, Walked};
 use messages::ChainNames;
 pub use messages::CommandMessages;
+use names::{Name, Names};
 pub(crate) use pace::Pace;
 use recent::Recent;
 pub use seed::{BatchCheck, BatchSeed};
@@ -60,9 +65,12 @@ pub struct CommandAuth {
 #[derive(Debug)]
 struct Found {
     // Looked up, never walked.
-    verdicts: Mutex<Recent<[u8; 32], bool>>,
+    verdicts: Mutex<Recent<Name, bool>>,
     /// Blocks of which every command is signed, with the keys.
     blocks: Mutex<Recent<BlockId, Arc<[[u8; 32]]>>>,
+    abscissas: Abscissas,
+    /// Of a chain without signatures nothing is named.
+    names: Names,
 }
 
 /// Reads a monotonic clock, nanoseconds.
@@ -135,6 +143,7 @@ impl CommandAuth {
     }
 
     fn new(messages: CommandMessages, seed: Option<BatchSeed>) -> Self {
+        let secret = seed.as_ref().map_or([0; 16], BatchSeed::name_secret);
         Self {
             messages,
             seed,
@@ -142,6 +151,8 @@ impl CommandAuth {
             found: Arc::new(Found {
                 verdicts: Mutex::new(Recent::new(VERDICTS_MAX)),
                 blocks: Mutex::new(Recent::new(BLOCKS_MAX)),
+                abscissas: Abscissas::default(),
+                names: Names::new(&secret),
             }),
             keys: Some(Mutex::new(Keys {
                 open: SessionMap::default(),
@@ -183,23 +194,13 @@ impl CommandAuth {
         commands: &[(CommandView<'_>, [u8; 32])],
         check: &mut impl SignatureCheck,
     ) -> Vec<bool> {
-        let names: Vec<[u8; 32]> = commands
-            .iter()
-            .map(|(view, key)| verdict_name(key, view.entry))
-            .collect();
-        self.check_named(commands, &names, check)
-    }
-
-    /// The same, where the names of the verdicts are known.
-    fn check_named(
-        &self,
-        commands: &[(CommandView<'_>, [u8; 32])],
-        names: &[[u8; 32]],
-        check: &mut impl SignatureCheck,
-    ) -> Vec<bool> {
-        let Some(chain) = self.messages.chain() else {
+        if !self.is_signed() {
             return vec![true; commands.len()];
-        };
+        }
+        let names: Vec<Name> = commands
+            .iter()
+            .map(|(view, key)| self.found.names.of(key, view.entry))
+            .collect();
         let mut verdicts: Vec<Option<bool>> = {
             let known = self.found.verdicts.lock();
             names.iter().map(|name| known.get(name).copied()).collect()
@@ -207,13 +208,9 @@ impl CommandAuth {
         let unknown: Vec<usize> = (0..commands.len())
             .filter(|&place| verdicts[place].is_none())
             .collect();
-        for batch in unknown.chunks(BATCH_COMMANDS) {
-            let answers = chain.check_batch(commands, batch, check);
-            let mut known = self.found.verdicts.lock();
-            for (&place, is_good) in batch.iter().zip(answers) {
-                known.insert(names[place], is_good);
-                verdicts[place] = Some(is_good);
-            }
+        let found = self.check_named(commands, &names, &unknown, check);
+        for (&place, is_good) in unknown.iter().zip(found) {
+            verdicts[place] = Some(is_good);
         }
         let verdicts: Vec<bool> = verdicts
             .into_iter()
@@ -223,8 +220,32 @@ impl CommandAuth {
         verdicts
     }
 
+    /// Checks those at `places`, which nobody has checked, under the names of their verdicts; one
+    /// answer each, in order.
+    fn check_named(
+        &self,
+        commands: &[(CommandView<'_>, [u8; 32])],
+        names: &[Name],
+        places: &[usize],
+        check: &mut impl SignatureCheck,
+    ) -> Vec<bool> {
+        let Some(chain) = self.messages.chain() else {
+            return vec![true; places.len()];
+        };
+        let mut verdicts = Vec::with_capacity(places.len());
+        for batch in places.chunks(BATCH_COMMANDS) {
+            let answers = chain.check_batch(commands, batch, &self.found.abscissas, check);
+            let mut known = self.found.verdicts.lock();
+            for (&place, &is_good) in batch.iter().zip(&answers) {
+                known.insert(names[place], is_good);
+            }
+            verdicts.extend(answers);
+        }
+        verdicts
+    }
+
     /// The verdict of this name, if there is one.
-    fn verdict(&self, name: &[u8; 32]) -> Option<bool> {
+    fn verdict(&self, name: &Name) -> Option<bool> {
         if !self.is_signed() {
             return Some(true);
         }
@@ -242,6 +263,28 @@ impl CommandAuth {
     /// be. Whoever takes one of them for signed compares its key with the one it goes by.
     pub(crate) fn block_keys(&self, id: &BlockId) -> Option<Arc<[[u8; 32]]>> {
         self.found.blocks.lock().get(id).cloned()
+    }
+
+    /// What is known of the signatures in a payload that makes their check cheaper, for those who
+    /// have to check them as well; none when that is nothing.
+    pub(crate) fn tell_abscissas(&self, payload: &[u8]) -> Option<Vec<u8>> {
+        self.found.abscissas.tell(commands_of_block(payload).ok()?)
+    }
+
+    /// Notes what somebody says of that, which need not be true. It is as long as the payload has
+    /// commands: to take it costs in proportion to what was sent.
+    pub(crate) fn note_told(&self, payload: &[u8], told: &[u8]) {
+        let commands = commands_of_block(payload).ok();
+        let is_whole = told.len() == command_count(payload) * size_of::<Abscissa>();
+        if let Some(commands) = commands.filter(|_| is_whole) {
+            self.found.abscissas.note_told(commands, told);
+        }
+    }
+
+    /// Signatures of which the point R had to be decoded, since nobody had said its abscissa.
+    #[must_use]
+    pub fn decoded(&self) -> u64 {
+        self.found.abscissas.decoded()
     }
 
     /// Good opening commands make their keys known to the checks of what follows them.
@@ -349,7 +392,7 @@ impl CommandAuth {
 
     /// Notes that this process itself has just made the signature of an entry.
     pub(crate) fn note_own(&self, key: &[u8; 32], entry: &[u8]) {
-        let name = verdict_name(key, entry);
+        let name = self.found.names.of(key, entry);
         self.found.verdicts.lock().insert(name, true);
     }
 
@@ -367,39 +410,36 @@ impl ChainNames {
         &self,
         commands: &[(CommandView<'_>, [u8; 32])],
         places: &[usize],
+        abscissas: &Abscissas,
         check: &mut impl SignatureCheck,
     ) -> Vec<bool> {
-        let messages: Vec<Vec<u8>> = places
-            .iter()
-            .map(|&place| self.message(&commands[place].0.entry_unsigned()))
-            .collect();
+        let mut messages = Vec::new();
+        let mut ends = Vec::with_capacity(places.len());
+        for &place in places {
+            self.put_message(&commands[place].0, &mut messages);
+            ends.push(messages.len());
+        }
+        let starts = std::iter::once(0).chain(ends.iter().copied());
         let items: Vec<Option<SignatureItem<'_>>> = places
             .iter()
-            .zip(&messages)
-            .map(|(&place, message)| {
+            .zip(starts.zip(&ends))
+            .map(|(&place, (start, &end))| {
                 let (view, key) = &commands[place];
                 view.signature.map(|signature| SignatureItem {
                     key,
-                    message,
+                    message: &messages[start..end],
                     signature,
+                    abscissa: None,
                 })
             })
             .collect();
         let signed: Vec<SignatureItem<'_>> = items.iter().flatten().copied().collect();
-        let mut answers = check.check(&signed).into_iter();
+        let mut answers = abscissas.check(&signed, check).into_iter();
         items
             .iter()
             .map(|item| item.is_some() && answers.next() == Some(true))
             .collect()
     }
-}
-
-/// Names a verdict: the entry has the signature inside.
-fn verdict_name(key: &[u8; 32], entry: &[u8]) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(key);
-    hasher.update(entry);
-    *hasher.finalize().as_bytes()
 }
 
 #[cfg(test)]

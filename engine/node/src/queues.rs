@@ -327,7 +327,10 @@ impl PeerBacklog {
         frame_bytes: usize,
     ) -> Option<WaitingMessage> {
         let peer = self.peers.get(message.from().place())?;
-        let can_go = matches!(message.get(), Message::Forward(_) | Message::Block { .. });
+        let can_go = matches!(
+            message.get(),
+            Message::Forward(_) | Message::Block { .. } | Message::Abscissas { .. }
+        );
         if can_go && peer.bytes() >= PEER_BYTES_MAX {
             return None;
         }

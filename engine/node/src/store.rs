@@ -409,6 +409,11 @@ impl Store {
         self.payload_at(self.live_block(id).and_then(|block| block.place))
     }
 
+    /// The payload of a block, if it need not be read from the log.
+    pub(crate) fn payload_in_memory(&self, id: &BlockId) -> Option<&[u8]> {
+        self.payloads.get(id).map(|payload| &payload[..])
+    }
+
     fn payload_at(&self, place: Option<RecordRef>) -> Result<Option<Arc<[u8]>>, StoreError> {
         let block = place.map_or(Ok(None), |place| unless_pruned(self.read_block(place)))?;
         Ok(block.map(|block| block.payload))

@@ -139,6 +139,7 @@ mod tests {
                 key,
                 message,
                 signature: &signature,
+                abscissa: None,
             };
             let verdicts = check.check(&[
                 item(&publics[0], b"one"),

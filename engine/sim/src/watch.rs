@@ -277,6 +277,7 @@ impl<S: StateMachine> World<S> {
             | Message::FenceAnswer { .. }
             | Message::Forward(_)
             | Message::Attestation { .. }
+            | Message::Abscissas { .. }
             | Message::Snapshot(_) => {}
         }
     }

@@ -119,10 +119,13 @@ impl CommandView<'_> {
     /// (`signing::command_message`).
     #[must_use]
     pub fn entry_unsigned(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(ENTRY_BYTES_FIXED + self.body.len());
-        bytes.extend_from_slice(&self.entry[..ENTRY_BYTES_FIXED]);
-        bytes.extend_from_slice(self.body);
-        bytes
+        self.entry_unsigned_parts().concat()
+    }
+
+    /// The same in the two parts that stand in the entry.
+    #[must_use]
+    pub fn entry_unsigned_parts(&self) -> [&[u8]; 2] {
+        [&self.entry[..ENTRY_BYTES_FIXED], self.body]
     }
 }
 

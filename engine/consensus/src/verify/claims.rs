@@ -359,6 +359,7 @@ impl Sheet {
                     key,
                     message,
                     signature,
+                    abscissa: None,
                 });
                 items.len() - 1
             });

@@ -16,12 +16,13 @@
 //! keys' points from before, and decodes an R once however often a search looks at it.
 
 use super::known_keys::KnownKeys;
-use super::zip215::SignatureItem;
+use super::zip215::{Abscissa, SignatureItem};
 use alloc::vec::Vec;
 use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
 use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
 use curve25519_dalek::scalar::Scalar;
 use curve25519_dalek::traits::{IsIdentity as _, VartimeMultiscalarMul as _};
+use quorate_curve::{abscissa_of, point_at};
 use rand_core::CryptoRng;
 use sha2::{Digest as _, Sha512};
 
@@ -34,6 +35,8 @@ pub(super) struct Term {
     r: EdwardsPoint,
     s: Scalar,
     k: Scalar,
+    /// R was decoded: nobody had said its abscissa, or not this one.
+    is_decoded: bool,
 }
 
 impl Term {
@@ -43,7 +46,9 @@ impl Term {
         let s_bytes: [u8; 32] = s_bytes.try_into().ok()?;
         let s = Option::<Scalar>::from(Scalar::from_canonical_bytes(s_bytes))?;
         let key_point = keys.point(item.key)?;
-        let r = CompressedEdwardsY(*r_bytes).decompress()?;
+        let told = item.abscissa.and_then(|x| point_at(r_bytes, x));
+        let is_decoded = told.is_none();
+        let r = told.or_else(|| CompressedEdwardsY(*r_bytes).decompress())?;
         let mut hasher = Sha512::new();
         hasher.update(r_bytes);
         hasher.update(item.key);
@@ -55,7 +60,14 @@ impl Term {
             r,
             s,
             k,
+            is_decoded,
         })
+    }
+
+    /// The abscissa of R, if it was found out here.
+    pub(super) fn found_abscissa(&self) -> Option<Abscissa> {
+        let r = self.is_decoded.then_some(&self.r)?;
+        abscissa_of(r)
     }
 
     /// Whether the equation of this one holds.

@@ -11,7 +11,11 @@ use crate::certificate::SignatureBytes;
 use alloc::vec;
 use alloc::vec::Vec;
 use ed25519_zebra::{Signature, VerificationKey};
+use quorate_curve::ABSCISSA_BYTES;
 use rand_core::CryptoRng;
+
+/// The abscissa of a point, as `quorate-curve` has it.
+pub type Abscissa = [u8; ABSCISSA_BYTES];
 
 /// A signature to check, with everything it depends on.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +26,9 @@ pub struct SignatureItem<'a> {
     pub message: &'a [u8],
     /// The signature.
     pub signature: &'a SignatureBytes,
+    /// The abscissa of its R, if somebody has said it: whoever said so need not be believed, and if
+    /// it is the right one, R costs no square root.
+    pub abscissa: Option<&'a Abscissa>,
 }
 
 /// Decides which signatures are good. The product uses [`Zip215`]; a simulator may bring one that
@@ -29,6 +36,17 @@ pub struct SignatureItem<'a> {
 pub trait SignatureCheck {
     /// One answer an item, in order.
     fn check(&mut self, items: &[SignatureItem<'_>]) -> Vec<bool>;
+
+    /// The same; `found` is told the place of each item whose R had to be decoded, and its
+    /// abscissa, for others who have to check that signature. One that decodes nothing tells
+    /// nothing.
+    fn check_finding(
+        &mut self,
+        items: &[SignatureItem<'_>],
+        _found: &mut dyn FnMut(usize, Abscissa),
+    ) -> Vec<bool> {
+        self.check(items)
+    }
 }
 
 /// The real check: one batch, and a search for the culprits when it fails. It remembers the keys
@@ -52,11 +70,22 @@ impl<R: CryptoRng> Zip215<R> {
 
 impl<R: CryptoRng> SignatureCheck for Zip215<R> {
     fn check(&mut self, items: &[SignatureItem<'_>]) -> Vec<bool> {
-        let mut verdicts = vec![true; items.len()];
-        for place in culprits(items, &mut self.keys, &mut self.rng) {
-            verdicts[place] = false;
+        let terms = terms(items, &mut self.keys);
+        verdicts(&terms, &mut self.rng)
+    }
+
+    fn check_finding(
+        &mut self,
+        items: &[SignatureItem<'_>],
+        found: &mut dyn FnMut(usize, Abscissa),
+    ) -> Vec<bool> {
+        let terms = terms(items, &mut self.keys);
+        for (place, term) in terms.iter().enumerate() {
+            if let Some(abscissa) = term.as_ref().and_then(Term::found_abscissa) {
+                found(place, abscissa);
+            }
         }
-        verdicts
+        verdicts(&terms, &mut self.rng)
     }
 }
 
@@ -82,21 +111,30 @@ pub fn batch<R: CryptoRng + ?Sized>(
             key,
             message,
             signature,
+            abscissa: None,
         })
         .collect();
-    match culprits(&items, &mut KnownKeys::default(), rng) {
+    let terms = terms(&items, &mut KnownKeys::default());
+    match culprits(&terms, rng) {
         culprits if culprits.is_empty() => Ok(()),
         culprits => Err(culprits),
     }
 }
 
+fn terms(items: &[SignatureItem<'_>], keys: &mut KnownKeys) -> Vec<Option<Term>> {
+    items.iter().map(|item| Term::of(item, keys)).collect()
+}
+
+fn verdicts<R: CryptoRng + ?Sized>(terms: &[Option<Term>], rng: &mut R) -> Vec<bool> {
+    let mut verdicts = vec![true; terms.len()];
+    for place in culprits(terms, rng) {
+        verdicts[place] = false;
+    }
+    verdicts
+}
+
 /// The places of the bad ones, ascending.
-fn culprits<R: CryptoRng + ?Sized>(
-    items: &[SignatureItem<'_>],
-    keys: &mut KnownKeys,
-    rng: &mut R,
-) -> Vec<usize> {
-    let terms: Vec<Option<Term>> = items.iter().map(|item| Term::of(item, keys)).collect();
+fn culprits<R: CryptoRng + ?Sized>(terms: &[Option<Term>], rng: &mut R) -> Vec<usize> {
     let mut culprits = Vec::new();
     let mut places = Vec::with_capacity(terms.len());
     for (place, term) in terms.iter().enumerate() {

@@ -11,8 +11,9 @@ use super::{
 use crate::certificate::{Certificate, SignatureBytes};
 use crate::header::Header;
 use crate::limits::{
-    BODIES_PER_REQUEST_MAX, CERTIFICATES_PER_MESSAGE_MAX, FORWARD_BYTES_MAX, HEADER_BYTES,
-    HEADERS_PER_ANSWER_MAX, HELD_RECORDS_MAX, PAYLOAD_BYTES_MAX, RECOVER_CERTIFICATES_MAX,
+    ABSCISSAS_BYTES_MAX, BODIES_PER_REQUEST_MAX, CERTIFICATES_PER_MESSAGE_MAX, FORWARD_BYTES_MAX,
+    HEADER_BYTES, HEADERS_PER_ANSWER_MAX, HELD_RECORDS_MAX, PAYLOAD_BYTES_MAX,
+    RECOVER_CERTIFICATES_MAX,
 };
 use crate::message::{BlockRef, Get, HeldRecord, Message, Propose, RecoverAnswer, Vote};
 use crate::types::Index;
@@ -36,6 +37,7 @@ const TAG_RECOVER: u8 = 14;
 const TAG_RECOVER_ANSWER: u8 = 15;
 const TAG_ATTESTATION: u8 = 16;
 const TAG_SNAPSHOT: u8 = 17;
+const TAG_ABSCISSAS: u8 = 18;
 
 const TAG_GET_HEADERS: u8 = 1;
 const TAG_GET_BODIES: u8 = 2;
@@ -118,6 +120,10 @@ fn put<'m>(message: &'m Message, bytes: &mut Vec<u8>, put_body: &mut PutBody<'_,
             bytes.extend_from_slice(signature);
         }
         Message::Snapshot(part) => snapshot::put(part, bytes),
+        Message::Abscissas { block, told } => {
+            bytes.extend_from_slice(block.as_bytes());
+            put_payload(told, bytes, put_body);
+        }
     }
 }
 
@@ -140,6 +146,7 @@ const fn tag(message: &Message) -> u8 {
         Message::RecoverAnswer(_) => TAG_RECOVER_ANSWER,
         Message::Attestation { .. } => TAG_ATTESTATION,
         Message::Snapshot(_) => TAG_SNAPSHOT,
+        Message::Abscissas { .. } => TAG_ABSCISSAS,
     }
 }
 
@@ -196,6 +203,10 @@ fn read(reader: &mut Reader<'_>) -> Result<Message, DecodeError> {
             signature: read_signature(reader)?,
         },
         TAG_SNAPSHOT => Message::Snapshot(snapshot::read(reader)?),
+        TAG_ABSCISSAS => Message::Abscissas {
+            block: reader.block_id()?,
+            told: read_payload(reader, "abscissas", ABSCISSAS_BYTES_MAX)?,
+        },
         tag => {
             return Err(DecodeError::UnknownTag {
                 what: "message",

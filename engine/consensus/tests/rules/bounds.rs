@@ -216,6 +216,23 @@ fn messages_of_clients_are_handed_through_unread() {
     assert!(bench.seen.iter().any(through));
 }
 
+#[test]
+fn what_is_told_of_signatures_is_handed_through_unread() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let (id, said) = (BlockId::new([9; 32]), payload_numbered(3));
+    let message = Message::Abscissas {
+        block: id,
+        told: said.clone(),
+    };
+    bench.message(2, message);
+    let through = |effect: &Effect| match effect {
+        Effect::Abscissas { from, block, told } => (*from, *block) == (v(2), id) && *told == said,
+        _ => false,
+    };
+    assert!(bench.seen.iter().any(through));
+}
+
 fn checks_asked(bench: &Bench, of: u16) -> usize {
     let asks = |effect: &&Effect| matches!(effect, Effect::Verify { from, .. } if *from == v(of));
     bench.seen.iter().filter(asks).count()

@@ -5,7 +5,7 @@ use curve25519_dalek::constants::{ED25519_BASEPOINT_POINT, EIGHT_TORSION};
 use curve25519_dalek::edwards::EdwardsPoint;
 use curve25519_dalek::scalar::Scalar;
 use quorate_consensus::signing::{Signer, ValidatorKey};
-use quorate_consensus::verify::{SignatureCheck, SignatureItem, Zip215, batch, single};
+use quorate_consensus::verify::{Abscissa, SignatureCheck, SignatureItem, Zip215, batch, single};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Infallible, SeedableRng, TryCryptoRng, TryRng};
 use sha2::{Digest, Sha512};
@@ -234,6 +234,7 @@ fn every_bad_one_in_a_batch_is_named_and_nobody_else() {
             key: &one.key,
             message: &one.message,
             signature: &one.signature,
+            abscissa: None,
         })
         .collect();
     let expected: Vec<bool> = items
@@ -242,6 +243,66 @@ fn every_bad_one_in_a_batch_is_named_and_nobody_else() {
         .collect();
     assert!(expected.contains(&true) && expected.contains(&false));
     assert_eq!(Zip215::new(rng()).check(&items), expected);
+}
+
+/// What a check finds out about the points R of `items`.
+fn found(items: &[SignatureItem<'_>]) -> (Vec<bool>, Vec<Option<Abscissa>>) {
+    let mut found = vec![None; items.len()];
+    let mut note = |place: usize, abscissa| found[place] = Some(abscissa);
+    let verdicts = Zip215::new(rng()).check_finding(items, &mut note);
+    (verdicts, found)
+}
+
+#[test]
+fn an_abscissa_changes_no_verdict_whether_it_is_right_or_wrong_and_the_right_one_is_found() {
+    let (cases, torsion) = (cases(), Forger::new(3, 0));
+    let key = torsion.key.compress().to_bytes();
+    let small = small_order_encodings();
+    let small = small
+        .iter()
+        .map(|r| (key, b"m".to_vec(), join(*r, [0; 32])));
+    let forged = (0..8).map(|torsion_of| (key, b"m".to_vec(), torsion.sign(b"m", torsion_of)));
+    let of_cases = cases
+        .iter()
+        .map(|one| (one.key, one.message.clone(), one.signature));
+    let all: Vec<_> = of_cases.chain(small).chain(forged).collect();
+    let with = |abscissas: &[Option<Abscissa>]| {
+        let items = all.iter().zip(abscissas);
+        let items: Vec<_> = items
+            .map(|((key, message, signature), abscissa)| SignatureItem {
+                key,
+                message,
+                signature,
+                abscissa: abscissa.as_ref(),
+            })
+            .collect();
+        found(&items)
+    };
+    let (expected, decoded) = with(&vec![None; all.len()]);
+    let singles: Vec<bool> = all
+        .iter()
+        .map(|(key, message, signature)| single(key, message, signature))
+        .collect();
+    assert_eq!(expected, singles);
+    assert!(decoded.iter().flatten().count() > 20);
+    let (verdicts, again) = with(&decoded);
+    assert_eq!(verdicts, expected, "told");
+    assert!(again.iter().all(Option::is_none), "nothing was decoded");
+    let wrong = |by: u8| {
+        let wrong = decoded.iter().flatten().next().map(|first| {
+            let mut wrong = *first;
+            wrong[0] ^= by;
+            wrong
+        });
+        vec![wrong; all.len()]
+    };
+    for told in [vec![Some([0; 32]); all.len()], wrong(1), wrong(2)] {
+        let (verdicts, found) = with(&told);
+        assert_eq!(verdicts, expected, "told wrong");
+        for ((found, right), told) in found.iter().zip(&decoded).zip(&told) {
+            assert!(found == right || (found.is_none() && right == told));
+        }
+    }
 }
 
 #[test]
@@ -361,6 +422,7 @@ fn points_of_small_order_are_taken_in_every_encoding_as_the_reference_does() {
                     key,
                     message,
                     signature,
+                    abscissa: None,
                 });
                 // Keys that are known from before make no difference, alone or with others.
                 for count in [1, 2, 5] {
@@ -433,6 +495,7 @@ fn items(cases: &[Case]) -> Vec<SignatureItem<'_>> {
             key: &case.key,
             message: &case.message,
             signature: &case.signature,
+            abscissa: None,
         })
         .collect()
 }
@@ -539,7 +602,7 @@ proptest::proptest! {
         proptest::prop_assert_eq!(batch(&items, &mut rng()), verdict);
         let items: Vec<SignatureItem<'_>> = items
             .iter()
-            .map(|&(key, message, signature)| SignatureItem { key, message, signature })
+            .map(|&(key, message, signature)| SignatureItem { key, message, signature, abscissa: None, })
             .collect();
         let mut check = Zip215::new(rng());
         for _ in 0..2 {

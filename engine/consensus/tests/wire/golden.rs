@@ -125,12 +125,13 @@ fn every_kind_of_message_has_a_frozen_form() {
         Message::RecoverAnswer(_) => 14,
         Message::Attestation { .. } => 15,
         Message::Snapshot(_) => 16,
+        Message::Abscissas { .. } => 17,
     };
-    let mut seen = [false; 17];
+    let mut seen = [false; 18];
     messages()
         .iter()
         .for_each(|(_, message)| seen[place(message)] = true);
-    assert_eq!(seen, [true; 17]);
+    assert_eq!(seen, [true; 18]);
 }
 
 #[test]

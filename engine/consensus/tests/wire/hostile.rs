@@ -5,7 +5,7 @@ use crate::samples::{certificate, header, messages, record, state_certificate, t
 use quorate_consensus::attestation::{StateCertificate, StateStatement};
 use quorate_consensus::certificate::Certificate;
 use quorate_consensus::limits::{
-    ALSO_ENTRIES_MAX, BODIES_PER_REQUEST_MAX, CERTIFICATE_HEADERS_MAX,
+    ABSCISSAS_BYTES_MAX, ALSO_ENTRIES_MAX, BODIES_PER_REQUEST_MAX, CERTIFICATE_HEADERS_MAX,
     CERTIFICATES_PER_MESSAGE_MAX, EVENTS_BYTES_MAX, EVENTS_TOPS_MAX, FRAME_BYTES_MAX,
     HEADERS_PER_ANSWER_MAX, PAYLOAD_BYTES_MAX, READY_SUMMARY_MAX, RECOVER_CERTIFICATES_MAX,
     SNAPSHOT_CHUNK_BYTES_MAX, SNAPSHOT_MANIFEST_BYTES_MAX, STATE_SECTIONS_MAX, VALIDATORS_MAX,
@@ -182,6 +182,15 @@ fn empty_lists() -> Vec<(Vec<u8>, usize, &'static str, usize)> {
             1,
             "forward",
             PAYLOAD_BYTES_MAX,
+        ),
+        (
+            encoded(&Message::Abscissas {
+                block: BlockId::new([1; 32]),
+                told: [].into(),
+            }),
+            33,
+            "abscissas",
+            ABSCISSAS_BYTES_MAX,
         ),
         (
             encoded(&Message::RecoverAnswer(RecoverAnswer {

@@ -332,6 +332,7 @@ fn message() -> impl Strategy<Value = Message> {
         (any::<u64>(), vec(held(), 0..3))
             .prop_map(|(incarnation, held)| Message::FenceAnswer { incarnation, held }),
         payload().prop_map(Message::Forward),
+        (id(), payload()).prop_map(|(block, told)| Message::Abscissas { block, told }),
         nonce().prop_map(|nonce| Message::Recover { nonce }),
         (nonce(), window(), vec(certificate(), 0..2), signature()).prop_map(
             |(nonce, window, certificates, signature)| {

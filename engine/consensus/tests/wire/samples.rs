@@ -273,7 +273,7 @@ pub(crate) fn state_certificate() -> StateCertificate {
 }
 
 /// What answers a request, and what is sent beside votes.
-fn answers() -> [(&'static str, Message); 14] {
+fn answers() -> [(&'static str, Message); 15] {
     let headers = vec![header(1), header(2)];
     let answer = |held| Message::FenceAnswer {
         incarnation: 35,
@@ -307,6 +307,13 @@ fn answers() -> [(&'static str, Message); 14] {
         ("fence_answer", answer(vec![held(), held()])),
         ("fence_answer_none", answer(Vec::new())),
         ("forward", Message::Forward(payload())),
+        (
+            "abscissas",
+            Message::Abscissas {
+                block: BlockId::new([55; 32]),
+                told: payload(),
+            },
+        ),
         ("recover", Message::Recover { nonce: [36; 32] }),
         ("recover_answer", recover_answer(certificates())),
         ("recover_answer_first", recover_answer(Vec::new())),

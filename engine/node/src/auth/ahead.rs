@@ -5,12 +5,14 @@
 //! first, what nobody has checked yet goes into one batch, and each block then finds its verdicts
 //! made. Never: decides what is walked, or what follows from a verdict.
 
+use foldhash::fast::RandomState;
 use std::collections::HashSet;
 
 use quorate_consensus::payload::CommandView;
 use quorate_consensus::verify::SignatureCheck;
 
-use super::{BATCH_COMMANDS, CommandAuth, KeySource, verdict_name};
+use super::names::Name;
+use super::{CommandAuth, KeySource};
 use crate::state_machine::SessionMap;
 
 /// See the module.
@@ -18,9 +20,9 @@ use crate::state_machine::SessionMap;
 pub(crate) struct Ahead<'a> {
     auth: &'a CommandAuth,
     commands: Vec<(CommandView<'a>, [u8; 32])>,
-    names: Vec<[u8; 32]>,
+    names: Vec<Name>,
     /// The same names: a command may stand in a block and be forwarded besides.
-    has: HashSet<[u8; 32]>,
+    has: HashSet<Name, RandomState>,
     /// Keys that come in the same batch.
     opening: SessionMap<[u8; 32]>,
     commands_max: usize,
@@ -65,7 +67,7 @@ impl<'a> Ahead<'a> {
             auth,
             commands: Vec::new(),
             names: Vec::new(),
-            has: HashSet::new(),
+            has: HashSet::default(),
             opening: SessionMap::default(),
             commands_max,
             walks_left: commands_max.max(1).saturating_mul(WALKS_PER_CHECK),
@@ -92,7 +94,7 @@ impl<'a> Ahead<'a> {
             }
             let key = self.auth.key_for(&view, source, &mut self.opening);
             if let Some(key) = key {
-                let name = verdict_name(&key, view.entry);
+                let name = self.auth.found.names.of(&key, view.entry);
                 match self.auth.verdict(&name) {
                     Some(is_good) => walked.is_bad |= !is_good,
                     None if self.has.contains(&name) => {}
@@ -117,14 +119,13 @@ impl<'a> Ahead<'a> {
 
     /// Checks what was collected and keeps the verdicts where everybody looks for them.
     pub(crate) fn check(self, check: &mut impl SignatureCheck) -> CheckedAhead {
-        let mut is_good = true;
         let began_ns = self.auth.stopwatch_ns();
-        let batches = self.commands.chunks(BATCH_COMMANDS);
-        for (commands, names) in batches.zip(self.names.chunks(BATCH_COMMANDS)) {
-            let verdicts = self.auth.check_named(commands, names, check);
-            is_good &= verdicts.iter().all(|verdict| *verdict);
-        }
         let count = self.commands.len();
+        let places: Vec<usize> = (0..count).collect();
+        let (commands, names) = (&self.commands, &self.names);
+        let verdicts = self.auth.check_named(commands, names, &places, check);
+        self.auth.announce(commands, &verdicts);
+        let is_good = verdicts.iter().all(|verdict| *verdict);
         let took_ns = match (began_ns, self.auth.stopwatch_ns()) {
             (Some(began_ns), Some(ended_ns)) => ended_ns.saturating_sub(began_ns),
             _ => CHECK_NS.saturating_mul(count as u64),

@@ -3,7 +3,8 @@
 //! Owns the chain's names that stand in front of every command. Never: signs, or checks; who has
 //! this alone, as a client does, cannot check anything.
 
-use quorate_consensus::signing::command_message;
+use quorate_consensus::payload::CommandView;
+use quorate_consensus::signing::{command_message, put_command_message};
 use quorate_consensus::validators::ValidatorSet;
 
 use crate::genesis::{Auth, Genesis};
@@ -65,5 +66,11 @@ impl CommandMessages {
 impl ChainNames {
     pub(super) fn message(&self, entry_unsigned: &[u8]) -> Vec<u8> {
         command_message(&self.chain_id, &self.genesis_hash, entry_unsigned)
+    }
+
+    /// Appends the message of a command whose entry has its signature.
+    pub(super) fn put_message(&self, view: &CommandView<'_>, out: &mut Vec<u8>) {
+        let parts = view.entry_unsigned_parts();
+        put_command_message(&self.chain_id, &self.genesis_hash, parts, out);
     }
 }

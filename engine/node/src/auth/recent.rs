@@ -3,14 +3,15 @@
 //! Owns two generations of entries: when the younger one is full the older one goes as a whole.
 //! Never: walks its entries, or keeps an order among them.
 
+use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::hash::Hash;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Recent<K, V> {
-    young: HashMap<K, V>,
-    old: HashMap<K, V>,
+    young: HashMap<K, V, RandomState>,
+    old: HashMap<K, V, RandomState>,
     generation_max: usize,
 }
 
@@ -18,8 +19,8 @@ impl<K: Hash + Eq, V> Recent<K, V> {
     /// The last `generation_max` entries at least are kept, at most twice as many.
     pub(super) fn new(generation_max: usize) -> Self {
         Self {
-            young: HashMap::new(),
-            old: HashMap::new(),
+            young: HashMap::default(),
+            old: HashMap::default(),
             generation_max,
         }
     }
@@ -30,7 +31,9 @@ impl<K: Hash + Eq, V> Recent<K, V> {
 
     pub(super) fn insert(&mut self, key: K, value: V) {
         if self.young.len() >= self.generation_max {
-            self.old = std::mem::take(&mut self.young);
+            // Its memory is used again: to grow from nothing is to hash all of it several times.
+            std::mem::swap(&mut self.old, &mut self.young);
+            self.young.clear();
         }
         self.young.insert(key, value);
     }

@@ -8,9 +8,12 @@
 
 use std::fmt;
 
-use quorate_consensus::verify::{SignatureCheck, SignatureItem, Zip215};
+use quorate_consensus::verify::{Abscissa, SignatureCheck, SignatureItem, Zip215};
 use rand_chacha::ChaCha20Rng;
-use rand_core::SeedableRng as _;
+use rand_core::{Rng as _, SeedableRng as _};
+
+/// No thread's.
+const NAMES_STREAM: u64 = u64::MAX;
 
 /// Randomness of this process that those who sign cannot foresee.
 #[derive(Clone)]
@@ -32,6 +35,15 @@ impl BatchSeed {
     #[must_use]
     pub const fn assert_unpredictable(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+
+    /// The secret of the names of verdicts.
+    pub(super) fn name_secret(&self) -> [u8; 16] {
+        let mut rng = ChaCha20Rng::from_seed(self.0);
+        rng.set_stream(NAMES_STREAM);
+        let mut secret = [0; 16];
+        rng.fill_bytes(&mut secret);
+        secret
     }
 
     /// A check for one thread; `stream` tells the threads' randomness apart.
@@ -64,6 +76,17 @@ impl SignatureCheck for BatchCheck {
     fn check(&mut self, items: &[SignatureItem<'_>]) -> Vec<bool> {
         match &mut self.0 {
             Some(check) => check.check(items),
+            None => vec![false; items.len()],
+        }
+    }
+
+    fn check_finding(
+        &mut self,
+        items: &[SignatureItem<'_>],
+        found: &mut dyn FnMut(usize, Abscissa),
+    ) -> Vec<bool> {
+        match &mut self.0 {
+            Some(check) => check.check_finding(items, found),
             None => vec![false; items.len()],
         }
     }

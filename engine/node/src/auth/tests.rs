@@ -4,7 +4,7 @@ use super::*;
 use crate::keys::KeyPair;
 use crate::testing::sample_genesis;
 use quorate_consensus::payload::{Entry, Lane, encode_entry, entry_unsigned};
-use quorate_consensus::verify::single;
+use quorate_consensus::verify::{Abscissa, single};
 
 /// y = 1 of the identity, and the same written as p + 1, which is not canonical.
 const IDENTITY: [u8; 32] = {
@@ -267,5 +267,80 @@ fn commands_of_unknown_or_foreign_sessions_are_left_alone() {
         let on = |_: &CommandView<'_>, checked| seen.push(checked);
         auth.check_run(&entry, source, &mut check, on).unwrap();
         assert_eq!(seen, [Checked::Unknown]);
+    }
+}
+
+/// Counts the points R that had to be decoded.
+struct Decoding(BatchCheck, usize);
+
+impl SignatureCheck for Decoding {
+    fn check(&mut self, items: &[SignatureItem<'_>]) -> Vec<bool> {
+        self.0.check(items)
+    }
+
+    fn check_finding(
+        &mut self,
+        items: &[SignatureItem<'_>],
+        found: &mut dyn FnMut(usize, Abscissa),
+    ) -> Vec<bool> {
+        let decoded = &mut self.1;
+        self.0.check_finding(items, &mut |place, abscissa| {
+            *decoded += 1;
+            found(place, abscissa);
+        })
+    }
+}
+
+/// A run of entries, of which the one at `forged` is signed by somebody else.
+fn run_of(auth: &CommandAuth, count: u64, forged: Option<u64>) -> (Vec<u8>, [u8; 32]) {
+    let (signer, other) = (KeyPair::from_seed(&[7; 32]), KeyPair::from_seed(&[8; 32]));
+    let key = signer.public();
+    let run = (1..=count).flat_map(|seq| {
+        let signer = if forged == Some(seq) { &other } else { &signer };
+        entry(&key, seq, Some(&signature(auth, signer, &key, seq)))
+    });
+    (run.collect(), key)
+}
+
+#[test]
+fn what_one_has_decoded_no_other_decodes_and_what_is_told_wrong_changes_no_verdict() {
+    for forged in [None, Some(3)] {
+        let leader = auth();
+        let (run, key) = run_of(&leader, 40, forged);
+        let payload = [&40_u32.to_le_bytes(), &run[..]].concat();
+        let source = KeySource::Connection(key);
+        let verdicts = |auth: &CommandAuth| {
+            let mut check = Decoding(auth.batch_check(0), 0);
+            let mut seen = Vec::new();
+            let on = |_: &CommandView<'_>, checked| seen.push(checked);
+            auth.check_run(&run, source, &mut check, on).unwrap();
+            (seen, check.1)
+        };
+        assert_eq!(
+            leader.tell_abscissas(&payload),
+            None,
+            "nothing is known yet"
+        );
+        let (expected, decoded) = verdicts(&leader);
+        assert_eq!(decoded, 40);
+        let told = leader.tell_abscissas(&payload).expect("all is known");
+        let told_to = |told: &[u8]| {
+            let follower = auth();
+            follower.note_told(&payload, told);
+            verdicts(&follower)
+        };
+        assert_eq!(told_to(&told), (expected.clone(), 0));
+        let (mut wrong, mut holes) = (told.clone(), told.clone());
+        wrong[5 * 32] ^= 2;
+        wrong[6 * 32..7 * 32].fill(0xff);
+        holes[7 * 32..9 * 32].fill(0);
+        for told in [&wrong, &holes] {
+            assert_eq!(told_to(told), (expected.clone(), 2));
+        }
+        // What is too short or too long is not looked at.
+        let long = [&told[..], &[0; 32]].concat();
+        for told in [&told[..39 * 32], &told[1..], &long, &[]] {
+            assert_eq!(told_to(told), (expected.clone(), 40));
+        }
     }
 }

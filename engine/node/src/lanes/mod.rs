@@ -55,6 +55,12 @@ pub(crate) fn commands_of_block(payload: &[u8]) -> Result<Commands<'_>, PayloadE
     parse_entries(payload.get(COUNT_BYTES..).unwrap_or_default())
 }
 
+/// How many commands a payload says it has; one that was checked has as many.
+pub(crate) fn command_count(payload: &[u8]) -> usize {
+    let count = payload.first_chunk::<COUNT_BYTES>();
+    count.map_or(0, |count| u32::from_le_bytes(*count) as usize)
+}
+
 impl Lanes {
     /// Judges a client's submission, a run of entries; one verdict a command is appended, in
     /// order. A command that is final already is accepted, and appended to `finals` so that its

@@ -9,6 +9,7 @@ use quorate_consensus::effect::{Effect, FinalPath};
 use quorate_consensus::evidence::Evidence;
 use quorate_consensus::header::Header;
 use quorate_consensus::limits::UNDELIVERED_BLOCKS_MAX;
+use quorate_consensus::message::Message;
 use quorate_consensus::types::{BlockId, Now, ValidatorIndex, Window};
 use quorate_consensus::validators::ValidatorSet;
 
@@ -60,6 +61,10 @@ impl OrderStage {
                 out.journal.push(JournalOp::Proof { point, proof });
             }
             Effect::PersistLease(lease) => out.journal.push(JournalOp::Lease(lease)),
+            Effect::Send {
+                to,
+                message: Message::Propose(propose),
+            } => self.send_proposal(to, propose, out),
             Effect::Send { to, message } => self.send(to, message, out),
             Effect::SignRecord { window, record } => {
                 out.jobs.push(Job::SignRecord { window, record });
@@ -95,6 +100,7 @@ impl OrderStage {
                     out.events.push(Event::PeerFault(from));
                 }
             }
+            Effect::Abscissas { from, block, told } => self.take_told(from, &block, &told),
             Effect::Entered { window, leader } => {
                 self.entered(now, leader)?;
                 out.events.push(Event::Entered { window, leader });
@@ -115,6 +121,9 @@ impl OrderStage {
     ) {
         self.store.add_block(id, header, Some(Arc::clone(&payload)));
         if self.is_signed {
+            if self.consensus.set().leader(header.window) == self.own {
+                self.telling.note(id, header);
+            }
             let payload = Arc::clone(&payload);
             out.checks.push(Check::Block { id, payload });
         }

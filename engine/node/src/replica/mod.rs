@@ -15,6 +15,7 @@
 //! A turn of the caller: hand over everything that came, call [`Replica::turn`], do what the outbox
 //! asks for, clear it.
 
+mod abscissas;
 mod checks;
 mod effects;
 mod flight;
@@ -228,7 +229,8 @@ impl<S: StateMachine> Parts<S> {
             snapshot_heights: config.snapshot_heights,
         };
         let served = recovered.store.served();
-        let mut order = OrderStage::new(consensus, recovered.restored, lanes, recovered.store, now);
+        let mut order = OrderStage::new(consensus, recovered.restored, lanes, recovered.store, now)
+            .telling(&config.auth);
         order.set_timer_next(executor.timer_next_ns());
         let journal = Journal::new(
             recovered.writer,

@@ -18,6 +18,7 @@ use quorate_consensus::trust::Authenticated;
 use quorate_consensus::types::{BlockId, Height, Index, Now, ValidatorIndex, Window};
 use quorate_consensus::wire::{self, DecodeError};
 
+use super::abscissas::Telling;
 use super::checks::Check;
 use super::effects::LIVE_BLOCKS_MIN;
 use super::flight::Flight;
@@ -28,6 +29,7 @@ use super::outbox::{Event, Frames};
 use super::serve::Requests;
 use super::unsettled::{UnsettledBlocks, unsettled_bytes_max};
 use super::waiting::timer_waits_since_ns;
+use crate::auth::CommandAuth;
 use crate::journal::{JournalOp, Journaled};
 use crate::lanes::{CommandVerdict, Lanes};
 use crate::results::Correction;
@@ -127,6 +129,7 @@ pub struct OrderStage {
     pub(super) live_max: usize,
     /// Whether commands carry their clients' signatures.
     pub(super) is_signed: bool,
+    pub(super) telling: Telling,
     pub(super) intake: ForwardIntake,
     /// Peers whose certificates, or what else they passed on, were found to be bad.
     pub(super) faulty: BTreeSet<ValidatorIndex>,
@@ -171,6 +174,7 @@ impl OrderStage {
             forgotten,
             live_max: LIVE_BLOCKS_MIN,
             is_signed,
+            telling: Telling::default(),
             intake,
             faulty: BTreeSet::new(),
             unsettled: UnsettledBlocks::new(unsettled_bytes_max(is_signed)),
@@ -178,6 +182,13 @@ impl OrderStage {
             held_until_ns: None,
             trace: Trace::default(),
         }
+    }
+
+    /// With what is found out about commands' signatures, which leaders tell the others.
+    #[must_use]
+    pub fn telling(mut self, auth: &Arc<CommandAuth>) -> Self {
+        self.telling = Telling::of(auth);
+        self
     }
 
     /// With another bound on the bytes of final blocks that wait for their execution before votes

@@ -29,7 +29,7 @@ pub enum FrameClass {
     Certificate,
     /// Blocks of the leader, and commands on their way to it.
     Proposal,
-    /// Repair: asked for again.
+    /// Repair, which is asked for again, and what nobody needs.
     Bulk,
 }
 
@@ -53,6 +53,7 @@ impl FrameClass {
             Message::Propose(_) | Message::Forward(_) => Self::Proposal,
             Message::Block { .. }
             | Message::History(_)
+            | Message::Abscissas { .. }
             | Message::Evidence(_)
             | Message::Snapshot(_) => Self::Bulk,
         }
@@ -292,6 +293,10 @@ mod tests {
         ];
         let bulk = [
             Message::History(Vec::new()),
+            Message::Abscissas {
+                block: top.id,
+                told: Arc::clone(&bytes),
+            },
             Message::Snapshot(SnapshotPart::Chunk {
                 root,
                 chunk,

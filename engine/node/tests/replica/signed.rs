@@ -1,6 +1,6 @@
 //! A chain of signed commands: what is forged does nothing, wherever it comes from.
 
-use crate::world::{MS, World};
+use crate::world::{MS, Telling, World};
 use quorate::keys::KeyPair;
 use quorate::lanes::{Rejection, Verdict};
 use quorate::results::Outcome;
@@ -223,4 +223,58 @@ fn a_start_that_replays_the_log_comes_to_the_same_verdicts() {
     world.start(3).expect("its log is whole");
     world.run_until_applied(100, 2_000 * MS);
     world.assert_equal_states();
+}
+
+/// How many points of signatures each validator had to decode when `count` commands that were
+/// submitted to the leader are final.
+fn decoded_of(count: u64, telling: Option<Telling>) -> [u64; 4] {
+    let mut world = World::signed(4, 1, None);
+    world.is_together = true;
+    world.telling = telling;
+    let leader = world.leader();
+    for seq in 1..=count {
+        let command = own(&world, 1, seq, "good");
+        assert_eq!(world.submit(leader, &[command]), [Verdict::Accepted]);
+        world.run_until_applied(seq as usize, 500 * MS);
+    }
+    world.assert_equal_states();
+    assert_eq!(world.answered(leader, Outcome::Applied), count as usize);
+    let mut decoded = [0, 1, 2, 3].map(|place| world.replica(place).executor().auth().decoded());
+    decoded.rotate_left(leader);
+    decoded
+}
+
+#[test]
+fn what_the_leader_has_decoded_no_other_decodes() {
+    assert_eq!(decoded_of(20, None), [20, 0, 0, 0]);
+}
+
+#[test]
+fn what_is_told_wrong_by_half_or_by_another_costs_checks_and_changes_nothing() {
+    let wrong = |_: usize, _: &mut usize, told: &mut Vec<u8>| told[0] ^= 2;
+    let half = |_: usize, _: &mut usize, told: &mut Vec<u8>| told.truncate(31);
+    let nothing = |_: usize, _: &mut usize, told: &mut Vec<u8>| told.fill(0);
+    let long = |_: usize, _: &mut usize, told: &mut Vec<u8>| told.extend_from_slice(&[1; 32]);
+    let noise = |_: usize, _: &mut usize, told: &mut Vec<u8>| told.fill(0xff);
+    for telling in [wrong, half, nothing, long, noise] {
+        assert_eq!(decoded_of(5, Some(telling)), [5; 4]);
+    }
+}
+
+#[test]
+fn nobody_but_the_leader_is_listened_to_about_its_blocks() {
+    let by_another = |to: usize, from: &mut usize, _: &mut Vec<u8>| {
+        let leader = *from;
+        *from = [(leader + 1) % 4, (leader + 2) % 4][usize::from(to == (leader + 1) % 4)];
+    };
+    let mut world = World::signed(4, 1, None);
+    world.is_together = true;
+    world.telling = Some(by_another);
+    let leader = world.leader();
+    let command = own(&world, 1, 1, "good");
+    world.submit(leader, &[command]);
+    world.run_until_applied(1, 500 * MS);
+    let decoded = |world: &mut World, place| world.replica(place).executor().auth().decoded();
+    let others = [1, 2, 3].map(|ahead| (leader + ahead) % 4);
+    assert_eq!(others.map(|place| decoded(&mut world, place)), [1; 3]);
 }

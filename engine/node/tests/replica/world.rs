@@ -87,6 +87,9 @@ enum Due {
     },
 }
 
+/// Changes what is told of signatures on its way to a validator, and who is said to tell it.
+pub(crate) type Telling = fn(usize, &mut usize, &mut Vec<u8>);
+
 pub(crate) struct World {
     pub(crate) now: Now,
     pub(crate) set: Arc<ValidatorSet>,
@@ -114,6 +117,9 @@ pub(crate) struct World {
     pub(crate) without_history: Option<usize>,
     /// A validator that takes no commands of a session from what others forward.
     pub(crate) censor: Option<(usize, SessionId)>,
+    /// What comes to a validator at one time is one turn.
+    pub(crate) is_together: bool,
+    pub(crate) telling: Option<Telling>,
 }
 
 impl World {
@@ -201,6 +207,8 @@ impl World {
             without_history: None,
             asked: Vec::new(),
             censor: None,
+            is_together: false,
+            telling: None,
         };
         for place in 0..validators {
             world.start(place).expect("a fresh validator starts");
@@ -430,6 +438,19 @@ impl World {
         }
     }
 
+    fn told(&self, to: usize, mut from: usize, bytes: Arc<[u8]>) -> (usize, Arc<[u8]>) {
+        let message = wire::decode(&bytes).map(wire::Unverified::into_message);
+        let (Some(telling), Ok(Message::Abscissas { block, told })) = (self.telling, message)
+        else {
+            return (from, bytes);
+        };
+        let (mut changed, mut bytes) = (told.to_vec(), Vec::new());
+        telling(to, &mut from, &mut changed);
+        let told = changed.into();
+        wire::encode(&Message::Abscissas { block, told }, &mut bytes);
+        (from, bytes.into())
+    }
+
     fn schedule(&mut self, delay_ns: u64, due: Due) {
         self.numbers += 1;
         self.due
@@ -444,9 +465,14 @@ impl World {
                 let Some(bytes) = without_session(bytes, hated) else {
                     return;
                 };
+                let (from, bytes) = self.told(to, from, bytes);
                 let outcome = self.replica(to).peer_frame(now, index(from), &bytes);
                 assert!(!outcome.is_fault(), "{from} to {to}: {outcome:?}");
-                self.turn(to);
+                let mut at_once = self.due.range(..(now.mono_ns + 1, 0));
+                let is_one = |due: &Due| matches!(due, Due::Frame { to: too, .. } if *too == to);
+                if !self.is_together || !at_once.any(|(_, due)| is_one(due)) {
+                    self.turn(to);
+                }
             }
             Due::Jobs { at, start, jobs } if self.slots[at].starts == start => {
                 let mut inputs: Vec<Input> = Vec::new();

@@ -242,6 +242,7 @@ impl Certificates {
             key,
             message: &message,
             signature: &signed.signature,
+            abscissa: None,
         };
         let is_good = check.check(&[item]) == [true];
         if is_good {

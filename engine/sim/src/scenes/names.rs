@@ -288,6 +288,7 @@ impl Names {
                 plain(format!("state at height {}", statement.height.number()))
             }
             Message::Snapshot(_) => plain("snapshot".to_owned()),
+            Message::Abscissas { .. } => plain("abscissas".to_owned()),
         }
     }
 }
@@ -311,5 +312,6 @@ pub(crate) const fn kind_of(message: &Message) -> &'static str {
         Message::Forward(_) => "forward",
         Message::Attestation { .. } => "state",
         Message::Snapshot(_) => "snapshot",
+        Message::Abscissas { .. } => "abscissas",
     }
 }

@@ -82,6 +82,7 @@ impl Opening {
             key: &self.key,
             message: &self.message,
             signature: &self.signature,
+            abscissa: None,
         }
     }
 

@@ -122,6 +122,7 @@ pub(crate) fn parse_foreign(path: &str, text: &str) -> Result<Mutant> {
 const PACKAGES: &[(&str, &str)] = &[
     ("bench/", "quorate-bench"),
     ("engine/consensus/", "quorate-consensus"),
+    ("engine/curve/", "quorate-curve"),
     ("engine/node/", "quorate"),
     ("engine/proof/", "quorate-proof"),
     ("engine/sim/", "quorate-sim"),

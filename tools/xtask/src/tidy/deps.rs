@@ -58,8 +58,14 @@ const DECODERS: &[&str] = &[
 /// The table, pure to outermost.
 const TABLE: &[Row] = &[
     Row {
-        name: "quorate-consensus",
+        name: "quorate-curve",
         own: &[],
+        own_in_tests: &[],
+        foreign: Some(&["curve25519-dalek", "fiat-crypto"]),
+    },
+    Row {
+        name: "quorate-consensus",
+        own: &["quorate-curve"],
         own_in_tests: &[],
         foreign: Some(&[
             "blake3",
@@ -112,6 +118,7 @@ const TABLE: &[Row] = &[
             "foldhash",
             "getrandom",
             "parking_lot",
+            "polyval",
             "rand_chacha",
             "rand_core",
             "rustix",

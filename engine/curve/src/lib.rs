@@ -20,9 +20,9 @@ use field::Element;
 /// Bytes of an abscissa: the least non-negative one of its residues, little-endian.
 pub const ABSCISSA_BYTES: usize = 32;
 
-/// The point that `encoded` encodes, if `abscissa` is its abscissa: exactly what decoding gives then
-/// (as `CompressedEdwardsY::decompress` does, canonical or not: ZIP-215, rule 1). None otherwise,
-/// which says nothing about `encoded`.
+/// The point that `encoded` encodes, if `abscissa` is its abscissa: exactly what decoding gives
+/// then (as `CompressedEdwardsY::decompress` does, canonical or not: ZIP-215, rule 1). None
+/// otherwise, which says nothing about `encoded`.
 #[must_use]
 pub fn point_at(encoded: &[u8; 32], abscissa: &[u8; ABSCISSA_BYTES]) -> Option<EdwardsPoint> {
     let x = Element::from_canonical(abscissa)?;

@@ -26,7 +26,7 @@ use quorate_consensus::validators::ValidatorSet;
 use quorate_consensus::verify::{Abscissa, SignatureCheck, SignatureItem};
 
 use crate::genesis::{Auth, Genesis};
-use crate::lanes::{command_count, commands_of_block};
+use crate::lanes::{command_count, commands_of_checked};
 use crate::state_machine::{SessionId, SessionMap};
 use abscissas::Abscissas;
 pub(crate) use ahead::{Ahead, CheckedAhead, Walked};
@@ -49,7 +49,8 @@ const BLOCK_COMMANDS_MAX: usize = 4_096;
 pub(crate) const BATCH_COMMANDS: usize = 256;
 
 /// What is found out about commands' signatures. Shared between the threads that ask; none of
-/// them is on the way of a vote.
+/// them is on the way of a vote, and what a vote's thread tells others and is told it leaves where
+/// it would have to wait.
 #[derive(Debug)]
 pub struct CommandAuth {
     messages: CommandMessages,
@@ -265,18 +266,18 @@ impl CommandAuth {
         self.found.blocks.lock().get(id).cloned()
     }
 
-    /// What is known of the signatures in a payload that makes their check cheaper, for those who
-    /// have to check them as well; none when that is nothing.
+    /// What is known of the signatures in a payload that was checked, which makes theirs cheaper
+    /// for those who have to check them as well; none when that is nothing.
     pub(crate) fn tell_abscissas(&self, payload: &[u8]) -> Option<Vec<u8>> {
-        self.found.abscissas.tell(commands_of_block(payload).ok()?)
+        self.found.abscissas.tell(commands_of_checked(payload))
     }
 
-    /// Notes what somebody says of that, which need not be true. It is as long as the payload has
-    /// commands: to take it costs in proportion to what was sent.
+    /// Notes what somebody says of that, which need not be true, about a payload that was checked.
+    /// It is as long as the payload has commands, or not looked at: to take it costs in proportion
+    /// to what was sent.
     pub(crate) fn note_told(&self, payload: &[u8], told: &[u8]) {
-        let commands = commands_of_block(payload).ok();
-        let is_whole = told.len() == command_count(payload) * size_of::<Abscissa>();
-        if let Some(commands) = commands.filter(|_| is_whole) {
+        if told.len() == command_count(payload) * size_of::<Abscissa>() {
+            let commands = commands_of_checked(payload);
             self.found.abscissas.note_told(commands, told);
         }
     }

@@ -602,7 +602,12 @@ proptest::proptest! {
         proptest::prop_assert_eq!(batch(&items, &mut rng()), verdict);
         let items: Vec<SignatureItem<'_>> = items
             .iter()
-            .map(|&(key, message, signature)| SignatureItem { key, message, signature, abscissa: None, })
+            .map(|&(key, message, signature)| SignatureItem {
+                key,
+                message,
+                signature,
+                abscissa: None,
+            })
             .collect();
         let mut check = Zip215::new(rng());
         for _ in 0..2 {

@@ -3,8 +3,9 @@
 //! Owns a bounded memory of their abscissas, by their encodings. An abscissa is a function of the
 //! encoding alone, so it does not matter whose signature it was met in. One that a peer has said
 //! may be wrong: it is checked whenever it is used (`quorate_curve::point_at`), costs the square
-//! root then that it would have spared, and the right one is written over it. Never: says anything
-//! of a signature.
+//! root then that it would have spared, and the right one is written over it. What was there before
+//! it stays. Never: says anything of a signature, or makes whoever tells and is told wait: that
+//! thread has votes to send.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,8 +16,8 @@ use quorate_consensus::verify::{Abscissa, SignatureCheck, SignatureItem};
 use super::recent::Recent;
 
 /// Abscissas kept in each of two generations: those of commands between their admission and the
-/// last check of their block. Some 70 bytes each, 2.3 MiB in all.
-const KNOWN_MAX: usize = 16_384;
+/// last check of their block. As many as fill a table of 16,384 places, 2.1 MiB in all.
+const KNOWN_MAX: usize = 14_336;
 /// Bytes of one.
 const ABSCISSA_BYTES: usize = size_of::<Abscissa>();
 /// Stands for one that is not known. It is right for two points of small order alone.
@@ -77,22 +78,27 @@ impl Abscissas {
         self.decoded.load(Ordering::Relaxed)
     }
 
-    /// Notes what somebody says of these commands, in their order.
+    /// Notes what somebody says of these commands, in their order; nothing while another thread is
+    /// at it.
     pub(super) fn note_told(&self, commands: Commands<'_>, told: &[u8]) {
-        let mut known = self.known.lock();
+        let Some(mut known) = self.known.try_lock() else {
+            return;
+        };
         let (told, _) = told.as_chunks::<ABSCISSA_BYTES>();
         for (view, abscissa) in commands.zip(told) {
             if let Some(signature) = view.signature
                 && *abscissa != UNKNOWN
+                && known.get(encoded_r(signature)).is_none()
             {
                 known.insert(*encoded_r(signature), *abscissa);
             }
         }
     }
 
-    /// What is known of these commands, in their order; none when that is nothing.
+    /// What is known of these commands, in their order; none when that is nothing, and
+    /// while another thread is at it.
     pub(super) fn tell(&self, commands: Commands<'_>) -> Option<Vec<u8>> {
-        let known = self.known.lock();
+        let known = self.known.try_lock()?;
         let (mut told, mut is_known) = (Vec::new(), false);
         for view in commands {
             let abscissa = view.signature.and_then(|of| known.get(encoded_r(of)));

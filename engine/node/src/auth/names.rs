@@ -2,9 +2,9 @@
 //!
 //! Owns the secret under which a verdict is named by its key and its entry. Two entries with one
 //! name would share a verdict, so nobody may be able to find two. A universal hash (POLYVAL, RFC
-//! 8452) under a secret that leaves no process does that: of two different entries, whatever they
-//! are, the names are alike with a chance of some 2^-122, and who cannot see names cannot do
-//! better. It costs an eighth of a hash that everybody may know. Never: shows a name, keeps it
+//! 8452) under a secret that leaves no process does that: of two different entries of the longest,
+//! whatever they are, the names are alike with a chance of some 2^-115, and who cannot see names
+//! cannot do better. It costs half of a hash that everybody may know. Never: shows a name, keeps it
 //! beyond the process, or compares it with another process's.
 
 use std::fmt;

@@ -337,6 +337,9 @@ fn what_one_has_decoded_no_other_decodes_and_what_is_told_wrong_changes_no_verdi
         for told in [&wrong, &holes] {
             assert_eq!(told_to(told), (expected.clone(), 2));
         }
+        // Nor does it take the place of what was found out.
+        leader.note_told(&payload, &wrong);
+        assert_eq!(leader.tell_abscissas(&payload), Some(told.clone()));
         // What is too short or too long is not looked at.
         let long = [&told[..], &[0; 32]].concat();
         for told in [&told[..39 * 32], &told[1..], &long, &[]] {

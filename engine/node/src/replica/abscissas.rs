@@ -57,10 +57,13 @@ impl Telling {
 }
 
 impl OrderStage {
-    /// Sends a proposal, and behind it what makes the check of its commands cheaper.
-    pub(super) fn send_proposal(&mut self, to: Destination, propose: Propose, out: &mut OrderOut) {
-        let behind = self.telling.behind(&propose);
-        self.send(to, Message::Propose(propose), out);
+    /// Sends a message, and behind a proposal what makes the check of its commands cheaper.
+    pub(super) fn send_effect(&mut self, to: Destination, message: Message, out: &mut OrderOut) {
+        let behind = match &message {
+            Message::Propose(propose) => self.telling.behind(propose),
+            _ => None,
+        };
+        self.send(to, message, out);
         if let Some(message) = behind {
             out.frames.push(to, &message);
         }

@@ -9,7 +9,6 @@ use quorate_consensus::effect::{Effect, FinalPath};
 use quorate_consensus::evidence::Evidence;
 use quorate_consensus::header::Header;
 use quorate_consensus::limits::UNDELIVERED_BLOCKS_MAX;
-use quorate_consensus::message::Message;
 use quorate_consensus::types::{BlockId, Now, ValidatorIndex, Window};
 use quorate_consensus::validators::ValidatorSet;
 
@@ -61,11 +60,7 @@ impl OrderStage {
                 out.journal.push(JournalOp::Proof { point, proof });
             }
             Effect::PersistLease(lease) => out.journal.push(JournalOp::Lease(lease)),
-            Effect::Send {
-                to,
-                message: Message::Propose(propose),
-            } => self.send_proposal(to, propose, out),
-            Effect::Send { to, message } => self.send(to, message, out),
+            Effect::Send { to, message } => self.send_effect(to, message, out),
             Effect::SignRecord { window, record } => {
                 out.jobs.push(Job::SignRecord { window, record });
             }

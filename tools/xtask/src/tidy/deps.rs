@@ -188,7 +188,10 @@ const PLACES: &[(&str, &[&str])] = &[
     ("memmap2", &["quorate-log"]),
     ("ed25519-zebra", &["quorate-consensus"]),
     // The command line's tests forge signatures.
-    ("curve25519-dalek", &["quorate-consensus", "quorate-cli"]),
+    (
+        "curve25519-dalek",
+        &["quorate-consensus", "quorate-curve", "quorate-cli"],
+    ),
     ("sha2", &["quorate-consensus", "quorate-cli"]),
     ("clap", &["quorate-cli"]),
     ("anyhow", &["quorate-decoders", "xtask"]),

@@ -16,8 +16,9 @@ use quorate_consensus::verify::{Abscissa, SignatureCheck, SignatureItem};
 use super::recent::Recent;
 
 /// Abscissas kept in each of two generations: those of commands between their admission and the
-/// last check of their block. As many as fill a table of 16,384 places, 2.1 MiB in all.
-const KNOWN_MAX: usize = 14_336;
+/// last check of their block, so more than a full pool has of long ones. As many as fill a table
+/// of 65,536 places, 8.5 MiB in all.
+const KNOWN_MAX: usize = 57_344;
 /// Bytes of one.
 const ABSCISSA_BYTES: usize = size_of::<Abscissa>();
 /// Stands for one that is not known. It is right for two points of small order alone.

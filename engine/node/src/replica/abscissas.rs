@@ -23,6 +23,9 @@ pub(super) struct Telling {
     auth: Option<Arc<CommandAuth>>,
     /// Own blocks whose proposals have not left. Bound: `PIPELINE_BLOCKS`.
     proposed: VecDeque<(BlockId, Header)>,
+    /// How much more is listened to: once for each block that came. So whoever tells the same again
+    /// and again costs nobody more than its blocks do. Bound: `PIPELINE_BLOCKS`.
+    due: u32,
 }
 
 impl Telling {
@@ -30,12 +33,17 @@ impl Telling {
         Self {
             auth: auth.is_signed().then(|| Arc::clone(auth)),
             proposed: VecDeque::new(),
+            due: 0,
         }
     }
 
-    /// An own block is about to be logged, and then sent.
-    pub(super) fn note(&mut self, id: BlockId, header: Header) {
+    /// A block is about to be logged; an own one is sent then.
+    pub(super) fn note(&mut self, id: BlockId, header: Header, is_own: bool) {
         if self.auth.is_none() {
+            return;
+        }
+        if !is_own {
+            self.due = PIPELINE_BLOCKS.min(self.due + 1);
             return;
         }
         if self.proposed.len() >= PIPELINE_BLOCKS as usize {
@@ -57,6 +65,13 @@ impl Telling {
 }
 
 impl OrderStage {
+    /// How often a leader is still listened to about its blocks' signatures: once for each block
+    /// that came, and 64 times at most.
+    #[must_use]
+    pub const fn tellings_due(&self) -> u32 {
+        self.telling.due
+    }
+
     /// Sends a message, and behind a proposal what makes the check of its commands cheaper.
     pub(super) fn send_effect(&mut self, to: Destination, message: Message, out: &mut OrderOut) {
         let behind = match &message {
@@ -71,12 +86,16 @@ impl OrderStage {
 
     /// Takes what the leader says of a block that is in memory, which all are that are still to be
     /// checked.
-    pub(super) fn take_told(&self, from: ValidatorIndex, block: &BlockId, told: &[u8]) {
+    pub(super) fn take_told(&mut self, from: ValidatorIndex, block: &BlockId, told: &[u8]) {
+        let Some(left) = self.telling.due.checked_sub(1) else {
+            return;
+        };
         if self.leader != Some(from) {
             return;
         }
         let payload = self.store.payload_in_memory(block);
         if let (Some(auth), Some(payload)) = (&self.telling.auth, payload) {
+            self.telling.due = left;
             auth.note_told(payload, told);
         }
     }
@@ -119,12 +138,17 @@ mod tests {
         ] {
             let mut telling = Telling::of(&Arc::new(auth));
             for height in 1..=3 * u64::from(PIPELINE_BLOCKS) {
-                telling.note(BlockId::new([1; 32]), header(height));
+                telling.note(BlockId::new([1; 32]), header(height), true);
             }
             assert_eq!(telling.proposed.len(), kept);
             let newest = telling.proposed.back().map(|(_, header)| header.height);
             let expected = Height::new(3 * u64::from(PIPELINE_BLOCKS));
             assert_eq!(newest, (kept > 0).then_some(expected));
+            assert_eq!(telling.due, 0, "nobody tells it of its own");
+            for height in 1..=3 * u64::from(PIPELINE_BLOCKS) {
+                telling.note(BlockId::new([1; 32]), header(height), false);
+            }
+            assert_eq!(telling.due as usize, kept);
         }
     }
 }

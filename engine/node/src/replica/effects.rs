@@ -116,9 +116,8 @@ impl OrderStage {
     ) {
         self.store.add_block(id, header, Some(Arc::clone(&payload)));
         if self.is_signed {
-            if self.consensus.set().leader(header.window) == self.own {
-                self.telling.note(id, header);
-            }
+            let is_own = self.consensus.set().leader(header.window) == self.own;
+            self.telling.note(id, header, is_own);
             let payload = Arc::clone(&payload);
             out.checks.push(Check::Block { id, payload });
         }

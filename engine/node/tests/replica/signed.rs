@@ -278,3 +278,20 @@ fn nobody_but_the_leader_is_listened_to_about_its_blocks() {
     let others = [1, 2, 3].map(|ahead| (leader + ahead) % 4);
     assert_eq!(others.map(|place| decoded(&mut world, place)), [1; 3]);
 }
+
+/// A second telling of the same block finds no ear: the first one, which was wrong, is all that a
+/// follower has.
+#[test]
+fn a_leader_is_listened_to_once_for_each_of_its_blocks() {
+    let mut world = World::signed(4, 1, None);
+    world.is_together = true;
+    world.telling = Some(|_, _, told| told.truncate(1));
+    let leader = world.leader();
+    let follower = (leader + 1) % 4;
+    let command = own(&world, 1, 1, "good");
+    world.submit(leader, &[command]);
+    world.run_until_applied(1, 500 * MS);
+    // What is of the wrong length is looked at no further, and was listened to all the same.
+    let order = world.replica(follower).order();
+    assert_eq!(order.tellings_due(), 0);
+}

@@ -94,7 +94,7 @@ fn any_byte_anywhere_is_an_error_or_a_canonical_value() {
 
 #[test]
 fn unknown_tags_are_refused_by_name() {
-    for tag in (0..=255).filter(|tag| !(1..=17).contains(tag)) {
+    for tag in (0..=255).filter(|tag| !(1..=18).contains(tag)) {
         let unknown = DecodeError::UnknownTag {
             what: "message",
             tag,

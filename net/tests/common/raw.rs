@@ -112,8 +112,8 @@ impl Raw {
             own: index,
             key: index,
         };
-        // Message version 2 alone, who it is and which run of it.
-        let mut hello = [2_u16, 2, index].map(u16::to_le_bytes).concat();
+        // Message version 3 alone, who it is and which run of it.
+        let mut hello = [3_u16, 3, index].map(u16::to_le_bytes).concat();
         hello.extend_from_slice(&1_u64.to_le_bytes());
         hello.extend_from_slice(&notary.sign_hello(&self.hash, own));
         self.seal(&hello)

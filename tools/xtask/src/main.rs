@@ -28,9 +28,12 @@ tasks:
           count the instructions of the hot parts with valgrind, and compare with an earlier --json
   loom    every interleaving of what threads share, by model
   rules   write the table of docs/protocol.md that says where each rule stands
-  mutants [PART..] [--json]
+  mutants [PART..] [--slice K/N] [--json]
           break the rules one at a time, by the patch files in engine/sim/mutants whose name
-          contains a PART (or by the patch file of that path), and say which test noticed
+          contains a PART (or by the patch file of that path), and say which test noticed;
+          of N slices the K-th alone
+  mutants --sum FILE.. [--json]
+          add up what --json printed of slices, and ask it for every mutant
 ";
 
 fn main() -> ExitCode {
@@ -40,11 +43,7 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(&repository_root()),
         ["bless"] => bless::run(&repository_root()),
         ["rules"] => tidy::write_rules(&repository_root()),
-        ["mutants", options @ ..] => {
-            let json = |option: &&str| *option == "--json";
-            let parts: Vec<&str> = options.iter().copied().filter(|o| !json(o)).collect();
-            mutants::run(&repository_root(), &parts, options.iter().any(json))
-        }
+        ["mutants", options @ ..] => mutants::run(&repository_root(), options),
         ["decoders", options @ ..] => decoders::run(&repository_root(), options),
         ["instructions", options @ ..] => instructions::run(&repository_root(), options),
         ["loom"] => loom::run(&repository_root()),

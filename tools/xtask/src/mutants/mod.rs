@@ -8,9 +8,11 @@
 
 pub(crate) mod catalog;
 mod copy;
+mod options;
 mod patch;
 mod report;
 mod suite;
+mod sum;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 
 use catalog::Mutant;
+use options::Options;
 use report::{Report, Verdict};
 use suite::{Outcome, Suite};
 
@@ -29,14 +32,20 @@ const TIME_LIMIT_FACTOR: u32 = 3;
 /// What a package gets without a mutant.
 const TIME_LIMIT_UNCHANGED: Duration = Duration::from_secs(30 * 60);
 
-/// Runs the mutants whose names contain one of `parts`, or that stand in the patch file of that
-/// path; all when there is no part. True when each is caught by a test.
+/// Runs the mutants that the words after `mutants` choose, or adds up what was said of them. True
+/// when each is caught by a test.
 ///
 /// # Errors
-/// When the copy cannot be made, the tests fail without any mutant, or a mutant does not apply.
-pub(crate) fn run(root: &Path, parts: &[&str], as_json: bool) -> Result<bool> {
+/// When the words cannot be understood, the copy cannot be made, the tests fail without any mutant,
+/// a mutant does not apply, or a file to be added up is not what `--json` prints.
+pub(crate) fn run(root: &Path, words: &[&str]) -> Result<bool> {
+    let options = Options::parse(words)?;
+    if options.is_sum {
+        return sum::run(root, &options);
+    }
     let start = Instant::now();
-    let chosen = chosen(root, parts)?;
+    let as_json = options.as_json;
+    let chosen = options.slice_of(chosen(root, &options.parts)?);
     let place = target_folder(root).join("mutants");
     let tree = place.join("tree");
     copy::make_same(root, &tree)?;

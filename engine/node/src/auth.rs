@@ -32,7 +32,7 @@ use abscissas::Abscissas;
 pub(crate) use ahead::{Ahead, CheckedAhead, Walked};
 use messages::ChainNames;
 pub use messages::CommandMessages;
-use names::{Name, Names};
+use names::{Name, Names, SECRET_BYTES};
 pub(crate) use pace::Pace;
 use recent::Recent;
 pub use seed::{BatchCheck, BatchSeed};
@@ -144,7 +144,9 @@ impl CommandAuth {
     }
 
     fn new(messages: CommandMessages, seed: Option<BatchSeed>) -> Self {
-        let secret = seed.as_ref().map_or([0; 16], BatchSeed::name_secret);
+        let secret = seed
+            .as_ref()
+            .map_or([0; SECRET_BYTES], BatchSeed::name_secret);
         Self {
             messages,
             seed,
@@ -202,14 +204,11 @@ impl CommandAuth {
             .iter()
             .map(|(view, key)| self.found.names.of(key, view.entry))
             .collect();
-        let mut verdicts: Vec<Option<bool>> = {
-            let known = self.found.verdicts.lock();
-            names.iter().map(|name| known.get(name).copied()).collect()
-        };
+        let mut verdicts = self.verdicts(&names);
         let unknown: Vec<usize> = (0..commands.len())
             .filter(|&place| verdicts[place].is_none())
             .collect();
-        let found = self.check_named(commands, &names, &unknown, check);
+        let found = self.check_named(commands, &names, &[], &unknown, check);
         for (&place, is_good) in unknown.iter().zip(found) {
             verdicts[place] = Some(is_good);
         }
@@ -221,12 +220,13 @@ impl CommandAuth {
         verdicts
     }
 
-    /// Checks those at `places`, which nobody has checked, under the names of their verdicts; one
-    /// answer each, in order.
+    /// Checks those at `places`, which nobody has checked, under the names of their verdicts, with
+    /// what was `told` of them, if anything was; one answer each, in order.
     fn check_named(
         &self,
         commands: &[(CommandView<'_>, [u8; 32])],
         names: &[Name],
+        told: &[Option<Abscissa>],
         places: &[usize],
         check: &mut impl SignatureCheck,
     ) -> Vec<bool> {
@@ -235,7 +235,8 @@ impl CommandAuth {
         };
         let mut verdicts = Vec::with_capacity(places.len());
         for batch in places.chunks(BATCH_COMMANDS) {
-            let answers = chain.check_batch(commands, batch, &self.found.abscissas, check);
+            let abscissas = &self.found.abscissas;
+            let answers = chain.check_batch(commands, told, batch, abscissas, check);
             let mut known = self.found.verdicts.lock();
             for (&place, &is_good) in batch.iter().zip(&answers) {
                 known.insert(names[place], is_good);
@@ -245,12 +246,14 @@ impl CommandAuth {
         verdicts
     }
 
-    /// The verdict of this name, if there is one.
-    fn verdict(&self, name: &Name) -> Option<bool> {
+    /// The verdicts of these names, as far as there are any. Looked up together, they do not wait
+    /// for each other's memory.
+    fn verdicts(&self, names: &[Name]) -> Vec<Option<bool>> {
         if !self.is_signed() {
-            return Some(true);
+            return vec![Some(true); names.len()];
         }
-        self.found.verdicts.lock().get(name).copied()
+        let known = self.found.verdicts.lock();
+        names.iter().map(|name| known.get(name).copied()).collect()
     }
 
     /// Notes that each command of a block is signed by the key at its place in `keys`.
@@ -272,13 +275,11 @@ impl CommandAuth {
         self.found.abscissas.tell(commands_of_checked(payload))
     }
 
-    /// Notes what somebody says of that, which need not be true, about a payload that was checked.
-    /// It is as long as the payload has commands, or not looked at: to take it costs in proportion
-    /// to what was sent.
-    pub(crate) fn note_told(&self, payload: &[u8], told: &[u8]) {
+    /// Notes what somebody says of that, which need not be true, about a block whose payload was
+    /// checked. It is as long as the payload has commands, or not looked at.
+    pub(crate) fn note_told(&self, id: BlockId, payload: &[u8], told: &[u8]) {
         if told.len() == command_count(payload) * size_of::<Abscissa>() {
-            let commands = commands_of_checked(payload);
-            self.found.abscissas.note_told(commands, told);
+            self.found.abscissas.note_told(id, told);
         }
     }
 
@@ -410,6 +411,7 @@ impl ChainNames {
     fn check_batch(
         &self,
         commands: &[(CommandView<'_>, [u8; 32])],
+        told: &[Option<Abscissa>],
         places: &[usize],
         abscissas: &Abscissas,
         check: &mut impl SignatureCheck,
@@ -430,7 +432,7 @@ impl ChainNames {
                     key,
                     message: &messages[start..end],
                     signature,
-                    abscissa: None,
+                    abscissa: told.get(place).and_then(Option::as_ref),
                 })
             })
             .collect();

@@ -1,24 +1,28 @@
 //! What is known of the points R of commands' signatures.
 //!
-//! Owns a bounded memory of their abscissas, by their encodings. An abscissa is a function of the
-//! encoding alone, so it does not matter whose signature it was met in. One that a peer has said
+//! Owns two bounded memories of their abscissas: those found out here, by the encodings of R, to
+//! be told to others; and those told, by the block of which they are said. One that a peer has said
 //! may be wrong: it is checked whenever it is used (`quorate_curve::point_at`), costs the square
-//! root then that it would have spared, and the right one is written over it. What was there before
-//! it stays. Never: says anything of a signature, or makes whoever tells and is told wait: that
-//! thread has votes to send.
+//! root then that it would have spared, and is told nobody. Never: says anything of a signature, or
+//! makes whoever tells and is told wait: that thread has votes to send.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use quorate_consensus::payload::Commands;
+use quorate_consensus::types::BlockId;
 use quorate_consensus::verify::{Abscissa, SignatureCheck, SignatureItem};
 
 use super::recent::Recent;
 
-/// Abscissas kept in each of two generations: those of commands between their admission and the
-/// last check of their block, so more than a full pool has of long ones. As many as fill a table
-/// of 65,536 places, 8.5 MiB in all.
-const KNOWN_MAX: usize = 57_344;
+/// Abscissas found out here that are kept in each of two generations: those of commands between
+/// their admission and the proposal of their block, so more than a full pool has of long ones. As
+/// many as fill a table of 65,536 places, 8.5 MiB in all.
+const FOUND_MAX: usize = 57_344;
+/// Abscissas kept of those told: of blocks between their proposal and the last check. 3.5 MiB.
+const TOLD_MAX: usize = 2 * FOUND_MAX;
 /// Bytes of one.
 const ABSCISSA_BYTES: usize = size_of::<Abscissa>();
 /// Stands for one that is not known. It is right for two points of small order alone.
@@ -27,49 +31,75 @@ const UNKNOWN: Abscissa = [0; ABSCISSA_BYTES];
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Abscissas {
-    known: Mutex<Recent<[u8; 32], Abscissa>>,
+    found: Mutex<Recent<[u8; 32], Abscissa>>,
+    told: Mutex<AllTold>,
     /// How many were found out here.
     decoded: AtomicU64,
+}
+
+/// What is said of a block's commands, in their order.
+#[derive(Clone, Debug)]
+pub(super) struct Told(Arc<[Abscissa]>);
+
+/// What is said of blocks, the oldest first. Bound: `TOLD_MAX` abscissas.
+#[derive(Debug, Default)]
+struct AllTold {
+    blocks: VecDeque<(BlockId, Told)>,
+    count: usize,
+}
+
+impl Told {
+    /// Of the command at this place in the block, if anything is said of it.
+    pub(super) fn at(&self, place: usize) -> Option<Abscissa> {
+        let abscissa = self.0.get(place).copied();
+        abscissa.filter(|abscissa| *abscissa != UNKNOWN)
+    }
+}
+
+impl AllTold {
+    fn push(&mut self, id: BlockId, told: &[Abscissa]) {
+        self.count += told.len();
+        self.blocks.push_back((id, Told(told.into())));
+        while self.count > TOLD_MAX
+            && let Some((_, Told(oldest))) = self.blocks.pop_front()
+        {
+            self.count -= oldest.len();
+        }
+    }
+
+    fn of(&self, id: &BlockId) -> Option<&Told> {
+        let mut blocks = self.blocks.iter().rev();
+        blocks.find_map(|(of, told)| (of == id).then_some(told))
+    }
 }
 
 impl Default for Abscissas {
     fn default() -> Self {
         Self {
-            known: Mutex::new(Recent::new(KNOWN_MAX)),
+            found: Mutex::new(Recent::new(FOUND_MAX)),
+            told: Mutex::default(),
             decoded: AtomicU64::new(0),
         }
     }
 }
 
 impl Abscissas {
-    /// Checks `items` with what is known of them, and keeps what is found.
+    /// Checks `items`, and keeps what is found of those of which nothing, or nothing true, was
+    /// said.
     pub(super) fn check(
         &self,
         items: &[SignatureItem<'_>],
         check: &mut impl SignatureCheck,
     ) -> Vec<bool> {
-        let known: Vec<Option<Abscissa>> = {
-            let known = self.known.lock();
-            let of = |item: &SignatureItem<'_>| known.get(encoded_r(item.signature)).copied();
-            items.iter().map(of).collect()
-        };
-        let with_known: Vec<SignatureItem<'_>> = items
-            .iter()
-            .zip(&known)
-            .map(|(item, abscissa)| SignatureItem {
-                abscissa: abscissa.as_ref(),
-                ..*item
-            })
-            .collect();
         let mut found = Vec::new();
-        let answers = check.check_finding(&with_known, &mut |place, abscissa| {
+        let answers = check.check_finding(items, &mut |place, abscissa| {
             found.push((*encoded_r(items[place].signature), abscissa));
         });
         let count = found.len() as u64;
         self.decoded.fetch_add(count, Ordering::Relaxed);
-        let mut known = self.known.lock();
+        let mut kept = self.found.lock();
         for (encoded, abscissa) in found {
-            known.insert(encoded, abscissa);
+            kept.insert(encoded, abscissa);
         }
         answers
     }
@@ -79,30 +109,29 @@ impl Abscissas {
         self.decoded.load(Ordering::Relaxed)
     }
 
-    /// Notes what somebody says of these commands, in their order; nothing while another thread is
-    /// at it.
-    pub(super) fn note_told(&self, commands: Commands<'_>, told: &[u8]) {
-        let Some(mut known) = self.known.try_lock() else {
+    /// Notes what somebody says of this block's commands, in their order, unless something is
+    /// noted of it already; nothing while another thread is at it.
+    pub(super) fn note_told(&self, id: BlockId, told: &[u8]) {
+        let Some(mut all) = self.told.try_lock() else {
             return;
         };
-        let (told, _) = told.as_chunks::<ABSCISSA_BYTES>();
-        for (view, abscissa) in commands.zip(told) {
-            if let Some(signature) = view.signature
-                && *abscissa != UNKNOWN
-                && known.get(encoded_r(signature)).is_none()
-            {
-                known.insert(*encoded_r(signature), *abscissa);
-            }
+        if all.of(&id).is_none() {
+            all.push(id, told.as_chunks().0);
         }
     }
 
-    /// What is known of these commands, in their order; none when that is nothing, and
+    /// What is said of this block.
+    pub(super) fn told_of(&self, id: &BlockId) -> Option<Told> {
+        self.told.lock().of(id).cloned()
+    }
+
+    /// What was found out here of these commands, in their order; none when that is nothing, and
     /// while another thread is at it.
     pub(super) fn tell(&self, commands: Commands<'_>) -> Option<Vec<u8>> {
-        let known = self.known.try_lock()?;
+        let found = self.found.try_lock()?;
         let (mut told, mut is_known) = (Vec::new(), false);
         for view in commands {
-            let abscissa = view.signature.and_then(|of| known.get(encoded_r(of)));
+            let abscissa = view.signature.and_then(|of| found.get(encoded_r(of)));
             is_known |= abscissa.is_some();
             told.extend_from_slice(abscissa.unwrap_or(&UNKNOWN));
         }

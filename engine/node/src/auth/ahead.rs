@@ -9,7 +9,8 @@ use foldhash::fast::RandomState;
 use std::collections::HashSet;
 
 use quorate_consensus::payload::CommandView;
-use quorate_consensus::verify::SignatureCheck;
+use quorate_consensus::types::BlockId;
+use quorate_consensus::verify::{Abscissa, SignatureCheck};
 
 use super::names::Name;
 use super::{CommandAuth, KeySource};
@@ -21,6 +22,8 @@ pub(crate) struct Ahead<'a> {
     auth: &'a CommandAuth,
     commands: Vec<(CommandView<'a>, [u8; 32])>,
     names: Vec<Name>,
+    /// What is said of each one's signature.
+    told: Vec<Option<Abscissa>>,
     /// The same names: a command may stand in a block and be forwarded besides.
     has: HashSet<Name, RandomState>,
     /// Keys that come in the same batch.
@@ -58,6 +61,8 @@ pub(crate) struct CheckedAhead {
 const CHECK_NS: u64 = 20_000;
 /// Commands walked over for each that may be checked, at most.
 const WALKS_PER_CHECK: usize = 16;
+/// Verdicts looked up together, at most.
+const LOOKUPS_MAX: usize = 32;
 
 impl<'a> Ahead<'a> {
     /// A batch of at most `commands_max` commands that are not checked yet; with 0 those that are
@@ -67,6 +72,7 @@ impl<'a> Ahead<'a> {
             auth,
             commands: Vec::new(),
             names: Vec::new(),
+            told: Vec::new(),
             has: HashSet::default(),
             opening: SessionMap::default(),
             commands_max,
@@ -87,34 +93,83 @@ impl<'a> Ahead<'a> {
         views: impl Iterator<Item = CommandView<'a>>,
         source: KeySource,
     ) -> Walked {
+        self.walk_told(views.map(|view| (view, None)), source)
+    }
+
+    /// Walks over commands of a block, each with its place there, with what is said of its
+    /// signatures.
+    pub(crate) fn walk_block(
+        &mut self,
+        id: &BlockId,
+        views: impl Iterator<Item = (usize, CommandView<'a>)>,
+    ) -> Walked {
+        let told = self.auth.found.abscissas.told_of(id);
+        let of = |place| told.as_ref().and_then(|told| told.at(place));
+        let views = views.map(|(place, view)| (view, of(place)));
+        self.walk_told(views, KeySource::Known)
+    }
+
+    fn walk_told(
+        &mut self,
+        mut views: impl Iterator<Item = (CommandView<'a>, Option<Abscissa>)>,
+        source: KeySource,
+    ) -> Walked {
         let mut walked = Walked::default();
-        for view in views {
-            if self.walks_left == 0 {
+        let (mut few, mut names) = (Vec::new(), Vec::new());
+        while self.walks_left > 0 {
+            // One is looked at beyond the room, and finds the batch full.
+            let room = self.commands_max.saturating_sub(self.commands.len()) + 1;
+            let lookups = room.min(LOOKUPS_MAX).min(self.walks_left);
+            for (view, abscissa) in views.by_ref().take(lookups) {
+                let key = self.auth.key_for(&view, source, &mut self.opening);
+                let name = |key| self.auth.found.names.of(key, view.entry);
+                names.push(key.as_ref().map_or_else(Name::default, name));
+                few.push((view, key, abscissa));
+            }
+            if few.is_empty() {
                 break;
             }
-            let key = self.auth.key_for(&view, source, &mut self.opening);
-            if let Some(key) = key {
-                let name = self.auth.found.names.of(&key, view.entry);
-                match self.auth.verdict(&name) {
-                    Some(is_good) => walked.is_bad |= !is_good,
-                    None if self.has.contains(&name) => {}
-                    None if self.commands.len() >= self.commands_max => {
-                        self.is_full = true;
-                        break;
+            let verdicts = self.auth.verdicts(&names).into_iter();
+            let named = names.drain(..).zip(verdicts);
+            for ((view, key, abscissa), (name, verdict)) in few.drain(..).zip(named) {
+                let is_taken = match (key, verdict) {
+                    (Some(key), None) => self.take(view, key, name, abscissa),
+                    (_, verdict) => {
+                        walked.is_bad |= key.is_none() || verdict == Some(false);
+                        true
                     }
-                    None => {
-                        self.has.insert(name);
-                        self.names.push(name);
-                        self.commands.push((view, key));
-                    }
+                };
+                if !is_taken {
+                    return walked;
                 }
+                walked.keys.extend(key);
+                walked.count += 1;
+                self.walks_left -= 1;
             }
-            walked.is_bad |= key.is_none();
-            walked.keys.extend(key);
-            walked.count += 1;
-            self.walks_left -= 1;
         }
         walked
+    }
+
+    /// Whether a command that nobody has checked is in the batch now.
+    fn take(
+        &mut self,
+        view: CommandView<'a>,
+        key: [u8; 32],
+        name: Name,
+        abscissa: Option<Abscissa>,
+    ) -> bool {
+        if self.has.contains(&name) {
+            return true;
+        }
+        if self.commands.len() >= self.commands_max {
+            self.is_full = true;
+            return false;
+        }
+        self.has.insert(name);
+        self.names.push(name);
+        self.told.push(abscissa);
+        self.commands.push((view, key));
+        true
     }
 
     /// Checks what was collected and keeps the verdicts where everybody looks for them.
@@ -123,7 +178,9 @@ impl<'a> Ahead<'a> {
         let count = self.commands.len();
         let places: Vec<usize> = (0..count).collect();
         let (commands, names) = (&self.commands, &self.names);
-        let verdicts = self.auth.check_named(commands, names, &places, check);
+        let verdicts = self
+            .auth
+            .check_named(commands, names, &self.told, &places, check);
         self.auth.announce(commands, &verdicts);
         let is_good = verdicts.iter().all(|verdict| *verdict);
         let took_ns = match (began_ns, self.auth.stopwatch_ns()) {

@@ -12,6 +12,8 @@ use quorate_consensus::verify::{Abscissa, SignatureCheck, SignatureItem, Zip215}
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
+use super::names::SECRET_BYTES;
+
 /// No thread's.
 const NAMES_STREAM: u64 = u64::MAX;
 
@@ -38,10 +40,10 @@ impl BatchSeed {
     }
 
     /// The secret of the names of verdicts.
-    pub(super) fn name_secret(&self) -> [u8; 16] {
+    pub(super) fn name_secret(&self) -> [u8; SECRET_BYTES] {
         let mut rng = ChaCha20Rng::from_seed(self.0);
         rng.set_stream(NAMES_STREAM);
-        let mut secret = [0; 16];
+        let mut secret = [0; SECRET_BYTES];
         rng.fill_bytes(&mut secret);
         secret
     }

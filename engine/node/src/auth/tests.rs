@@ -304,30 +304,41 @@ fn run_of(auth: &CommandAuth, count: u64, forged: Option<u64>) -> (Vec<u8>, [u8;
 
 #[test]
 fn what_one_has_decoded_no_other_decodes_and_what_is_told_wrong_changes_no_verdict() {
+    let [id, other] = [[1; 32], [2; 32]].map(BlockId::new);
     for forged in [None, Some(3)] {
         let leader = auth();
         let (run, key) = run_of(&leader, 40, forged);
         let payload = [&40_u32.to_le_bytes(), &run[..]].concat();
-        let source = KeySource::Connection(key);
-        let verdicts = |auth: &CommandAuth| {
-            let mut check = Decoding(auth.batch_check(0), 0);
-            let mut seen = Vec::new();
-            let on = |_: &CommandView<'_>, checked| seen.push(checked);
-            auth.check_run(&run, source, &mut check, on).unwrap();
-            (seen, check.1)
-        };
-        assert_eq!(
-            leader.tell_abscissas(&payload),
-            None,
-            "nothing is known yet"
-        );
-        let (expected, decoded) = verdicts(&leader);
-        assert_eq!(decoded, 40);
+        assert_eq!(leader.tell_abscissas(&payload), None, "nothing is known");
+        let mut check = Decoding(leader.batch_check(0), 0);
+        let mut expected = Vec::new();
+        let on = |_: &CommandView<'_>, checked| expected.push(checked == Checked::Good);
+        leader
+            .check_run(&run, KeySource::Connection(key), &mut check, on)
+            .unwrap();
+        assert_eq!(check.1, 40);
         let told = leader.tell_abscissas(&payload).expect("all is known");
+
+        let note = |follower: &CommandAuth, told: &[u8]| follower.note_told(id, &payload, told);
+        let checked = |follower: &CommandAuth, block: &BlockId| {
+            let opening = vec![(SessionId(session_of_key(&key)), key)];
+            follower.keys.as_ref().unwrap().lock().open.extend(opening);
+            let mut check = Decoding(follower.batch_check(0), 0);
+            let commands = commands_of_checked(&payload);
+            let mut ahead = Ahead::new(follower, 256);
+            let walked = ahead.walk_block(block, commands.clone().enumerate());
+            assert_eq!(walked.keys, [key; 40]);
+            ahead.check(&mut check);
+            let names: Vec<Name> = commands
+                .map(|view| follower.found.names.of(&key, view.entry))
+                .collect();
+            let verdicts = follower.verdicts(&names).into_iter();
+            (verdicts.map(Option::unwrap).collect::<Vec<_>>(), check.1)
+        };
         let told_to = |told: &[u8]| {
             let follower = auth();
-            follower.note_told(&payload, told);
-            verdicts(&follower)
+            note(&follower, told);
+            checked(&follower, &id)
         };
         assert_eq!(told_to(&told), (expected.clone(), 0));
         let (mut wrong, mut holes) = (told.clone(), told.clone());
@@ -337,13 +348,39 @@ fn what_one_has_decoded_no_other_decodes_and_what_is_told_wrong_changes_no_verdi
         for told in [&wrong, &holes] {
             assert_eq!(told_to(told), (expected.clone(), 2));
         }
-        // Nor does it take the place of what was found out.
-        leader.note_told(&payload, &wrong);
-        assert_eq!(leader.tell_abscissas(&payload), Some(told.clone()));
-        // What is too short or too long is not looked at.
+        // What is too short or too long is not looked at, nor what is said of another block.
         let long = [&told[..], &[0; 32]].concat();
         for told in [&told[..39 * 32], &told[1..], &long, &[]] {
             assert_eq!(told_to(told), (expected.clone(), 40));
         }
+        let follower = auth();
+        note(&follower, &told);
+        assert_eq!(checked(&follower, &other), (expected.clone(), 40));
+        // What comes first counts; nothing of it is passed on, but for what was found out here.
+        let follower = auth();
+        note(&follower, &wrong);
+        note(&follower, &told);
+        assert_eq!(follower.tell_abscissas(&payload), None);
+        assert_eq!(checked(&follower, &id), (expected, 2));
+        let mut own = vec![0; told.len()];
+        own[5 * 32..7 * 32].copy_from_slice(&told[5 * 32..7 * 32]);
+        assert_eq!(follower.tell_abscissas(&payload), Some(own));
+    }
+}
+
+#[test]
+fn what_is_told_of_blocks_is_kept_up_to_a_bound_and_the_newest_of_it() {
+    let auth = auth();
+    let count = 10_000_u32;
+    let (payload, told) = (count.to_le_bytes(), vec![7; 32 * count as usize]);
+    let id = |number: u8| BlockId::new([number; 32]);
+    for number in 0..30 {
+        auth.note_told(id(number), &payload, &told);
+        let is_kept = |number: &u8| auth.found.abscissas.told_of(&id(*number)).is_some();
+        let kept: Vec<u8> = (0..=number).filter(is_kept).collect();
+        let newest: Vec<u8> = (0..=number)
+            .skip(usize::from(number).saturating_sub(10))
+            .collect();
+        assert_eq!(kept, newest);
     }
 }

@@ -96,7 +96,7 @@ impl OrderStage {
         let payload = self.store.payload_in_memory(block);
         if let (Some(auth), Some(payload)) = (&self.telling.auth, payload) {
             self.telling.due = left;
-            auth.note_told(payload, told);
+            auth.note_told(*block, payload, told);
         }
     }
 }

@@ -67,8 +67,8 @@ pub(super) struct PieceChecks {
 #[derive(Debug)]
 struct Piece<T> {
     of: T,
-    /// The block that it is the payload of, if it is one.
-    block: Option<BlockId>,
+    /// The block that it is the payload of.
+    block: BlockId,
     /// How many commands are checked.
     at: usize,
     is_done: bool,
@@ -85,7 +85,7 @@ struct Step {
 }
 
 impl<T> Piece<T> {
-    const fn new(of: T, block: Option<BlockId>) -> Self {
+    const fn new(of: T, block: BlockId) -> Self {
         Self {
             of,
             block,
@@ -102,12 +102,10 @@ impl<T> Piece<T> {
         self.is_done = step.is_done;
         self.at += step.walked.count;
         self.is_bad |= step.walked.is_bad || !is_batch_good;
-        if let Some(id) = self.block
-            && !self.is_bad
-        {
+        if !self.is_bad {
             self.keys.extend(step.walked.keys);
-            if step.is_done && auth.block_keys(&id).is_none() {
-                auth.note_block(id, std::mem::take(&mut self.keys));
+            if step.is_done && auth.block_keys(&self.block).is_none() {
+                auth.note_block(self.block, std::mem::take(&mut self.keys));
             }
         }
     }
@@ -141,7 +139,7 @@ fn walk<'a, T: Checkable>(
         if ahead.is_full() {
             break;
         }
-        let is_known = piece.block.is_some_and(|id| auth.block_keys(&id).is_some());
+        let is_known = auth.block_keys(&piece.block).is_some();
         // What is malformed is refused by whoever is to use it.
         let commands = piece.of.commands().ok().filter(|_| !is_known);
         let Some(commands) = commands else {
@@ -153,7 +151,8 @@ fn walk<'a, T: Checkable>(
             steps.push(Step { walked, is_done });
             continue;
         };
-        let walked = ahead.walk(commands.skip(piece.at), KeySource::Known);
+        let left = commands.enumerate().skip(piece.at);
+        let walked = ahead.walk_block(&piece.block, left);
         let is_done = !ahead.is_full();
         steps.push(Step { walked, is_done });
     }
@@ -193,7 +192,7 @@ impl PieceChecks {
         match check {
             Check::Block { id, payload } => {
                 self.waiting_bytes += payload.len();
-                self.waiting.push_back(Piece::new(payload, Some(id)));
+                self.waiting.push_back(Piece::new(payload, id));
                 while self.waiting.len() > WAITING_MAX || self.waiting_bytes > WAITING_BYTES_MAX {
                     self.pop_waiting(|_| true);
                 }
@@ -205,7 +204,7 @@ impl PieceChecks {
     pub(super) fn hold(&mut self, block: FinalBlock) {
         self.held_bytes += block.payload.len();
         let id = block.id;
-        self.held.push_back(Piece::new(block, Some(id)));
+        self.held.push_back(Piece::new(block, id));
         self.has_new = true;
     }
 

@@ -90,14 +90,14 @@ struct BlockPart {
 }
 
 impl BlockPart {
-    /// Those of the block's commands that are this worker's.
+    /// Those of the block's commands that are this worker's, with their places.
     fn of_mine<'a>(
         &self,
         commands: Commands<'a>,
-    ) -> impl Iterator<Item = CommandView<'a>> + use<'a> {
+    ) -> impl Iterator<Item = (usize, CommandView<'a>)> + use<'a> {
         let (part, parts) = (self.part, self.parts);
         let all = commands.enumerate();
-        all.filter_map(move |(place, view)| (place / STRIDE % parts == part).then_some(view))
+        all.filter(move |(place, _)| place / STRIDE % parts == part)
     }
 }
 
@@ -445,7 +445,7 @@ impl Worker {
                     ahead.walk(views.clone(), source).count < views.count()
                 }),
                 Job::Block(part) => commands_of_block(&part.payload).is_ok_and(|views| {
-                    let walked = ahead.walk(part.of_mine(views.clone()), KeySource::Known);
+                    let walked = ahead.walk_block(&part.id, part.of_mine(views.clone()));
                     walked.count < part.of_mine(views).count()
                 }),
             };
@@ -476,9 +476,18 @@ impl Worker {
                 let Ok(commands) = commands_of_block(&part.payload) else {
                     return;
                 };
-                let mine = part.of_mine(commands);
-                self.auth
-                    .check_part(mine, KeySource::Known, &mut self.check, |_, _| {});
+                let mut at = 0;
+                // More than a batch may be left of it.
+                loop {
+                    let mut ahead = Ahead::new(&self.auth, BATCH_COMMANDS);
+                    let left = part.of_mine(commands.clone()).skip(at);
+                    at += ahead.walk_block(&part.id, left).count;
+                    let is_done = !ahead.is_full();
+                    ahead.check(&mut self.check);
+                    if is_done {
+                        break;
+                    }
+                }
             }
         }
     }

@@ -70,6 +70,28 @@ fn a_block_in_two_pieces_has_all_its_keys() {
 }
 
 #[test]
+fn what_was_told_of_a_block_goes_on_where_its_check_goes_on() {
+    let mut checks = checks();
+    let (auth, leader) = (Arc::clone(&checks.auth), super::tests::checks().auth);
+    let Check::Block { id, payload } = check_of(&leader, 1, 1..=5, 0) else {
+        unreachable!("it is a block");
+    };
+    let entries = &payload[4..];
+    let source = KeySource::Known;
+    let mut check = leader.batch_check(0);
+    leader
+        .check_run(entries, source, &mut check, |_, _| {})
+        .unwrap();
+    auth.note_told(id, &payload, &leader.tell_abscissas(&payload).unwrap());
+    checks.ask(Check::Block { id, payload });
+    for _ in 0..3 {
+        checks.go_on(2);
+    }
+    assert!(auth.block_keys(&id).is_some());
+    assert_eq!((leader.decoded(), auth.decoded()), (5, 0));
+}
+
+#[test]
 fn few_signatures_wait_for_company_after_a_batch_and_what_is_known_does_not() {
     let mut checks = checks();
     let auth = Arc::clone(&checks.auth);
@@ -132,7 +154,7 @@ fn long_blocks_that_wait_to_be_checked_are_bounded_in_bytes() {
         checks.ask(Check::Block { id, payload });
     }
     assert_eq!(checks.waiting_bytes, WAITING_BYTES_MAX);
-    let newest = checks.waiting.back().and_then(|piece| piece.block);
+    let newest = checks.waiting.back().map(|piece| piece.block);
     assert_eq!(newest, Some(BlockId::new([63; 32])));
 }
 

@@ -332,6 +332,44 @@ fn a_block_stands_before_every_cancel_that_waits() {
     assert_eq!(order.try_iter().count(), 4);
 }
 
+/// Its workers share a block, which is more than a batch for each, and go on in it: what the leader
+/// has told of each signature goes with it.
+#[test]
+fn what_a_leader_has_told_of_a_block_spares_each_worker_its_part() {
+    let (auth, leader) = (signed_auth(), signed_auth());
+    let mut workers = [(); 2].map(|()| worker(&auth));
+    let checks = CheckSender {
+        workers: workers
+            .iter()
+            .map(|(_, sender, _)| sender.clone())
+            .collect(),
+        in_flight: InFlight::default(),
+        bytes: StageBytes::default(),
+    };
+    let key = KeyPair::from_seed(&[1; 32]);
+    auth.note_open(SessionId(session_of_key(&key.public())), key.public());
+    let count = 2 * BATCH_COMMANDS as u64 + 300;
+    let entries = entries(&leader, &key, count, 0).concat();
+    let source = KeySource::Connection(key.public());
+    leader
+        .check_run(&entries, source, &mut leader.batch_check(2), |_, _| {})
+        .unwrap();
+    let mut builder = PayloadBuilder::new();
+    for view in parse_entries(&entries).unwrap() {
+        builder.push_entry(view.entry).unwrap();
+    }
+    let (id, payload) = (BlockId::new([1; 32]), builder.finish());
+    let told = leader.tell_abscissas(&payload).unwrap();
+    auth.note_told(id, &payload, &told);
+    checks.ask(Check::Block { id, payload });
+    for (worker, _, _) in &mut workers {
+        while worker.turn() {}
+    }
+    assert!(checks.in_flight().0.0.lock().is_empty(), "it is checked");
+    assert_eq!(auth.decoded(), 0);
+    assert_eq!(leader.decoded(), count);
+}
+
 /// Some client always cancels something: whoever else waits would wait for as long.
 #[test]
 fn however_many_cancels_come_what_peers_forward_and_orders_have_batches_between_them() {

@@ -276,14 +276,16 @@ impl CommandAuth {
     }
 
     /// Notes what somebody says of that, which need not be true, about a block whose payload was
-    /// checked. It is as long as the payload has commands, or not looked at.
+    /// checked. It is as long as the payload has commands, or not looked at, nor is nothing at all.
     pub(crate) fn note_told(&self, id: BlockId, payload: &[u8], told: &[u8]) {
-        if told.len() == command_count(payload) * size_of::<Abscissa>() {
+        let count = command_count(payload);
+        if count > 0 && told.len() == count * size_of::<Abscissa>() {
             self.found.abscissas.note_told(id, told);
         }
     }
 
-    /// Signatures of which the point R had to be decoded, since nobody had said its abscissa.
+    /// Signatures of which the point R had to be decoded: nobody had said its abscissa by the time
+    /// that their block was checked, or something wrong.
     #[must_use]
     pub fn decoded(&self) -> u64 {
         self.found.abscissas.decoded()

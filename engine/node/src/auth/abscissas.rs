@@ -23,6 +23,9 @@ use super::recent::Recent;
 const FOUND_MAX: usize = 57_344;
 /// Abscissas kept of those told: of blocks between their proposal and the last check. 3.5 MiB.
 const TOLD_MAX: usize = 2 * FOUND_MAX;
+/// Blocks of which they are kept, so few that a block is found by a look at each: some times as
+/// many as may be on their way at once (`PIPELINE_BLOCKS`).
+const TOLD_BLOCKS_MAX: usize = 256;
 /// Bytes of one.
 const ABSCISSA_BYTES: usize = size_of::<Abscissa>();
 /// Stands for one that is not known. It is right for two points of small order alone.
@@ -41,7 +44,8 @@ pub(super) struct Abscissas {
 #[derive(Clone, Debug)]
 pub(super) struct Told(Arc<[Abscissa]>);
 
-/// What is said of blocks, the oldest first. Bound: `TOLD_MAX` abscissas.
+/// What is said of blocks, the oldest first. Bounds: `TOLD_MAX` abscissas and `TOLD_BLOCKS_MAX`
+/// blocks.
 #[derive(Debug, Default)]
 struct AllTold {
     blocks: VecDeque<(BlockId, Told)>,
@@ -60,7 +64,7 @@ impl AllTold {
     fn push(&mut self, id: BlockId, told: &[Abscissa]) {
         self.count += told.len();
         self.blocks.push_back((id, Told(told.into())));
-        while self.count > TOLD_MAX
+        while (self.count > TOLD_MAX || self.blocks.len() > TOLD_BLOCKS_MAX)
             && let Some((_, Told(oldest))) = self.blocks.pop_front()
         {
             self.count -= oldest.len();
@@ -84,8 +88,7 @@ impl Default for Abscissas {
 }
 
 impl Abscissas {
-    /// Checks `items`, and keeps what is found of those of which nothing, or nothing true, was
-    /// said.
+    /// Checks `items`, and keeps what is found of those that come with no abscissa, or a wrong one.
     pub(super) fn check(
         &self,
         items: &[SignatureItem<'_>],

@@ -369,18 +369,22 @@ fn what_one_has_decoded_no_other_decodes_and_what_is_told_wrong_changes_no_verdi
 }
 
 #[test]
-fn what_is_told_of_blocks_is_kept_up_to_a_bound_and_the_newest_of_it() {
-    let auth = auth();
-    let count = 10_000_u32;
-    let (payload, told) = (count.to_le_bytes(), vec![7; 32 * count as usize]);
-    let id = |number: u8| BlockId::new([number; 32]);
-    for number in 0..30 {
-        auth.note_told(id(number), &payload, &told);
-        let is_kept = |number: &u8| auth.found.abscissas.told_of(&id(*number)).is_some();
-        let kept: Vec<u8> = (0..=number).filter(is_kept).collect();
-        let newest: Vec<u8> = (0..=number)
-            .skip(usize::from(number).saturating_sub(10))
-            .collect();
-        assert_eq!(kept, newest);
+fn what_is_told_of_blocks_is_kept_up_to_two_bounds_and_the_newest_of_it() {
+    let id = |number: u64| {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&number.to_le_bytes());
+        BlockId::new(bytes)
+    };
+    // Long blocks, short ones, and such that nothing could be said of.
+    for (count, kept_max) in [(10_000_u32, 11), (1, 256), (0, 0)] {
+        let auth = auth();
+        let (payload, told) = (count.to_le_bytes(), vec![7; 32 * count as usize]);
+        for number in 0..600 {
+            auth.note_told(id(number), &payload, &told);
+        }
+        let is_kept = |number: &u64| auth.found.abscissas.told_of(&id(*number)).is_some();
+        let kept: Vec<u64> = (0..600).filter(is_kept).collect();
+        let newest: Vec<u64> = (600 - kept_max..600).collect();
+        assert_eq!(kept, newest, "{count} commands");
     }
 }

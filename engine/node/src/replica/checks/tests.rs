@@ -72,7 +72,7 @@ fn a_block_in_two_pieces_has_all_its_keys() {
 #[test]
 fn what_was_told_of_a_block_goes_on_where_its_check_goes_on() {
     let mut checks = checks();
-    let (auth, leader) = (Arc::clone(&checks.auth), super::tests::checks().auth);
+    let (auth, leader) = (Arc::clone(&checks.auth), tests::checks().auth);
     let Check::Block { id, payload } = check_of(&leader, 1, 1..=5, 0) else {
         unreachable!("it is a block");
     };

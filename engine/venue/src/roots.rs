@@ -373,10 +373,11 @@ mod tests {
             };
             bytes.clear();
             command.encode(&mut bytes);
+            // All of one block: with the next one the root of the last would be made.
             let context = Context {
-                height: seq,
-                index: 0,
-                time_ns: seq,
+                height: 1,
+                index: seq as u32,
+                time_ns: 1,
                 session: SessionId([1; 16]),
                 seq,
                 lane: Lane::Order,

@@ -146,6 +146,16 @@ fn a_snapshot_of_another_state_is_named(dir: &Path) {
     assert_eq!(differences[0]["section"], name.as_str());
 }
 
+/// The newest may have been taken too shortly before the end for others to vouch for it.
+fn remove_snapshot(dir: &Path, height: u64) {
+    for ending in ["data", "manifest", "certificate"] {
+        let path = dir.join(format!("data/snapshots/snapshot-{height:020}.{ending}"));
+        if ending != "certificate" || path.exists() {
+            fs::remove_file(path).unwrap();
+        }
+    }
+}
+
 #[test]
 fn snapshots_are_good_logs_replay_to_them_and_damage_is_named() {
     let folder = Folder::new("snapshots");
@@ -185,13 +195,7 @@ fn snapshots_are_good_logs_replay_to_them_and_damage_is_named() {
 
     // One made offline is the one that the running validator took.
     let root = newest["root"].clone();
-    for ending in ["data", "manifest", "certificate"] {
-        let path = first.join(format!("data/snapshots/snapshot-{height:020}.{ending}"));
-        // The newest may have been taken too shortly before the end for others to vouch for it.
-        if ending != "certificate" || path.exists() {
-            fs::remove_file(path).unwrap();
-        }
-    }
+    remove_snapshot(&first, height);
     let create = ["snapshot", "create", text(&first), "--height", &to];
     let made = run_json(&create, 0);
     assert_eq!(made["snapshots"][0]["root"], root);

@@ -2,14 +2,14 @@
 //!
 //! Owns the secret under which a verdict is named by its key and its entry. Two entries with one
 //! name would share a verdict, so nobody may be able to find two. A universal hash under a secret
-//! that leaves no process does that, and costs a seventh of a hash that everybody may know: pieces
+//! that leaves no process does that, and costs a fraction of a hash that everybody may know: pieces
 //! of the entry are summed up by NH, twice under words that are shifted by a pair (Black, Halevi,
-//! Krawczyk, Krovetz, Rogaway: UMAC, 1999, 4.2 and 4.3), and the sums, the key and the length by
-//! POLYVAL (RFC 8452). Two entries of one length that differ have the same sums of a piece with a
-//! chance of 2^-128 at most, and blocks that differ the same POLYVAL with one of their number in
-//! 2^128: of two entries of the longest, whatever they are, the names are alike with a chance of
-//! some 2^-120, and who cannot see names cannot do better. Never: shows a name, keeps it beyond the
-//! process, or compares it with another process's.
+//! Krawczyk, Krovetz, Rogaway: UMAC, 1999; its Toeplitz extension), and the sums, the key and the
+//! length by POLYVAL (RFC 8452). Two entries of one length that differ have the same sums of a
+//! piece with a chance of 2^-128 at most, and blocks that differ the same POLYVAL with one of their
+//! number in 2^128: of two entries of the longest, whatever they are, the names are alike with a
+//! chance of some 2^-120, and who cannot see names cannot do better. Never: shows a name, keeps it
+//! beyond the process, or compares it with another process's.
 
 use std::fmt;
 

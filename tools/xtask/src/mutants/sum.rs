@@ -45,14 +45,14 @@ pub(crate) fn run(root: &Path, options: &Options<'_>) -> Result<bool> {
         println!("{json:#}");
     } else {
         println!(
-            "mutants: {} of {} run, {} caught in {} s; survivors {}, errors {}, absent {}",
+            "mutants: {} of {} run, {} caught in {} s; survivors {}, errors {}; {} absent (--json names them)",
             json["mutants"],
             names.len(),
             json["caught"],
             json["seconds"],
             json["survivors"],
             json["errors"],
-            json["absent"],
+            json["absent"].as_array().map_or(0, Vec::len),
         );
     }
     Ok(is_good)

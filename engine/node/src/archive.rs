@@ -267,6 +267,8 @@ pub struct Store<K: Kind> {
     is_unread_told: bool,
     /// Records that are not written yet.
     buffer: Vec<u8>,
+    /// Bytes that questions have read.
+    read_bytes: u64,
     state: Arc<Archived>,
 }
 
@@ -286,6 +288,7 @@ impl<K: Kind> Store<K> {
             is_full: false,
             is_unread_told: false,
             buffer: Vec::new(),
+            read_bytes: 0,
             state: Arc::new(Archived::of(K::WHAT)),
             config,
         };
@@ -361,6 +364,11 @@ impl<K: Kind> Store<K> {
     /// What others may know of it.
     pub(crate) const fn state(&self) -> &Arc<Archived> {
         &self.state
+    }
+
+    /// Bytes that questions have read since it was opened, whosever they were.
+    pub(crate) const fn read_bytes(&self) -> u64 {
+        self.read_bytes
     }
 
     /// Height of the first block here.
@@ -579,9 +587,20 @@ impl<K: Kind> Store<K> {
     /// now, for want of descriptors or memory, is told as gone to this question and stays.
     pub(crate) fn read_wanted(
         &mut self,
-        (from, to): (StreamPosition, StreamPosition),
+        range: (StreamPosition, StreamPosition),
         wanted: K::Wanted,
         mut left: Budget,
+    ) -> Result<Chunk<K::Block>, Unavailable> {
+        let read = self.read_within(range, wanted, &mut left);
+        self.read_bytes = self.read_bytes.saturating_add(left.spent);
+        read
+    }
+
+    fn read_within(
+        &mut self,
+        (from, to): (StreamPosition, StreamPosition),
+        wanted: K::Wanted,
+        left: &mut Budget,
     ) -> Result<Chunk<K::Block>, Unavailable> {
         if from.height < self.first() {
             return Err(Unavailable::Gone);
@@ -623,7 +642,7 @@ impl<K: Kind> Store<K> {
                 continue;
             }
             let stretch = (from, end, wanted);
-            let read = one.read(&self.config.genesis_hash, next, stretch, &mut left);
+            let read = one.read(&self.config.genesis_hash, next, stretch, left);
             match read {
                 Ok((blocks, reached)) => {
                     chunk.blocks.extend(blocks);

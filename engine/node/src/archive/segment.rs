@@ -75,6 +75,8 @@ pub(crate) struct Budget {
     pub(crate) read: usize,
     /// Bytes that are given.
     pub(crate) taken: usize,
+    /// Bytes that it has cost so far, those besides that a first look at a segment reads.
+    pub(crate) spent: u64,
 }
 
 impl Budget {
@@ -84,6 +86,7 @@ impl Budget {
         Self {
             read: bytes,
             taken: bytes,
+            spent: 0,
         }
     }
 
@@ -93,6 +96,11 @@ impl Budget {
 
     pub(super) const fn read(&mut self, bytes: usize) {
         self.read = self.read.saturating_sub(bytes);
+        self.read_besides(bytes as u64);
+    }
+
+    const fn read_besides(&mut self, bytes: u64) {
+        self.spent = self.spent.saturating_add(bytes);
     }
 
     const fn take(&mut self, bytes: usize) {
@@ -432,6 +440,7 @@ impl<K: Kind> Segment<K> {
                 left.read(usize::try_from(self.bytes).unwrap_or(usize::MAX));
                 return Ok((Vec::new(), StreamPosition::before(end)));
             }
+            left.read_besides(self.bytes);
         }
         let marks = self.marks.as_deref().unwrap_or_default();
         let place = marks.partition_point(|mark| mark.height <= from.height);

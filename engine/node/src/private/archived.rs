@@ -226,6 +226,7 @@ pub(crate) fn read(
     let left = Budget {
         read: READ_BYTES,
         taken: FRAME_BYTES_FULL,
+        spent: 0,
     };
     let read = archive.read_wanted((range.from, range.to), range.session, left);
     let first = archive.first();

@@ -10,6 +10,7 @@
 //! so the next start executes what is missing again.
 
 use super::fetch::{Asked, Ticket};
+use super::reads::Reads;
 use crate::archive::{ArchiveError, Archived, Kept, Ring, Store};
 use crate::metrics::Metrics;
 use crate::parked::{Receiver, Sender, bounded};
@@ -108,7 +109,7 @@ impl<K: Asked> ArchiveLink<K> {
                 answer,
                 wake: Box::new(wake),
             };
-            let work = Work {
+            let mut work = Work {
                 archive,
                 besides: besides(),
                 state: Arc::clone(&told),
@@ -117,12 +118,15 @@ impl<K: Asked> ArchiveLink<K> {
                 waiting: VecDeque::new(),
                 // A start has met a full disk already.
                 retry_at: is_waiting.then(Instant::now),
+                asked: VecDeque::with_capacity(FETCHES_MAX),
+                reads: reads::<K>(),
             };
             if let Err(error) = work.run(&items) {
                 metrics.alarms.add(1);
                 let what = K::WHAT;
                 tracing::error!(%error, "older {what} are not kept any more in this run");
                 told.fail();
+                work.refuse_asked();
                 replies.refuse_all(&items, &told);
             }
         })?;
@@ -320,6 +324,10 @@ impl<K: Asked> Replies<K> {
     }
 }
 
+fn reads<K: Asked>() -> Option<Reads> {
+    K::READ_BYTES_PER_S_MAX.map(|bytes_per_s| Reads::new(bytes_per_s, Instant::now()))
+}
+
 /// The thread's side.
 struct Work<'a, K: Asked> {
     archive: Store<K>,
@@ -333,12 +341,17 @@ struct Work<'a, K: Asked> {
     waiting: VecDeque<ToArchive<K>>,
     /// When to try again; none while there is room.
     retry_at: Option<Instant>,
+    /// Questions that wait until what was read before them is paid for. Bound: `FETCHES_MAX`, as
+    /// their tickets are held.
+    asked: VecDeque<(K::Fetch, Ticket)>,
+    /// How fast they are read, where that is bounded.
+    reads: Option<Reads>,
 }
 
 impl<K: Asked> Work<'_, K> {
-    fn run(mut self, items: &Receiver<ToArchive<K>>) -> Result<(), ArchiveError> {
+    fn run(&mut self, items: &Receiver<ToArchive<K>>) -> Result<(), ArchiveError> {
         loop {
-            match items.recv_timeout(LOOK) {
+            match items.recv_timeout(self.patience()) {
                 Ok(item) => {
                     self.take(item)?;
                     for item in items.try_iter().take(ITEMS_PER_STRETCH) {
@@ -356,8 +369,17 @@ impl<K: Asked> Work<'_, K> {
         }
     }
 
+    /// How long to sleep at most.
+    fn patience(&self) -> Duration {
+        match &self.reads {
+            Some(reads) if !self.asked.is_empty() => LOOK.min(reads.wait(Instant::now())),
+            _ => LOOK,
+        }
+    }
+
     /// Writes what has come, and does what others wait for.
     fn turn(&mut self) -> Result<(), ArchiveError> {
+        self.read_asked();
         if self.retry_at.is_none_or(|at| at <= Instant::now()) {
             let done = self.write_all().and_then(|()| self.sync_wanted());
             if self.put_off(done)? && self.state.end_waiting() {
@@ -412,7 +434,8 @@ impl<K: Asked> Work<'_, K> {
     fn take(&mut self, item: ToArchive<K>) -> Result<(), ArchiveError> {
         let item = match item {
             ToArchive::Fetch(fetch, ticket) => {
-                self.read(fetch, ticket);
+                self.asked.push_back((fetch, ticket));
+                self.read_asked();
                 return Ok(());
             }
             item => item,
@@ -425,6 +448,28 @@ impl<K: Asked> Work<'_, K> {
         }
         self.waiting.push_back(item);
         Ok(())
+    }
+
+    /// Reads for those who asked, in their order, as fast as may be.
+    fn read_asked(&mut self) {
+        let may_read = |reads: Option<Reads>| reads.is_none_or(|one| one.is_free(Instant::now()));
+        while may_read(self.reads)
+            && let Some((fetch, ticket)) = self.asked.pop_front()
+        {
+            let before = self.archive.read_bytes();
+            self.read(fetch, ticket);
+            let bytes = self.archive.read_bytes().saturating_sub(before);
+            if let Some(reads) = &mut self.reads {
+                reads.spend(bytes, Instant::now());
+            }
+        }
+    }
+
+    /// Nothing is here any more for those who wait.
+    fn refuse_asked(&mut self) {
+        for (fetch, ticket) in self.asked.drain(..) {
+            self.replies.send((fetch, Err(Unavailable::Gone), ticket));
+        }
     }
 
     fn read(&mut self, fetch: K::Fetch, ticket: Ticket) {

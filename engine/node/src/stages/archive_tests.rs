@@ -1,12 +1,12 @@
 //! The way between a ring and its archive, on a disk that is full, and readers beside one another.
 
-use super::super::fetch::{Fetch, Purpose};
+use super::super::fetch::{Fetch, PrivateFetch, Purpose};
 use super::*;
 use crate::archive::{Archive, ArchiveConfig, PublicEvents};
-use crate::private::PrivateRing;
-use crate::private::archived::PrivateOutputs;
+use crate::private::archived::{Height, PrivateOutputs};
+use crate::private::{PrivateRange, PrivateRing};
 use crate::results::BlockResults;
-use crate::state_machine::Output;
+use crate::state_machine::{Output, SessionId};
 use crate::streams::{PublicRing, StreamPosition};
 use crate::testing::TemporaryFolder;
 use quorate_proof::events::EventHistory;
@@ -89,6 +89,8 @@ fn full(
         begins: 0,
         waiting: VecDeque::new(),
         retry_at: None,
+        asked: VecDeque::new(),
+        reads: None,
     };
     run(work, link, items, &ring);
 }
@@ -273,4 +275,100 @@ fn blocks_on_their_way_are_bounded_by_their_bytes_and_go_on_when_some_have_come(
     link.hand_over(&ring);
     let all: Vec<u64> = first.into_iter().chain(heights(&items)).collect();
     assert_eq!(all, (1..=40).collect::<Vec<_>>());
+}
+
+/// An archive of ten blocks with outputs of a MiB each, all of one session.
+fn outputs_of_one(folder: &TemporaryFolder) -> Store<PrivateOutputs> {
+    let config = ArchiveConfig {
+        folder: folder.path().join("private"),
+        genesis_hash: [7; 32],
+        bytes_max: 1 << 30,
+    };
+    let mut archive = Store::open(config).expect("an archive");
+    archive.go_on_from(&Height(0)).expect("it begins");
+    let mut ring = PrivateRing::new(usize::MAX);
+    for height in 1..=10 {
+        let mut results = BlockResults::new();
+        results.height = height;
+        let mut output = Output::new();
+        output.to_session(SessionId([1; 16]), &vec![7; BLOCK_BYTES as usize]);
+        results.collect(Some(0), &output);
+        ring.push(&results);
+        let block = ring.block(height).expect("it is kept");
+        archive.append(height, Arc::as_ref(&block)).expect("it is appended");
+    }
+    archive.flush().expect("it is written");
+    archive
+}
+
+fn question(client: u64, session: u8) -> ToArchive<PrivateOutputs> {
+    let session = SessionId([session; 16]);
+    let fetch = PrivateFetch {
+        client: ClientId::from_bits(client),
+        id: 1,
+        range: PrivateRange::of(session, StreamPosition::BEGIN, StreamPosition::before(11)),
+        ring: StreamPosition::before(11),
+        tip: StreamPosition::before(11),
+    };
+    ToArchive::Fetch(fetch, Ticket::default())
+}
+
+#[test]
+fn questions_wait_until_what_was_read_before_them_is_paid_for_and_none_is_lost() {
+    let folder = TemporaryFolder::new("archive-thread-paced");
+    let archive = outputs_of_one(&folder);
+    let (answer, answers) = channel::bounded(FETCHES_MAX);
+    let replies = Replies {
+        answer,
+        wake: Box::new(|| {}),
+    };
+    let mut work = Work {
+        state: Arc::clone(archive.state()),
+        archive,
+        besides: Box::new(|_| {}),
+        replies: &replies,
+        begins: 0,
+        waiting: VecDeque::new(),
+        retry_at: None,
+        asked: VecDeque::new(),
+        // An hour for a MiB.
+        reads: Some(Reads::new(BLOCK_BYTES / 3_600, Instant::now())),
+    };
+    assert_eq!(work.patience(), LOOK);
+    for (client, session) in [(1, 1), (1, 2), (2, 3)] {
+        work.take(question(client, session)).expect("it is taken");
+    }
+    let whose = |answers: &channel::Receiver<Fetched<PrivateOutputs>>| -> Vec<SessionId> {
+        let of = |(fetch, read, _): Fetched<PrivateOutputs>| {
+            assert!(read.is_ok(), "{read:?}");
+            fetch.range.session
+        };
+        answers.try_iter().map(of).collect()
+    };
+    assert_eq!(whose(&answers), [SessionId([1; 16])]);
+    assert!(work.archive.read_bytes() >= BLOCK_BYTES);
+    work.turn().expect("it goes on");
+    assert!(whose(&answers).is_empty(), "what was read is not paid for");
+    assert_eq!(work.asked.len(), 2);
+    assert_eq!(work.patience(), LOOK, "blocks are looked for all the same");
+
+    // What is passed over for a session is read for it, and paid for: nothing was given.
+    let free = Reads::new(u64::MAX, Instant::now());
+    work.reads = Some(free);
+    assert_eq!(work.patience(), Duration::ZERO);
+    let before = work.archive.read_bytes();
+    work.turn().expect("it goes on");
+    assert_eq!(whose(&answers), [2, 3].map(|one| SessionId([one; 16])));
+    assert!(work.archive.read_bytes() > before);
+
+    // The disk fails: whoever waits hears that nothing is here any more.
+    work.reads = Some(Reads::new(1, Instant::now()));
+    for session in [1, 2] {
+        work.take(question(3, session)).expect("it is taken");
+    }
+    assert_eq!(whose(&answers), [SessionId([1; 16])]);
+    work.refuse_asked();
+    let (fetch, read, _) = answers.try_recv().expect("an answer");
+    assert_eq!(fetch.range.session, SessionId([2; 16]));
+    assert!(matches!(read, Err(Unavailable::Gone)), "{read:?}");
 }

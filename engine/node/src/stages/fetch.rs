@@ -14,6 +14,8 @@ use std::sync::Arc;
 pub(crate) trait Asked: Kind {
     /// Name of its thread.
     const THREAD: &'static str;
+    /// Bytes that all questions together read in a second at most, where there is a bound.
+    const READ_BYTES_PER_S_MAX: Option<u64>;
     /// What is asked.
     type Fetch: Debug + Send + 'static;
     /// What is read.
@@ -64,6 +66,8 @@ pub(crate) struct Fetch {
 
 impl Asked for PublicEvents {
     const THREAD: &'static str = "quorate-public";
+    // All that is read is sent, and no more of it than its reader takes.
+    const READ_BYTES_PER_S_MAX: Option<u64> = None;
     type Fetch = Fetch;
     type Piece = Chunk;
 
@@ -90,6 +94,8 @@ pub(crate) struct PrivateFetch {
 
 impl Asked for PrivateOutputs {
     const THREAD: &'static str = "quorate-private";
+    // A small answer may take the reading of everybody's outputs. Twice what a full load writes.
+    const READ_BYTES_PER_S_MAX: Option<u64> = Some(64 * 1024 * 1024);
     type Fetch = PrivateFetch;
     type Piece = PrivatePiece;
 

@@ -12,7 +12,7 @@
 //! - `check`: clients' signatures, on threads of their own or in pieces of a turn.
 //! - `journal`: the blocking calls of the log, on a thread of their own; and its appending end.
 //! - `archive`: the streams of older blocks, on a thread for each kind (with `older`: what of the
-//!   public one peers lack, or have; and `fetch`: what is asked of it).
+//!   public one peers lack, or have; `fetch`: what is asked of it; and `reads`: how fast).
 //! - `shadow`: snapshots and pruning, on a thread of their own (with `exchange`: joining, and peers
 //!   that join).
 //! - `shared`: one thread that runs wire, order, journal and app in turn (where validators share
@@ -47,6 +47,7 @@ pub(crate) mod private;
 pub(crate) mod public;
 pub(crate) mod publisher;
 mod questions;
+mod reads;
 mod refusals;
 pub(crate) mod scrub;
 mod session_ask;

@@ -1,9 +1,11 @@
 //! What the archive of the public stream keeps, forgets and refuses.
 
 use super::*;
+use crate::client_wire::PublicFrame;
 use crate::client_wire::ServerFrame;
 use crate::results::BlockResults;
 use crate::state_machine::Output;
+use crate::streams::{Block, StreamPosition, Unavailable};
 use crate::testing::TemporaryFolder;
 use quorate_proof::events::EventHistory;
 

@@ -409,6 +409,24 @@ fn one_question_reads_a_bounded_part_of_what_is_not_its_own() {
 }
 
 #[test]
+fn what_the_first_look_at_a_segment_reads_is_counted_with_what_it_gives() {
+    let folder = TemporaryFolder::new("private-counted");
+    append(&mut open(&folder, 1), 1..=400, lonely);
+    let mut archive = open(&folder, 401);
+    let segment_bytes = std::fs::metadata(&files(&folder, "events")[0]).unwrap();
+    let first = (pos(1, 0), pos(2, 0));
+    let mut read = || {
+        let before = archive.read_bytes();
+        let (told, _) = read_all(&mut archive, session(2), first).unwrap();
+        assert_eq!(told.len(), 1);
+        archive.read_bytes() - before
+    };
+    let (looked, again) = (read(), read());
+    assert_eq!(looked, again + segment_bytes.len());
+    assert!((2_000..4_000).contains(&again), "{again}");
+}
+
+#[test]
 fn a_block_comes_back_from_its_bytes_and_none_from_other_ones() {
     let block = Block::of(&results(5, &[1, 2, 1], 3));
     let mut body = Vec::new();

@@ -295,7 +295,9 @@ fn outputs_of_one(folder: &TemporaryFolder) -> Store<PrivateOutputs> {
         results.collect(Some(0), &output);
         ring.push(&results);
         let block = ring.block(height).expect("it is kept");
-        archive.append(height, Arc::as_ref(&block)).expect("it is appended");
+        archive
+            .append(height, Arc::as_ref(&block))
+            .expect("it is appended");
     }
     archive.flush().expect("it is written");
     archive

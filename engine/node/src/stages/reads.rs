@@ -1,10 +1,10 @@
 //! How fast those who ask may keep the disk of an archive reading.
 //!
-//! A question of a few bytes makes an archive read megabytes where most of them are other
-//! sessions', so whoever asks again as soon as it is answered would have all of a disk, and much of
-//! a core.
+//! A question of a few bytes makes an archive read megabytes where most of them are of others, so
+//! whoever asks again as soon as it is answered would have all of a disk, and much of a core.
 //!
-//! Owns the pace of all readers together. Never: whose turn it is, which is that of who asked first.
+//! Owns the pace of all readers together. Never: whose turn it is: who asked first is answered
+//! first.
 
 use std::time::{Duration, Instant};
 

@@ -48,6 +48,9 @@ pub(crate) struct Mutant {
     pub(crate) tests: Vec<String>,
     /// Packages that are asked when none of these has noticed.
     pub(crate) built_on_it: Vec<String>,
+    /// The test that noticed it when it was run last: package, program and name. It is asked first,
+    /// and nothing depends on it.
+    pub(crate) caught_by: Option<String>,
     pub(crate) files: Vec<FilePatch>,
 }
 
@@ -75,6 +78,7 @@ pub(crate) fn parse(path: &str, text: &str) -> Result<Mutant> {
         kind: fields.kind.context("its header does not say \"kind\"")?,
         tests: fields.tests.context("its header does not say \"tests\"")?,
         built_on_it: Vec::new(),
+        caught_by: fields.caught_by,
         files: patch::parse(diff)?,
     })
 }
@@ -114,6 +118,7 @@ pub(crate) fn parse_foreign(path: &str, text: &str) -> Result<Mutant> {
         kind: Kind::Safety,
         tests: owned(tests),
         built_on_it: owned(built_on_it),
+        caught_by: None,
         files,
     })
 }
@@ -167,6 +172,7 @@ struct Fields {
     breaks: Option<String>,
     kind: Option<Kind>,
     tests: Option<Vec<String>>,
+    caught_by: Option<String>,
 }
 
 impl Fields {
@@ -183,6 +189,7 @@ impl Fields {
                 let tests = value.split_whitespace().map(str::to_owned).collect();
                 self.tests.replace(tests).is_none()
             }
+            "caught by" => self.caught_by.replace(value.to_owned()).is_none(),
             _ => bail!("its header says something unknown: \"{key}\""),
         };
         ensure!(is_first, "its header says \"{key}\" twice");
@@ -286,6 +293,9 @@ mod tests {
             assert!(refusal(&header).contains(key));
         }
         assert!(refusal(&format!("{HEADER}# kind: liveness\n")).contains("twice"));
+        let caught = parse(PATH, &format!("{HEADER}# caught by: p t x\n{DIFF}"));
+        let caught_by = caught.expect("a good one").caught_by;
+        assert_eq!(caught_by.as_deref(), Some("p t x"));
         assert!(refusal(&format!("{HEADER}# mood: good\n")).contains("unknown"));
         assert!(refusal(&format!("{HEADER}some words\n")).contains("no line"));
         assert!(refusal(&HEADER.replace("safety", "both")).contains("neither"));

@@ -8,6 +8,7 @@
 
 pub(crate) mod catalog;
 mod copy;
+mod note;
 mod options;
 mod patch;
 mod report;
@@ -42,6 +43,9 @@ pub(crate) fn run(root: &Path, words: &[&str]) -> Result<bool> {
     let options = Options::parse(words)?;
     if options.is_sum {
         return sum::run(root, &options);
+    }
+    if options.is_note {
+        return note::run(root, &options);
     }
     let start = Instant::now();
     let as_json = options.as_json;
@@ -169,7 +173,10 @@ fn try_mutant(
     let mut run = || {
         let mut undecided = None;
         write_all(&changed)?;
-        for tests in mutant.tests.iter().chain(&mutant.built_on_it) {
+        let caught_by = mutant.caught_by.as_deref().unwrap_or_default();
+        let mut all: Vec<&String> = mutant.tests.iter().chain(&mutant.built_on_it).collect();
+        all.sort_by_key(|tests| !suite.has(tests, caught_by));
+        for tests in all {
             let limit = match limits.of(tests) {
                 Some(limit) => limit,
                 // Packages that are built on the changed ones are seldom asked, and run long.
@@ -181,7 +188,7 @@ fn try_mutant(
                 }
             };
             let outcome = match limit {
-                Ok(limit) => suite.run(tests, &mutant.name, limit)?,
+                Ok(limit) => suite.run(tests, mutant, limit)?,
                 // Others have been judged already, and others are left to be asked.
                 Err(why) => Outcome::Undecided(why),
             };

@@ -9,6 +9,8 @@ struct Workspace {
     folder: PathBuf,
     suite: Suite,
     limits: Limits,
+    /// The test that noticed before.
+    caught_by: Option<&'static str>,
 }
 
 /// Fails among others and passes alone, also when it is measured.
@@ -59,6 +61,7 @@ impl Workspace {
             suite: Suite::new(tree, folder.join("build")),
             folder,
             limits: Limits::default(),
+            caught_by: None,
         }
     }
 
@@ -71,6 +74,7 @@ impl Workspace {
             kind: Kind::Safety,
             tests: owned(tests),
             built_on_it: owned(built_on_it),
+            caught_by: self.caught_by.map(str::to_owned),
             files: patch::parse(PATCH).expect("a patch"),
         };
         for tests in tests {
@@ -135,4 +139,28 @@ fn a_package_built_on_the_changed_one_that_never_passes_is_an_error_when_no_othe
     }
     let outcome = workspace.outcome(&["a"], &["b", "c"]);
     assert_eq!(outcome, failed("c notices one_is_one"));
+}
+
+#[test]
+fn the_test_that_noticed_before_is_asked_first_and_any_other_where_it_passes_or_is_gone() {
+    let own = ("a/tests/notices.rs", NOTICES);
+    let elsewhere = ("c/tests/notices.rs", NOTICES);
+    let passes = ("c/tests/passes.rs", "#[test] fn passes() {}\n");
+    let mut workspace = Workspace::new("noted", &[own, elsewhere, passes]);
+    let tests = &["a", "c"];
+    let mut outcome_of = |caught_by| {
+        workspace.caught_by = caught_by;
+        workspace.outcome(tests, &[])
+    };
+    let (first, second) = (
+        failed("a notices one_is_one"),
+        failed("c notices one_is_one"),
+    );
+    assert_eq!(outcome_of(None), first);
+    assert_eq!(outcome_of(Some("c notices one_is_one")), second);
+    for stale in ["a notices gone", "d notices one_is_one", "a notices"] {
+        assert_eq!(outcome_of(Some(stale)), first, "{stale}");
+    }
+    // The rest of where it was is asked first all the same.
+    assert_eq!(outcome_of(Some("c passes passes")), second);
 }

@@ -14,6 +14,8 @@ pub(crate) struct Options<'a> {
     pub(crate) as_json: bool,
     /// Whether reports are added up and nothing is run.
     pub(crate) is_sum: bool,
+    /// Whether what reports say is written into the patches, and nothing is run.
+    pub(crate) is_note: bool,
     /// Which of how many slices, the first being 1.
     slice: Option<(usize, usize)>,
 }
@@ -28,6 +30,7 @@ impl<'a> Options<'a> {
             match word {
                 "--json" => options.as_json = true,
                 "--sum" => options.is_sum = true,
+                "--note" => options.is_note = true,
                 "--slice" => {
                     let slice = words.next().context("--slice K/N: which of how many?")?;
                     let numbers = slice_from(slice);
@@ -39,12 +42,18 @@ impl<'a> Options<'a> {
                 part => options.parts.push(part),
             }
         }
-        if options.is_sum {
+        let (is_sum, is_note) = (options.is_sum, options.is_note);
+        ensure!(
+            !(is_sum && is_note),
+            "either --sum or --note, one after the other"
+        );
+        if is_sum || is_note {
+            let word = if is_sum { "--sum" } else { "--note" };
             ensure!(
                 options.slice.is_none(),
-                "--sum adds up, and runs no --slice"
+                "{word} takes reports, and runs no --slice"
             );
-            ensure!(!options.parts.is_empty(), "--sum FILE..: which reports?");
+            ensure!(!options.parts.is_empty(), "{word} FILE..: which reports?");
         }
         Ok(options)
     }
@@ -80,6 +89,7 @@ mod tests {
             kind: Kind::Safety,
             tests: vec![tests.to_owned()],
             built_on_it: Vec::new(),
+            caught_by: None,
             files: Vec::new(),
         }
     }
@@ -113,6 +123,8 @@ mod tests {
             &["--slice", "two"],
             &["--sum"],
             &["--sum", "--slice", "1/2", "x.json"],
+            &["--note"],
+            &["--note", "--sum", "x.json"],
         ] {
             assert!(Options::parse(words).is_err(), "{words:?}");
         }

@@ -1,11 +1,12 @@
 //! The tests of some packages: built, run, and watched for the first that fails.
 //!
 //! Owns the processes and what their output means. A run ends at the first test that fails, since
-//! one is enough to know: it begins with the program that noticed last, builds no other before that
-//! one has passed, begins in it with the tests that are named alike, and leaves those that take
-//! long for the end. What has failed among others is run again alone, since a test that others
-//! disturb says nothing of what was changed: the rest is asked without it. A program that fails
-//! without naming a test, or takes too long, is told apart from that. Never: what is tested.
+//! one is enough to know: it begins with the test that noticed before, if one is known, and else
+//! with the program that noticed last, builds no other before that one has passed, begins in it
+//! with the tests that are named alike, and leaves those that take long for the end. What has
+//! failed among others is run again alone, since a test that others disturb says nothing of what
+//! was changed: the rest is asked without it. A program that fails without naming a test, or takes
+//! too long, is told apart from that. Never: what is tested.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt as _;
@@ -16,6 +17,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+
+use super::catalog::Mutant;
 
 /// How a run of the tests ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +54,12 @@ const RUNS_ALONE: u32 = 3;
 /// what the rest says: where there are more, the machine is too busy to be asked.
 const LEFT_OUT_MAX: usize = 3;
 
+/// In so many pieces a crate is compiled: more than it has modules, so that none are put together.
+/// By how long they are is decided which are, so that a mutant that makes one longer by a word
+/// would have most of a crate compiled again, in 40 s where 4 do (the tests below the code of the
+/// node).
+const PIECES: &str = "2048";
+
 /// Memory that a test program may map, in KiB.
 const MEMORY_KIB_MAX: &str = "8388608";
 
@@ -69,14 +78,14 @@ pub(crate) struct Suite {
 struct Target {
     /// Whose tests were asked for: a package, or one of its programs.
     tests: String,
+    /// Package and program.
+    name: String,
     /// How cargo is told to build this one alone.
     selection: Vec<String>,
 }
 
 /// A test program, built.
 struct Program {
-    /// Package and target.
-    name: String,
     target: Target,
     executable: PathBuf,
     /// Where cargo runs it: the folder of its package.
@@ -122,11 +131,12 @@ impl Suite {
             let mut command = self.command(program);
             command.arg("--test-threads=1").args(part_of(tests));
             let mut last = Instant::now();
-            let outcome = watch(command, &program.name, limit, |line| {
+            let outcome = watch(command, &program.target.name, limit, |line| {
                 let taken = last.elapsed();
                 last = Instant::now();
                 if let Some(test) = passed_test(line).filter(|_| taken > SLOW) {
-                    self.slow.push((program.name.clone(), test.to_owned()));
+                    self.slow
+                        .push((program.target.name.clone(), test.to_owned()));
                 }
             })?;
             if outcome != Outcome::Passed {
@@ -136,20 +146,28 @@ impl Suite {
         Ok(Outcome::Passed)
     }
 
+    /// Whether a test is one of a program that was [measured](Self::measure) under this name.
+    pub(crate) fn has(&self, tests: &str, test: &str) -> bool {
+        let mut targets = self.targets.iter();
+        targets.any(|target| target.tests == tests && is_of(test, &target.name))
+    }
+
     /// Builds and runs what was [measured](Self::measure) under the same name, every program within
-    /// `limit`, until a test fails that fails alone too. Tests whose names share a word with
-    /// `mutant` come first.
+    /// `limit`, until a test fails that fails alone too. The one that noticed this mutant before
+    /// comes first, and then those whose names share a word with its name.
     ///
     /// # Errors
     /// When cargo or a program cannot be run.
-    pub(crate) fn run(&mut self, tests: &str, mutant: &str, limit: Duration) -> Result<Outcome> {
-        let alike = words_of(mutant);
+    pub(crate) fn run(&mut self, tests: &str, mutant: &Mutant, limit: Duration) -> Result<Outcome> {
+        let alike = words_of(&mutant.name);
+        let caught_by = mutant.caught_by.as_deref().unwrap_or_default();
         let targets = self.targets.iter();
-        let targets: Vec<Target> = targets
+        let mut targets: Vec<Target> = targets
             .filter(|target| target.tests == tests)
             .cloned()
             .collect();
         ensure!(!targets.is_empty(), "{tests} was not measured");
+        targets.sort_by_key(|target| !is_of(caught_by, &target.name));
         let mut built: Vec<Program> = Vec::new();
         let (mut left_out, mut undecided) = (Vec::new(), None);
         for target in &targets {
@@ -160,6 +178,12 @@ impl Suite {
             // Cargo names the programs of other targets too when it knows them to be fresh.
             programs.retain(|program| program.target == *target);
             for program in &programs {
+                if is_of(caught_by, &program.target.name)
+                    && let outcome @ Outcome::Failed { .. } =
+                        self.run_alone(program, caught_by, 1, limit)?
+                {
+                    return Ok(outcome);
+                }
                 for part in [Part::Alike(&alike), Part::Fast] {
                     match self.run_part(program, part, &mut left_out, limit)? {
                         Outcome::Passed => {}
@@ -191,8 +215,7 @@ impl Suite {
     /// The test programs of a package, all or those selected, or the compiler's first complaint.
     fn build(&self, tests: &str, selection: &[String]) -> Result<Result<Vec<Program>, String>> {
         let package = package_of(tests);
-        // A mutant changes a function: small pieces that are kept over builds take a quarter of the
-        // time, and nobody looks at a stack here.
+        // A mutant changes a function, and pieces are kept over builds; nobody looks at a stack.
         let output = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
             .args(["test", "--locked", "--package", package, "--no-run"])
             .arg("--message-format=json")
@@ -200,7 +223,7 @@ impl Suite {
             .current_dir(&self.tree)
             .env("CARGO_TARGET_DIR", &self.build)
             .env("CARGO_INCREMENTAL", "1")
-            .env("CARGO_PROFILE_DEV_CODEGEN_UNITS", "32")
+            .env("CARGO_PROFILE_DEV_CODEGEN_UNITS", PIECES)
             .env("CARGO_PROFILE_DEV_DEBUG", "false")
             .stderr(Stdio::piped())
             .output()
@@ -245,24 +268,30 @@ impl Suite {
                 Outcome::Passed => break,
                 other => return Ok(other),
             };
-            match self.run_alone(program, &test, limit)? {
+            match self.run_alone(program, &test, RUNS_ALONE, limit)? {
                 Outcome::Undecided(why) => _ = undecided.get_or_insert(why),
                 outcome => return Ok(outcome),
             }
             let test = name_within(program, &test).to_owned();
-            left_out.push((program.name.clone(), test));
+            left_out.push((program.target.name.clone(), test));
         }
         Ok(undecided.map_or(Outcome::Passed, Outcome::Undecided))
     }
 
-    /// Runs a test that has failed among others until it fails without them, a few times at most.
-    fn run_alone(&self, program: &Program, what: &str, limit: Duration) -> Result<Outcome> {
+    /// Runs a test until it fails without others, so many times at most.
+    fn run_alone(
+        &self,
+        program: &Program,
+        what: &str,
+        runs: u32,
+        limit: Duration,
+    ) -> Result<Outcome> {
         let test = name_within(program, what);
-        for passes in 0..RUNS_ALONE {
+        for passes in 0..runs {
             let mut command = self.command(program);
             command.args(["--exact", test, "--test-threads=1"]);
             let (mut is_run, mut has_failed) = (false, false);
-            let outcome = watch(command, &program.name, limit, |line| {
+            let outcome = watch(command, &program.target.name, limit, |line| {
                 is_run |= line == "running 1 test";
                 // What a test writes may stand between its name and the word that it failed.
                 has_failed |= line.starts_with("test result: FAILED");
@@ -286,7 +315,7 @@ impl Suite {
             }
         }
         Ok(Outcome::Undecided(format!(
-            "{what} failed among others, and passed {RUNS_ALONE} times alone"
+            "{what} failed among others, and passed {runs} times alone"
         )))
     }
 
@@ -300,7 +329,9 @@ impl Suite {
         limit: Duration,
     ) -> Result<Outcome> {
         let of_program = |tests: &'_ [(String, String)]| -> Vec<String> {
-            let own = tests.iter().filter(|(name, _)| *name == program.name);
+            let own = tests
+                .iter()
+                .filter(|(name, _)| *name == program.target.name);
             own.map(|(_, test)| test.clone()).collect()
         };
         let slow = of_program(&self.slow);
@@ -324,7 +355,7 @@ impl Suite {
         for test in &skipped {
             command.args(["--skip", test]);
         }
-        watch(command, &program.name, limit, |_| {})
+        watch(command, &program.target.name, limit, |_| {})
     }
 
     fn command(&self, program: &Program) -> Command {
@@ -341,9 +372,17 @@ impl Suite {
     }
 }
 
+/// Whether a test, named with its package and program, is one of this program's.
+fn is_of(test: &str, program: &str) -> bool {
+    let rest = test.strip_prefix(program);
+    rest.is_some_and(|rest| rest.starts_with(' '))
+}
+
 /// A test's name as its program knows it.
 fn name_within<'a>(program: &Program, test: &'a str) -> &'a str {
-    test.strip_prefix(&program.name).unwrap_or(test).trim()
+    test.strip_prefix(&program.target.name)
+        .unwrap_or(test)
+        .trim()
 }
 
 /// The words of a mutant's name by which a test about the same may be known.
@@ -402,10 +441,10 @@ fn program_of(message: &Value, tests: &str) -> Option<Program> {
     };
     let target = Target {
         tests: tests.to_owned(),
+        name: format!("{} {name}", package_of(tests)),
         selection,
     };
     Some(Program {
-        name: format!("{} {name}", package_of(tests)),
         target,
         executable,
         folder: manifest.parent()?.to_path_buf(),
@@ -506,185 +545,5 @@ fn test_of<'a>(line: &'a str, ending: &str) -> Option<&'a str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shell(script: &str, limit: Duration) -> Outcome {
-        let mut command = Command::new("sh");
-        command.args(["-c", script]);
-        watch(command, "p t", limit, |_| {}).expect("a shell runs")
-    }
-
-    const LONG: Duration = Duration::from_secs(60);
-
-    #[test]
-    fn the_first_test_that_fails_is_named_and_ends_the_run() {
-        let script = "echo 'test a ... ok'; echo 'test b::c ... FAILED'; sleep 600";
-        assert_eq!(shell(script, LONG), failed(0));
-    }
-
-    fn failed(passes: u32) -> Outcome {
-        let test = "p t b::c".into();
-        Outcome::Failed { test, passes }
-    }
-
-    /// What comes of a test program that is this script, given how often it was run before.
-    fn runs_of(name: &str, script: &str) -> Outcome {
-        let folder = std::env::temp_dir().join(format!("quorate-{name}-{}", std::process::id()));
-        drop(std::fs::remove_dir_all(&folder));
-        std::fs::create_dir_all(&folder).expect("a folder");
-        let counts = "#!/bin/sh\nbefore=$(cat runs 2>/dev/null || echo 0)\n\
-            echo $((before + 1)) > runs\n";
-        // By a shell: a file that this process still wrote could not be started by another.
-        let written = Command::new("sh")
-            .args(["-c", "printf %s \"$0\" > program && chmod +x program"])
-            .arg(format!("{counts}{script}\n"))
-            .current_dir(&folder)
-            .status();
-        assert!(written.expect("a shell runs").success());
-        let program = Program {
-            name: "p t".into(),
-            target: Target {
-                tests: "p".into(),
-                selection: Vec::new(),
-            },
-            executable: folder.join("program"),
-            folder: folder.clone(),
-        };
-        let suite = Suite::new(folder.clone(), folder.join("build"));
-        let outcome = suite.run_part(&program, Part::Fast, &mut Vec::new(), LONG);
-        std::fs::remove_dir_all(&folder).expect("it can be removed");
-        outcome.expect("a shell runs")
-    }
-
-    #[test]
-    fn a_test_that_fails_among_others_and_never_alone_is_no_catch() {
-        let fails = "echo 'test b::c ... FAILED'; exit 101";
-        let passes = "echo 'running 1 test'; echo 'test b::c ... ok'";
-        assert_eq!(runs_of("always", fails), failed(0));
-        let once = format!("[ $before = 0 ] && {{ {fails}; }}; {passes}");
-        let outcome = runs_of("once", &once);
-        assert!(
-            matches!(&outcome, Outcome::Undecided(what)
-                if what == "p t b::c failed among others, and passed 3 times alone"),
-            "{outcome:?}"
-        );
-        // The last of the runs alone counts as well as the first.
-        for (place, passed) in [(2, 1), (3, 2)] {
-            let script =
-                format!("[ $before = 0 ] || [ $before = {place} ] && {{ {fails}; }}; {passes}");
-            assert_eq!(runs_of("seldom", &script), failed(passed));
-        }
-        assert_eq!(runs_of("never", passes), Outcome::Passed);
-    }
-
-    #[test]
-    fn a_test_is_run_alone_by_its_name_and_fails_there_whatever_it_writes() {
-        let among = "[ $before = 0 ] && { echo 'test b::c - should panic ... FAILED'; exit 101; }";
-        // It finds its own name and nothing else, and writes before the word that it failed.
-        let alone = format!(
-            "{among}; [ \"$*\" = '--exact b::c --test-threads=1' ] || exit 0\n\
-             echo 'test b::c ... some words'; echo FAILED\n\
-             echo 'test result: FAILED. 0 passed; 1 failed'; exit 101"
-        );
-        assert_eq!(runs_of("writes", &alone), failed(0));
-        let dies = format!("{among}; [ \"$2\" = --skip ] || kill -ABRT $$");
-        let outcome = runs_of("dies", &dies);
-        assert!(
-            matches!(&outcome, Outcome::Undecided(what) if what.contains("alone: p t ended")),
-            "{outcome:?}"
-        );
-        // Nothing has that name.
-        let outcome = runs_of("gone", &format!("{among}; echo 'running 0 tests'"));
-        assert!(
-            matches!(&outcome, Outcome::Undecided(what) if what.contains("cannot be run alone")),
-            "{outcome:?}"
-        );
-    }
-
-    #[test]
-    fn what_others_disturb_is_left_out_and_the_rest_is_asked() {
-        // `d` and `e` fail among others only; what comes after them counts.
-        let script = |rest: &str| {
-            format!(
-                "case \"$*\" in\n\
-                 '--exact --skip d --skip e') {rest};;\n\
-                 '--exact --skip d') echo 'test e ... FAILED'; exit 101;;\n\
-                 '--exact') echo 'test d ... FAILED'; exit 101;;\n\
-                 '--exact b::c --test-threads=1') echo 'test b::c ... FAILED'; exit 101;;\n\
-                 *) echo 'running 1 test';;\nesac"
-            )
-        };
-        let catches = script("echo 'test b::c ... FAILED'; exit 101");
-        assert_eq!(runs_of("caught", &catches), failed(0));
-        let outcome = runs_of("undecided", &script("exit 0"));
-        assert!(
-            matches!(&outcome, Outcome::Undecided(what) if what.starts_with("p t d failed")),
-            "{outcome:?}"
-        );
-        let outcome = runs_of("dead", &script("exit 1"));
-        assert!(matches!(outcome, Outcome::Unnamed(_)), "{outcome:?}");
-        // One that would be disturbed for ever ends the questions.
-        let runs = "[ \"$2\" = d ] || echo 'test d ... FAILED'; echo 'running 1 test'";
-        let outcome = runs_of("all", runs);
-        assert!(matches!(outcome, Outcome::Undecided(_)), "{outcome:?}");
-    }
-
-    #[test]
-    fn a_run_without_a_failure_passes_and_every_line_is_seen() {
-        assert_eq!(shell("echo 'test a ... ok'", LONG), Outcome::Passed);
-        let mut command = Command::new("sh");
-        command.args(["-c", "echo 'test a::b ... ok'; echo 'test result: ok'"]);
-        let mut passed = Vec::new();
-        let outcome = watch(command, "p t", LONG, |line| {
-            passed.extend(passed_test(line).map(str::to_owned));
-        });
-        assert_eq!(outcome.expect("a shell runs"), Outcome::Passed);
-        assert_eq!(passed, ["a::b"]);
-    }
-
-    #[test]
-    fn tests_about_the_same_are_known_by_the_longer_words_and_the_rule() {
-        assert_eq!(words_of("r13-ask-of-a-lost-disk"), ["r13", "lost", "disk"]);
-        assert!(words_of("a-b-rx-ref").is_empty());
-    }
-
-    #[test]
-    fn a_run_that_hangs_is_ended_and_is_no_failure_of_a_test() {
-        let outcome = shell("sleep 600", Duration::from_millis(1));
-        assert!(matches!(outcome, Outcome::Unnamed(what) if what.contains("not done")));
-    }
-
-    #[test]
-    fn a_program_that_dies_without_naming_a_test_is_no_failure_of_a_test() {
-        let outcome = shell("echo 'test a ... ok'; kill -ABRT $$", LONG);
-        assert!(matches!(outcome, Outcome::Unnamed(what) if what.contains("ended")));
-    }
-
-    #[test]
-    fn cargo_s_messages_give_test_programs_and_complaints() {
-        let message = |text: &str| serde_json::from_str::<Value>(text).expect("JSON");
-        let built = message(
-            r#"{"reason":"compiler-artifact","manifest_path":"/p/Cargo.toml",
-                "target":{"name":"rules","kind":["test"]},"profile":{"test":true},"executable":"/b/rules-1"}"#,
-        );
-        let program = program_of(&built, "p").expect("a test program");
-        assert_eq!(program.name, "p rules");
-        assert_eq!(program.target.selection, ["--test", "rules"]);
-        assert_eq!(program.folder, Path::new("/p"));
-        let one = program_of(&built, "p:rules").expect("a test program");
-        assert_eq!((one.name, one.folder), (program.name, program.folder));
-        assert_eq!(selection_of("p:rules"), one.target.selection);
-        assert_eq!(selection_of("p:lib"), ["--lib"]);
-        assert_eq!(selection_of("p:bins:part"), ["--bins"]);
-        assert!(selection_of("p").is_empty() && part_of("p:rules").is_none());
-        assert_eq!(selection_of("p:rules:r6::a"), one.target.selection);
-        assert_eq!(part_of("p:rules:r6::a"), Some("r6::a"));
-        let library = message(r#"{"target":{"name":"p"},"profile":{"test":false}}"#);
-        assert!(program_of(&library, "p").is_none());
-        let error = message(r#"{"message":{"level":"error","message":"no such thing"}}"#);
-        assert_eq!(first_error(&error).as_deref(), Some("no such thing"));
-        let warning = message(r#"{"message":{"level":"warning","message":"unused"}}"#);
-        assert_eq!(first_error(&warning), None);
-    }
-}
+#[path = "suite_tests.rs"]
+mod tests;

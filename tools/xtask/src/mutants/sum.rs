@@ -22,7 +22,7 @@ struct Fate {
 
 /// What reports say together.
 #[derive(Default)]
-struct Sum {
+pub(super) struct Sum {
     fates: BTreeMap<String, Fate>,
     seconds: u64,
 }
@@ -32,12 +32,7 @@ struct Sum {
 /// # Errors
 /// When the catalogue or a file cannot be read, or a file is not what `--json` prints.
 pub(crate) fn run(root: &Path, options: &Options<'_>) -> Result<bool> {
-    let mut sum = Sum::default();
-    for file in &options.parts {
-        let text = fs::read_to_string(file).with_context(|| format!("reading {file}"))?;
-        sum.add(&text)
-            .with_context(|| format!("{file} cannot be added up"))?;
-    }
+    let sum = Sum::of(&options.parts)?;
     let catalogue = catalog::load(root)?;
     let names: Vec<&str> = catalogue.iter().map(|one| one.name.as_str()).collect();
     let (json, is_good) = sum.judge(&names);
@@ -59,6 +54,23 @@ pub(crate) fn run(root: &Path, options: &Options<'_>) -> Result<bool> {
 }
 
 impl Sum {
+    /// # Errors
+    /// When a file cannot be read, or is not what `--json` prints.
+    pub(super) fn of(files: &[&str]) -> Result<Self> {
+        let mut sum = Self::default();
+        for file in files {
+            let text = fs::read_to_string(file).with_context(|| format!("reading {file}"))?;
+            sum.add(&text)
+                .with_context(|| format!("{file} cannot be added up"))?;
+        }
+        Ok(sum)
+    }
+
+    /// The test that noticed a mutant, where one did.
+    pub(super) fn caught_by(&self, name: &str) -> Option<&str> {
+        self.fates.get(name)?.result["caught_by"].as_str()
+    }
+
     fn add(&mut self, text: &str) -> Result<()> {
         let report: Value = serde_json::from_str(text).context("it is no JSON")?;
         ensure!(report["schema"] == 1, "it is no report of version 1");

@@ -7,6 +7,7 @@ mod citations;
 pub(crate) mod deps;
 mod finding;
 mod markdown;
+mod mutants;
 mod purity;
 mod rule_table;
 mod rules;
@@ -23,7 +24,6 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::mutants::catalog;
 use finding::Finding;
 use source::Source;
 
@@ -125,34 +125,13 @@ fn check_files(root: &Path, files: &[TextFile], sources: &[Source]) -> Vec<Findi
     }
     trust::check_domains(sources, &mut found);
     unused::files(sources, &mut found);
-    check_mutants(files, &mut found);
+    mutants::check(files, &mut found);
     citations::check(protocol, sources, &mut found);
     let scripts = scripts_of(files);
     scripts::check(protocol, &scripts, &mut found);
     rule_table::check(protocol, sources, &scripts, &mut found);
     rules::check(protocol, sources, &mut found);
     found
-}
-
-/// Complains about every mutant that no longer fits the code it is to break.
-fn check_mutants(files: &[TextFile], found: &mut Vec<Finding>) {
-    let text_of = |path: &str| {
-        let file = files.iter().find(|file| file.path == path);
-        file.map(|file| file.text.as_str())
-    };
-    let patches = files.iter().filter(|file| {
-        file.path.starts_with(catalog::FOLDER) && file.path.ends_with(catalog::ENDING)
-    });
-    for file in patches {
-        if let Some(what) = catalog::misfit(&file.path, &file.text, text_of) {
-            found.push(Finding::new(
-                &file.path,
-                0,
-                what,
-                "make the patch anew against the sources as they are",
-            ));
-        }
-    }
 }
 
 /// Reads every text file below `root`/`folder` into `files`.

@@ -95,8 +95,12 @@ impl Budget {
     }
 
     pub(super) const fn read(&mut self, bytes: usize) {
-        self.read = self.read.saturating_sub(bytes);
+        self.pass(bytes);
         self.read_besides(bytes as u64);
+    }
+
+    const fn pass(&mut self, bytes: usize) {
+        self.read = self.read.saturating_sub(bytes);
     }
 
     const fn read_besides(&mut self, bytes: u64) {
@@ -433,14 +437,14 @@ impl<K: Kind> Segment<K> {
         };
         let file = own.map_err(failed)?;
         if self.marks.is_none() {
+            left.read_besides(self.bytes);
             self.marks = Some(self.find_marks(&file, genesis_hash, end)?);
             self.keep_index(genesis_hash, end);
             // What was not known without reading all of it.
             if self.is_without(wanted) {
-                left.read(usize::try_from(self.bytes).unwrap_or(usize::MAX));
+                left.pass(usize::try_from(self.bytes).unwrap_or(usize::MAX));
                 return Ok((Vec::new(), StreamPosition::before(end)));
             }
-            left.read_besides(self.bytes);
         }
         let marks = self.marks.as_deref().unwrap_or_default();
         let place = marks.partition_point(|mark| mark.height <= from.height);
@@ -456,13 +460,15 @@ impl<K: Kind> Segment<K> {
                 return Ok((blocks, StreamPosition::before(end)));
             };
             let reached = StreamPosition::before(record.height.saturating_add(1));
+            let bytes = RECORD_BYTES + record.block.body_bytes();
+            left.read_besides(bytes as u64);
             if record.height < from.height {
                 continue;
             }
             if StreamPosition::before(record.height) >= to {
                 return Ok((blocks, to));
             }
-            left.read(RECORD_BYTES + record.block.body_bytes());
+            left.pass(bytes);
             if let Some(block) = K::select(record.block, wanted) {
                 left.take(RECORD_BYTES + block.body_bytes());
                 blocks.push((record.height, Arc::new(block)));

@@ -17,7 +17,6 @@ use crate::parked::{Receiver, Sender, bounded};
 use crate::private::archived::PrivateOutputs;
 use crate::streams::Unavailable;
 use crossbeam::channel::{self, RecvTimeoutError};
-use quorate_net::ClientId;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -73,7 +72,7 @@ pub(crate) struct ArchiveLink<K: Asked> {
     /// How often it was told to.
     begins: u64,
     /// For whom something is being read, once for each question. Bound: `FETCHES_MAX`.
-    fetches: Vec<(ClientId, Ticket)>,
+    fetches: Vec<(K::Asker, Ticket)>,
     /// How often blocks had waited for room on the disk when all was handed over last.
     waits: u64,
     /// The ring has passed what waited for the disk: nothing more is handed over in this run.
@@ -121,12 +120,15 @@ impl<K: Asked> ArchiveLink<K> {
                 asked: VecDeque::with_capacity(FETCHES_MAX),
                 reads: reads::<K>(),
             };
-            if let Err(error) = work.run(&items) {
+            let ended = work.run(&items);
+            if let Err(error) = &ended {
                 metrics.alarms.add(1);
                 let what = K::WHAT;
                 tracing::error!(%error, "older {what} are not kept any more in this run");
                 told.fail();
-                work.refuse_asked();
+            }
+            work.refuse_asked();
+            if ended.is_err() {
                 replies.refuse_all(&items, &told);
             }
         })?;
@@ -242,15 +244,15 @@ impl<K: Asked> ArchiveLink<K> {
     /// Asks for what is older; false when there is no room for the question, or none left for its
     /// client.
     pub(crate) fn fetch(&mut self, fetch: K::Fetch) -> bool {
-        let client = K::client(&fetch);
+        let asker = K::asker(&fetch);
         self.fetches.retain(|(_, ticket)| ticket.is_held());
-        let of_client = self.fetches.iter().filter(|(one, _)| *one == client);
+        let of_asker = self.fetches.iter().filter(|(one, _)| *one == asker);
         let has_room =
-            self.fetches.len() < FETCHES_MAX && of_client.count() < FETCHES_PER_CLIENT_MAX;
+            self.fetches.len() < FETCHES_MAX && of_asker.count() < FETCHES_PER_CLIENT_MAX;
         let ticket = Ticket::default();
         let is_sent = has_room && self.send(ToArchive::Fetch(fetch, ticket.clone()));
         if is_sent {
-            self.fetches.push((client, ticket));
+            self.fetches.push((asker, ticket));
         }
         is_sent
     }

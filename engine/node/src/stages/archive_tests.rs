@@ -9,6 +9,7 @@ use crate::results::BlockResults;
 use crate::state_machine::{Output, SessionId};
 use crate::streams::{PublicRing, StreamPosition};
 use crate::testing::TemporaryFolder;
+use quorate_net::ClientId;
 use quorate_proof::events::EventHistory;
 
 type Link = ArchiveLink<PublicEvents>;
@@ -373,4 +374,19 @@ fn questions_wait_until_what_was_read_before_them_is_paid_for_and_none_is_lost()
     let (fetch, read, _) = answers.try_recv().expect("an answer");
     assert_eq!(fetch.range.session, SessionId([2; 16]));
     assert!(matches!(read, Err(Unavailable::Gone)), "{read:?}");
+}
+
+#[test]
+fn a_session_has_no_more_questions_on_their_way_for_having_more_connections() {
+    let (mut link, items, _) = link_of::<PrivateOutputs>();
+    let taken = |link: &mut ArchiveLink<PrivateOutputs>, session| {
+        let of = |client| match question(client, session) {
+            ToArchive::Fetch(fetch, _) => link.fetch(fetch),
+            other => panic!("{other:?}"),
+        };
+        (0..8).map(of).filter(|is_taken| *is_taken).count()
+    };
+    assert_eq!(taken(&mut link, 1), FETCHES_PER_CLIENT_MAX);
+    assert_eq!(taken(&mut link, 2), FETCHES_PER_CLIENT_MAX);
+    assert_eq!(items.try_iter().count(), 2 * FETCHES_PER_CLIENT_MAX);
 }

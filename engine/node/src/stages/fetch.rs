@@ -5,6 +5,7 @@
 use crate::archive::{Archive, Chunk, Kind, PublicEvents, Store};
 use crate::private::PrivateRange;
 use crate::private::archived::{self, PrivateOutputs, PrivatePiece};
+use crate::state_machine::SessionId;
 use crate::streams::{StreamPosition, Unavailable};
 use quorate_net::ClientId;
 use std::fmt::Debug;
@@ -16,13 +17,15 @@ pub(crate) trait Asked: Kind {
     const THREAD: &'static str;
     /// Bytes that all questions together read in a second at most, where there is a bound.
     const READ_BYTES_PER_S_MAX: Option<u64>;
+    /// Who asks.
+    type Asker: Copy + Debug + PartialEq + Send;
     /// What is asked.
     type Fetch: Debug + Send + 'static;
     /// What is read.
     type Piece: Debug + Send + 'static;
 
     /// Whose question it is.
-    fn client(fetch: &Self::Fetch) -> ClientId;
+    fn asker(fetch: &Self::Fetch) -> Self::Asker;
 
     /// Reads it.
     ///
@@ -68,10 +71,11 @@ impl Asked for PublicEvents {
     const THREAD: &'static str = "quorate-public";
     // All that is read is sent, and no more of it than its reader takes.
     const READ_BYTES_PER_S_MAX: Option<u64> = None;
+    type Asker = ClientId;
     type Fetch = Fetch;
     type Piece = Chunk;
 
-    fn client(fetch: &Fetch) -> ClientId {
+    fn asker(fetch: &Fetch) -> ClientId {
         fetch.client
     }
 
@@ -94,13 +98,16 @@ pub(crate) struct PrivateFetch {
 
 impl Asked for PrivateOutputs {
     const THREAD: &'static str = "quorate-private";
-    // A small answer may take the reading of everybody's outputs. Twice what a full load writes.
-    const READ_BYTES_PER_S_MAX: Option<u64> = Some(64 * 1024 * 1024);
+    // A small answer may take the reading of everybody's outputs. So many bytes take about a
+    // quarter of a core to check, and of many who come back at once none waits for seconds.
+    const READ_BYTES_PER_S_MAX: Option<u64> = Some(256 * 1024 * 1024);
+    // However many connections it has.
+    type Asker = SessionId;
     type Fetch = PrivateFetch;
     type Piece = PrivatePiece;
 
-    fn client(fetch: &PrivateFetch) -> ClientId {
-        fetch.client
+    fn asker(fetch: &PrivateFetch) -> SessionId {
+        fetch.range.session
     }
 
     fn read(archive: &mut Store<Self>, fetch: &PrivateFetch) -> Result<PrivatePiece, Unavailable> {

@@ -16,6 +16,10 @@ struct Workspace {
 /// Fails among others and passes alone, also when it is measured.
 const DISTURBED: &str = "#[test] fn disturbed() \
     { assert!(std::env::args().any(|word| word == \"--test-threads=1\")); }\n";
+/// One that passes, and one that passes among others only.
+const LEANING: &str = "#[test] fn passes() {}\n#[test] fn leans() { \
+    let has = |option: &str| std::env::args().any(|word| word == option); \
+    assert!(!(has(\"--exact\") && has(\"--test-threads=1\"))); }\n";
 const ONE: &str = "pub fn one() -> u32 {\n    1\n}\n";
 const NOTICES: &str = "#[test] fn one_is_one() { assert_eq!(a::one(), 1); }\n";
 const PATCH: &str = "--- a/a/src/lib.rs\n+++ b/a/src/lib.rs\n@@ -1,3 +1,3 @@\n\
@@ -142,13 +146,27 @@ fn a_package_built_on_the_changed_one_that_never_passes_is_an_error_when_no_othe
 }
 
 #[test]
-fn the_test_that_noticed_before_is_asked_first_and_any_other_where_it_passes_or_is_gone() {
+fn the_test_that_noticed_before_is_asked_first_and_any_other_where_it_says_nothing() {
     let own = ("a/tests/notices.rs", NOTICES);
-    let elsewhere = ("c/tests/notices.rs", NOTICES);
-    let passes = ("c/tests/passes.rs", "#[test] fn passes() {}\n");
-    let mut workspace = Workspace::new("noted", &[own, elsewhere, passes]);
-    let tests = &["a", "c"];
-    let mut outcome_of = |caught_by| {
+    let both = NOTICES.to_owned() + LEANING;
+    let elsewhere = ("c/tests/notices.rs", both.as_str());
+    let mut workspace = Workspace::new("noted", &[own, elsewhere]);
+    let noticed = "c notices one_is_one";
+    let passes = "c notices passes";
+    // Gone, of another program, no test, one that fails without it.
+    let others = [
+        "a notices gone",
+        "d notices one_is_one",
+        "a notices",
+        "c notices leans",
+    ];
+    let noted = others
+        .iter()
+        .chain([&noticed, &passes])
+        .map(|&test| test.to_owned());
+    let folder = &workspace.folder;
+    workspace.suite = Suite::new(folder.join("tree"), folder.join("build")).knowing(noted);
+    let mut outcome_of = |tests: &[&'static str], caught_by| {
         workspace.caught_by = caught_by;
         workspace.outcome(tests, &[])
     };
@@ -156,11 +174,15 @@ fn the_test_that_noticed_before_is_asked_first_and_any_other_where_it_passes_or_
         failed("a notices one_is_one"),
         failed("c notices one_is_one"),
     );
-    assert_eq!(outcome_of(None), first);
-    assert_eq!(outcome_of(Some("c notices one_is_one")), second);
-    for stale in ["a notices gone", "d notices one_is_one", "a notices"] {
-        assert_eq!(outcome_of(Some(stale)), first, "{stale}");
+    let tests = &["a", "c:notices"];
+    assert_eq!(outcome_of(tests, None), first);
+    assert_eq!(outcome_of(tests, Some(noticed)), second);
+    // The rest of its program is asked first all the same.
+    assert_eq!(outcome_of(tests, Some(passes)), second);
+    for caught_by in others {
+        assert_eq!(outcome_of(tests, Some(caught_by)), first, "{caught_by}");
     }
-    // The rest of where it was is asked first all the same.
-    assert_eq!(outcome_of(Some("c passes passes")), second);
+    // It is none of those that are asked.
+    let outcome = outcome_of(&["c:notices:passes"], Some(noticed));
+    assert_eq!(outcome, Outcome::Passed);
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use super::options::Options;
 use super::sum::Sum;
-use super::{catalog, patch};
+use super::{catalog, patch, suite};
 
 const KEY: &str = "# caught by: ";
 
@@ -25,6 +25,15 @@ pub(crate) fn run(root: &Path, options: &Options<'_>) -> Result<bool> {
         let Some(test) = sum.caught_by(&mutant.name) else {
             continue;
         };
+        // A patch from elsewhere may have had the same name.
+        let package = test.split(' ').next().unwrap_or(test);
+        if !mutant
+            .tests
+            .iter()
+            .any(|tests| suite::package_of(tests) == package)
+        {
+            continue;
+        }
         all += 1;
         if mutant.caught_by.as_deref() == Some(test) {
             continue;

@@ -8,6 +8,7 @@
 //! was changed: the rest is asked without it. A program that fails without naming a test, or takes
 //! too long, is told apart from that. Never: what is tested.
 
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -71,6 +72,11 @@ pub(crate) struct Suite {
     slow: Vec<(String, String)>,
     /// Test programs of the packages that were measured, those that noticed something last first.
     targets: Vec<Target>,
+    /// Tests that have noticed mutants before.
+    noted: Vec<String>,
+    /// Those of them that pass alone when nothing is changed, and under which name they were
+    /// measured: one that leans on others in its program would notice anything.
+    sound: HashSet<(String, String)>,
 }
 
 /// What cargo builds one test program from.
@@ -92,6 +98,15 @@ struct Program {
     folder: PathBuf,
 }
 
+/// What came of one test that was run without others.
+#[derive(Debug, PartialEq, Eq)]
+enum Alone {
+    Passed,
+    Failed,
+    /// It was not there, or ended otherwise.
+    Unknown(String),
+}
+
 /// Tests of a program that are run together.
 #[derive(Clone, Copy, Debug)]
 enum Part<'a> {
@@ -110,7 +125,17 @@ impl Suite {
             build,
             slow: Vec::new(),
             targets: Vec::new(),
+            noted: Vec::new(),
+            sound: HashSet::new(),
         }
+    }
+
+    /// One that knows which tests have noticed mutants before.
+    pub(crate) fn knowing(mut self, noted: impl Iterator<Item = String>) -> Self {
+        self.noted = noted.collect();
+        self.noted.sort_unstable();
+        self.noted.dedup();
+        self
     }
 
     /// Builds and runs the tests of one package, or of one program of it (`package:program`, where
@@ -142,14 +167,30 @@ impl Suite {
             if outcome != Outcome::Passed {
                 return Ok(outcome);
             }
+            self.measure_noted(tests, program, limit)?;
         }
         Ok(Outcome::Passed)
     }
 
-    /// Whether a test is one of a program that was [measured](Self::measure) under this name.
+    /// Finds out which of those that have noticed mutants pass alone.
+    fn measure_noted(&mut self, tests: &str, program: &Program, limit: Duration) -> Result<()> {
+        let part = part_of(tests).unwrap_or_default();
+        for test in &self.noted {
+            let is_asked = is_of(test, &program.target.name)
+                && name_within(program, test).contains(part)
+                && self.run_once(program, test, limit)? == Alone::Passed;
+            if is_asked {
+                self.sound.insert((tests.to_owned(), test.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a test that has noticed a mutant is one of those [measured](Self::measure) under
+    /// this name, and may be asked first.
     pub(crate) fn has(&self, tests: &str, test: &str) -> bool {
-        let mut targets = self.targets.iter();
-        targets.any(|target| target.tests == tests && is_of(test, &target.name))
+        let key = (tests.to_owned(), test.to_owned());
+        self.sound.contains(&key)
     }
 
     /// Builds and runs what was [measured](Self::measure) under the same name, every program within
@@ -161,13 +202,14 @@ impl Suite {
     pub(crate) fn run(&mut self, tests: &str, mutant: &Mutant, limit: Duration) -> Result<Outcome> {
         let alike = words_of(&mutant.name);
         let caught_by = mutant.caught_by.as_deref().unwrap_or_default();
+        let caught_by = Some(caught_by).filter(|test| self.has(tests, test));
         let targets = self.targets.iter();
         let mut targets: Vec<Target> = targets
             .filter(|target| target.tests == tests)
             .cloned()
             .collect();
         ensure!(!targets.is_empty(), "{tests} was not measured");
-        targets.sort_by_key(|target| !is_of(caught_by, &target.name));
+        targets.sort_by_key(|target| !caught_by.is_some_and(|test| is_of(test, &target.name)));
         let mut built: Vec<Program> = Vec::new();
         let (mut left_out, mut undecided) = (Vec::new(), None);
         for target in &targets {
@@ -178,10 +220,7 @@ impl Suite {
             // Cargo names the programs of other targets too when it knows them to be fresh.
             programs.retain(|program| program.target == *target);
             for program in &programs {
-                if is_of(caught_by, &program.target.name)
-                    && let outcome @ Outcome::Failed { .. } =
-                        self.run_alone(program, caught_by, 1, limit)?
-                {
+                if let Some(outcome) = self.run_noted(program, caught_by, limit)? {
                     return Ok(outcome);
                 }
                 for part in [Part::Alike(&alike), Part::Fast] {
@@ -268,7 +307,7 @@ impl Suite {
                 Outcome::Passed => break,
                 other => return Ok(other),
             };
-            match self.run_alone(program, &test, RUNS_ALONE, limit)? {
+            match self.run_alone(program, &test, limit)? {
                 Outcome::Undecided(why) => _ = undecided.get_or_insert(why),
                 outcome => return Ok(outcome),
             }
@@ -278,45 +317,66 @@ impl Suite {
         Ok(undecided.map_or(Outcome::Passed, Outcome::Undecided))
     }
 
-    /// Runs a test until it fails without others, so many times at most.
-    fn run_alone(
+    /// Runs the test that noticed a mutant before, if it is of this program: it has to fail alone,
+    /// and once more. Whatever else it does, all tests are asked.
+    fn run_noted(
         &self,
         program: &Program,
-        what: &str,
-        runs: u32,
+        caught_by: Option<&str>,
         limit: Duration,
-    ) -> Result<Outcome> {
-        let test = name_within(program, what);
-        for passes in 0..runs {
-            let mut command = self.command(program);
-            command.args(["--exact", test, "--test-threads=1"]);
-            let (mut is_run, mut has_failed) = (false, false);
-            let outcome = watch(command, &program.target.name, limit, |line| {
-                is_run |= line == "running 1 test";
-                // What a test writes may stand between its name and the word that it failed.
-                has_failed |= line.starts_with("test result: FAILED");
-            })?;
-            let failed = Outcome::Failed {
-                test: what.to_owned(),
-                passes,
-            };
-            match outcome {
-                Outcome::Failed { .. } => return Ok(failed),
-                Outcome::Unnamed(_) if has_failed => return Ok(failed),
-                Outcome::Unnamed(why) => {
-                    let what = format!("{what} failed among others; alone: {why}");
-                    return Ok(Outcome::Undecided(what));
+    ) -> Result<Option<Outcome>> {
+        let Some(test) = caught_by.filter(|test| is_of(test, &program.target.name)) else {
+            return Ok(None);
+        };
+        for _ in 0..2 {
+            if self.run_once(program, test, limit)? != Alone::Failed {
+                return Ok(None);
+            }
+        }
+        let test = test.to_owned();
+        Ok(Some(Outcome::Failed { test, passes: 0 }))
+    }
+
+    /// Runs a test that has failed among others until it fails without them, a few times at most.
+    fn run_alone(&self, program: &Program, what: &str, limit: Duration) -> Result<Outcome> {
+        for passes in 0..RUNS_ALONE {
+            match self.run_once(program, what, limit)? {
+                Alone::Failed => {
+                    let test = what.to_owned();
+                    return Ok(Outcome::Failed { test, passes });
                 }
-                Outcome::Passed if is_run => {}
-                Outcome::Passed | Outcome::NotBuilt(_) | Outcome::Undecided(_) => {
-                    let what = format!("{what} failed among others and cannot be run alone");
+                Alone::Passed => {}
+                Alone::Unknown(why) => {
+                    let what = format!("{what} failed among others and {why}");
                     return Ok(Outcome::Undecided(what));
                 }
             }
         }
         Ok(Outcome::Undecided(format!(
-            "{what} failed among others, and passed {runs} times alone"
+            "{what} failed among others, and passed {RUNS_ALONE} times alone"
         )))
+    }
+
+    /// Runs one test without others.
+    fn run_once(&self, program: &Program, what: &str, limit: Duration) -> Result<Alone> {
+        let test = name_within(program, what);
+        let mut command = self.command(program);
+        command.args(["--exact", test, "--test-threads=1"]);
+        let (mut is_run, mut has_failed) = (false, false);
+        let outcome = watch(command, &program.target.name, limit, |line| {
+            is_run |= line == "running 1 test";
+            // What a test writes may stand between its name and the word that it failed.
+            has_failed |= line.starts_with("test result: FAILED");
+        })?;
+        Ok(match outcome {
+            Outcome::Failed { .. } => Alone::Failed,
+            Outcome::Unnamed(_) if has_failed => Alone::Failed,
+            Outcome::Unnamed(why) => Alone::Unknown(format!("alone: {why}")),
+            Outcome::Passed if is_run => Alone::Passed,
+            Outcome::Passed | Outcome::NotBuilt(_) | Outcome::Undecided(_) => {
+                Alone::Unknown("cannot be run alone".to_owned())
+            }
+        })
     }
 
     /// Runs a part of the tests of a program, without those left out. Of one whose tests are named,
@@ -398,7 +458,7 @@ fn words_of(mutant: &str) -> Vec<&str> {
 }
 
 /// The package of `package`, `package:program` or `package:program:part`.
-fn package_of(tests: &str) -> &str {
+pub(super) fn package_of(tests: &str) -> &str {
     tests.split(':').next().unwrap_or(tests)
 }
 

@@ -156,7 +156,7 @@ pub struct NodeLimits {
     /// Bytes of the newest blocks' private outputs that are kept for sessions that ask for them; 0:
     /// none are.
     pub private_bytes_max: usize,
-    /// Bytes of older ones that are kept on disk before the oldest go; 0, the default: none are.
+    /// Bytes of older ones that are kept on disk before the oldest go; 0: none are.
     pub private_archive_bytes_max: u64,
     /// Stamps of blocks kept for `/trace`, some 56 bytes each; 0: none are made.
     pub trace_stamps: usize,
@@ -242,7 +242,7 @@ impl Default for NodeLimits {
             public_bytes_max: 64 * 1024 * 1024,
             public_archive_bytes_max: 16 * 1024 * 1024 * 1024,
             private_bytes_max: 64 * 1024 * 1024,
-            private_archive_bytes_max: 0,
+            private_archive_bytes_max: 16 * 1024 * 1024 * 1024,
             trace_stamps: 0,
         }
     }

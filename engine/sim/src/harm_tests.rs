@@ -376,6 +376,23 @@ fn whoever_may_have_lost_what_it_said_is_to_be_silent_up_to_there() {
 }
 
 #[test]
+fn whoever_made_a_block_before_it_lost_its_disk_is_to_be_silent_up_to_its_window() {
+    let mut world = started(world_of(|plan| plan.durability == Durability::Sync));
+    let made = |world: &World<Tape>| {
+        let own = world.validator(VICTIM);
+        let proposals = &world.checks.proposals;
+        proposals.last(|window| world.set.leader(window) == own)
+    };
+    // The vote for it waits for the disk.
+    wait_for(&mut world, |world| {
+        made(world) > world.checks.records.last(VICTIM)
+    });
+    let window = made(&world);
+    world.lose_disk(VICTIM, MS);
+    assert_eq!(world.members[VICTIM].silent_until, window);
+}
+
+#[test]
 fn what_was_said_in_a_life_before_goes_with_the_power_too() {
     let is_async: fn(&Plan) -> bool = |plan| plan.durability == Durability::Async;
     let silent = |end: fn(&mut World<Tape>)| {

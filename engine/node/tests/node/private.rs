@@ -63,8 +63,8 @@ fn start(cluster: &Cluster, place: u16) -> Node {
     let limits = &mut config.limits;
     match place {
         0 => (limits.private_bytes_max, limits.private_archive_bytes_max) = (LITTLE, 1 << 30),
-        2 => limits.private_bytes_max = 1,
-        3 => limits.private_archive_bytes_max = 1 << 30,
+        1 => limits.private_archive_bytes_max = 0,
+        2 => (limits.private_bytes_max, limits.private_archive_bytes_max) = (1, 0),
         _ => {}
     }
     Node::start_with_snapshots(config, Echo::default(), Echo::default()).unwrap()

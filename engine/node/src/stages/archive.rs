@@ -36,8 +36,9 @@ const ITEMS_PER_STRETCH: usize = 1_024;
 /// Blocks that wait before the thread is woken for them; fewer wait until it looks by itself. It
 /// would take a core from the votes of the next block to write each one at once.
 const WAKE_BLOCKS: usize = 64;
-/// How often it is looked for blocks, and whether something is to be made durable.
-const LOOK: Duration = Duration::from_millis(20);
+/// How often it is looked for blocks, and whether something is to be made durable. Both have time,
+/// and each look takes a core from somebody who votes.
+const LOOK: Duration = Duration::from_millis(100);
 /// Time between two tries while the disk is full.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -412,6 +413,8 @@ impl<K: Asked> Work<'_, K> {
         Ok(false)
     }
 
+    /// Little stays in memory until more has come, or somebody reads it or waits for it: a start
+    /// executes again what no snapshot covers.
     fn write_all(&mut self) -> Result<(), ArchiveError> {
         while let Some(item) = self.waiting.pop_front() {
             let written = self.write(&item);
@@ -420,7 +423,7 @@ impl<K: Asked> Work<'_, K> {
                 return written;
             }
         }
-        self.archive.flush()
+        Ok(())
     }
 
     fn sync_wanted(&mut self) -> Result<(), ArchiveError> {

@@ -1,5 +1,6 @@
 //! A whole node whose peers' logs do not go back to where it stands: it joins by a snapshot.
 
+use crate::private::{client_at, told_to};
 use crate::support::{Adder, Cluster, PATIENCE, agree, eventually, patient, stop_all};
 use quorate::client::{Client, PublicClient, PublicItem, PublicOptions};
 use quorate::config::NodeConfig;
@@ -108,6 +109,33 @@ fn first_events(cluster: &Cluster, place: u16, count: u64) -> Vec<PublicItem> {
     events.collect()
 }
 
+/// What sessions were told before the last one joined, its peers alone have, and from there on it
+/// tells the same.
+fn private_outputs_begin_with_it(cluster: &Cluster, nodes: &[Node], joined: u64) {
+    let first = StreamPosition::before(joined + 1);
+    let oldest = |node: &Node| node.metrics().private_oldest.read();
+    assert_eq!(oldest(&nodes[3]), first.height);
+    assert_eq!(oldest(&nodes[0]), 1);
+    let mut is_unheard = true;
+    add(cluster, 79, || std::mem::take(&mut is_unheard));
+    agree(nodes, joined);
+    let end = StreamPosition::before(nodes[3].status().unwrap().state_height + 1);
+    for seed in [77, 79] {
+        let [mut own, mut other] = [3, 0].map(|place| client_at(cluster, seed, place));
+        let since = told_to(&mut own, (first, end));
+        assert_eq!(own.connected(), Some(ValidatorIndex::new(3)));
+        assert_eq!(since, told_to(&mut other, (first, end)));
+        assert!(
+            seed == 77 || !since.is_empty(),
+            "it spoke while all were there"
+        );
+        let all = told_to(&mut own, (StreamPosition::BEGIN, end));
+        assert_ne!(own.connected(), Some(ValidatorIndex::new(3)));
+        assert_eq!(all, told_to(&mut other, (StreamPosition::BEGIN, end)));
+        assert!(all.len() >= since.len() && !all.is_empty());
+    }
+}
+
 #[test]
 fn a_node_that_its_peers_logs_do_not_reach_joins_by_a_snapshot_and_begins_anew() {
     for threading in [Threading::Shared, Threading::Dedicated] {
@@ -152,6 +180,7 @@ fn a_node_that_its_peers_logs_do_not_reach_joins_by_a_snapshot_and_begins_anew()
         let [own, other] = [3, 0].map(|place| first_events(&cluster, place, count));
         assert_eq!(own, other);
         assert_eq!(nodes[3].metrics().events_lies.read(), 0);
+        private_outputs_begin_with_it(&cluster, &nodes, height);
         let alarms = nodes.iter().map(|node| node.metrics().alarms.read());
         assert_eq!(alarms.sum::<u64>(), 0);
         stop_all(nodes);

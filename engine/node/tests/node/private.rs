@@ -70,7 +70,7 @@ fn start(cluster: &Cluster, place: u16) -> Node {
     Node::start_with_snapshots(config, Echo::default(), Echo::default()).unwrap()
 }
 
-fn client_at(cluster: &Cluster, seed: u8, place: u16) -> Client {
+pub(crate) fn client_at(cluster: &Cluster, seed: u8, place: u16) -> Client {
     let options = ClientOptions {
         first: ValidatorIndex::new(place),
         ..patient()
@@ -84,18 +84,26 @@ fn say(client: &mut Client, text: &str) {
     assert_eq!(done.unwrap().outcome, Outcome::Applied);
 }
 
-/// All of a session's stream up to the block of a height, as one validator tells it in however
-/// many answers.
-fn all_of(cluster: &Cluster, seed: u8, place: u16, height: u64) -> Vec<PrivateOutput> {
-    let mut client = client_at(cluster, seed, place);
-    let (mut at, to) = (StreamPosition::BEGIN, StreamPosition::before(height + 1));
-    let mut told = Vec::new();
+/// A session's stream between two positions, in however many answers of whoever has it.
+pub(crate) fn told_to(
+    client: &mut Client,
+    (from, to): (StreamPosition, StreamPosition),
+) -> Vec<PrivateOutput> {
+    let (mut at, mut told) = (from, Vec::new());
     while at < to {
         let piece = client.private(at, to, PATIENCE).unwrap();
         assert!(piece.next > at, "it goes on");
         told.extend(piece.outputs);
         at = piece.next;
     }
+    told
+}
+
+/// All of a session's stream up to the block of a height, as one validator tells it.
+fn all_of(cluster: &Cluster, seed: u8, place: u16, height: u64) -> Vec<PrivateOutput> {
+    let mut client = client_at(cluster, seed, place);
+    let all = (StreamPosition::BEGIN, StreamPosition::before(height + 1));
+    let told = told_to(&mut client, all);
     assert_eq!(client.connected(), Some(ValidatorIndex::new(place)));
     told
 }

@@ -297,7 +297,7 @@ fn outputs_of_one(folder: &TemporaryFolder) -> Store<PrivateOutputs> {
         ring.push(&results);
         let block = ring.block(height).expect("it is kept");
         archive
-            .append(height, Arc::as_ref(&block))
+            .append(height, Arc::as_ref(block))
             .expect("it is appended");
     }
     archive.flush().expect("it is written");

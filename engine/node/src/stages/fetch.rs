@@ -98,8 +98,8 @@ pub(crate) struct PrivateFetch {
 
 impl Asked for PrivateOutputs {
     const THREAD: &'static str = "quorate-private";
-    // A small answer may take the reading of everybody's outputs. So many bytes take about a
-    // quarter of a core to check, and of many who come back at once none waits for seconds.
+    // A small answer may take the reading of everybody's outputs. At so many bytes, of 64 who come
+    // back at once and read as much as one question may, each is answered within a second.
     const READ_BYTES_PER_S_MAX: Option<u64> = Some(256 * 1024 * 1024);
     // However many connections it has.
     type Asker = SessionId;

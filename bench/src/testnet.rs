@@ -140,6 +140,31 @@ pub struct Plan {
     pub segment_bytes: Option<u32>,
 }
 
+impl Plan {
+    /// What clusters of measurements have in common, for each to change what it measures:
+    /// `validators` of weight 1, opaque commands over authenticated channels, `async`, and the
+    /// profile `laptop`. Below four validators only crashes are borne.
+    #[must_use]
+    pub fn of_equals(validators: usize, base_port: u16) -> Self {
+        Self {
+            weights: vec![1; validators],
+            fault_weight: None,
+            fast_slack: None,
+            crash_only: validators < 4,
+            workload: Workload::Opaque,
+            auth: Auth::Session,
+            base_port,
+            durability: Durability::Async,
+            profile: Profile::Laptop,
+            threads: None,
+            idle: None,
+            trace_stamps: 0,
+            window_slots: None,
+            segment_bytes: None,
+        }
+    }
+}
+
 /// Why there is no testnet.
 #[derive(Debug, thiserror::Error)]
 pub enum TestnetError {

@@ -60,6 +60,23 @@ pub struct LoadPlan {
 }
 
 impl LoadPlan {
+    /// What loads of measurements have in common, for each to change what it measures: opaque
+    /// commands of `size` bytes from one session, of which nothing is written down. A rate of 0 is
+    /// one of 1.
+    #[must_use]
+    pub fn opaque(size: usize, rate: u64, seconds: u64) -> Self {
+        Self {
+            flow: Flow::Opaque { size },
+            rate: NonZeroU64::new(rate).unwrap_or(NonZeroU64::MIN),
+            seconds,
+            clients: 1,
+            seed: 1,
+            keeps_acknowledged: false,
+            routing: Routing::Flow,
+            keeps_trips: false,
+        }
+    }
+
     /// Looks at what the load is made of, before anything is started for it.
     ///
     /// # Errors

@@ -302,10 +302,8 @@ pub(crate) fn placement(statuses: &[Status]) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate::genesis::Auth;
-    use quorate::profiles::{Durability, Profile};
     use quorate_bench::probe::Silence;
-    use quorate_bench::testnet::{Plan, Workload};
+    use quorate_bench::testnet::Plan;
     use quorate_log::{DataFolder, LogConfig, Opened, RecordKind, open};
     use serde_json::json;
     use std::path::{Path, PathBuf};
@@ -412,20 +410,8 @@ mod tests {
         let name = format!("quorate-agreement-{name}-{}", std::process::id());
         let dir = std::env::temp_dir().join(name);
         let plan = Plan {
-            weights: vec![1; 4],
-            fault_weight: None,
-            fast_slack: None,
-            crash_only: false,
-            workload: Workload::Opaque,
-            auth: Auth::Session,
-            base_port: 20_000,
-            durability: Durability::Async,
-            profile: Profile::Laptop,
-            threads: None,
-            idle: None,
-            trace_stamps: 0,
-            window_slots: None,
             segment_bytes: Some(SHORT.segment_bytes),
+            ..Plan::of_equals(4, 20_000)
         };
         let testnet = Testnet::create(&dir, &plan).unwrap();
         (dir, testnet)

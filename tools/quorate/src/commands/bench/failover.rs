@@ -5,14 +5,13 @@
 //! at every validator, so that there are always clients of survivors. Logs are held against what
 //! clients were told, as after any other series of kills. Never: judges a time.
 
-use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use quorate::profiles::{Idle, Profile, Threads};
 use quorate_bench::gaps::{Interruption, Phase, interruption, longest_wait};
-use quorate_bench::load::{Flow, LoadPlan, Routing, machine_ns};
+use quorate_bench::load::{LoadPlan, Routing, machine_ns};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -437,11 +436,6 @@ impl Options {
 
     fn load_plan(&self, seed: u64) -> LoadPlan {
         LoadPlan {
-            flow: Flow::Opaque {
-                size: COMMAND_BYTES,
-            },
-            rate: NonZeroU64::new(u64::from(self.rate)).unwrap_or(NonZeroU64::MIN),
-            seconds: LOAD_SECONDS,
             clients: u32::from(self.validators),
             seed,
             keeps_acknowledged: true,
@@ -449,6 +443,7 @@ impl Options {
                 aside_every: ASIDE_EVERY,
             },
             keeps_trips: true,
+            ..LoadPlan::opaque(COMMAND_BYTES, self.rate.into(), LOAD_SECONDS)
         }
     }
 }

@@ -5,16 +5,15 @@
 //! measured again before each load, since the machine is another one a minute later; every figure
 //! is the median over the runs. Never: compares times of different invocations.
 
-use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use quorate_bench::floor::{Floor, FloorPlan, measure};
 use quorate_bench::histogram::{Latencies, Percentiles, median};
-use quorate_bench::load::{Flow, LoadPlan, Outcome, Routing};
+use quorate_bench::load::{LoadPlan, Outcome, Routing};
 use quorate_bench::stages::{Attribution, StageMeans, attribute};
-use quorate_bench::testnet::{Plan, Workload, free_base_port};
+use quorate_bench::testnet::{Plan, free_base_port};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -597,40 +596,26 @@ impl Options {
         let validators = usize::from(self.validators);
         let stamps = usize::try_from(self.stamps()).unwrap_or(STAMPS_MAX);
         Ok(Plan {
-            weights: vec![1; validators],
-            fault_weight: None,
-            fast_slack: None,
-            crash_only: self.validators < 4,
-            workload: Workload::Opaque,
             auth: AUTH,
-            base_port: free_base_port(validators)?,
             durability,
             profile: self.profile.into(),
             threads: self.threads.map(Into::into),
             idle: self.idle.map(Into::into),
             trace_stamps: stamps.min(STAMPS_MAX),
-            window_slots: None,
-            segment_bytes: None,
+            ..Plan::of_equals(validators, free_base_port(validators)?)
         })
     }
 
     fn load_plan(&self, seconds: u64, seed: u64) -> LoadPlan {
         LoadPlan {
-            flow: Flow::Opaque {
-                size: self.size as usize,
-            },
-            rate: NonZeroU64::from(
-                std::num::NonZeroU32::new(self.rate).unwrap_or(std::num::NonZeroU32::MIN),
-            ),
-            seconds,
             // None begins at a validator that stands still.
             clients: u32::from(self.validators - self.stopped),
             seed,
-            keeps_acknowledged: false,
             routing: Routing::Leader {
                 aside_every: ASIDE_EVERY,
             },
             keeps_trips: true,
+            ..LoadPlan::opaque(self.size as usize, self.rate.into(), seconds)
         }
     }
 }

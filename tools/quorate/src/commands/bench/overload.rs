@@ -7,16 +7,14 @@
 //! when it was intended, and what could never be sent counts as offered. Never: judges by what a
 //! validator says of itself.
 
-use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use quorate::genesis::Auth;
-use quorate::profiles::Durability;
-use quorate_bench::load::{Flow, LoadPlan, Outcome, Routing};
+use quorate_bench::load::{Flow, LoadPlan, Outcome};
 use quorate_bench::report::per_second;
-use quorate_bench::testnet::{Plan, Workload, free_base_port};
+use quorate_bench::testnet::{Plan, free_base_port};
 use serde::Serialize;
 
 use super::bed::Bed;
@@ -331,20 +329,8 @@ impl Options {
     fn cluster_plan(&self) -> Result<Plan, Failure> {
         let validators = usize::from(self.validators);
         Ok(Plan {
-            weights: vec![1; validators],
-            fault_weight: None,
-            fast_slack: None,
-            crash_only: self.validators < 4,
-            workload: Workload::Opaque,
             auth: self.auth.into(),
-            base_port: free_base_port(validators)?,
-            durability: Durability::Async,
-            profile: quorate::profiles::Profile::Laptop,
-            threads: None,
-            idle: None,
-            trace_stamps: 0,
-            window_slots: None,
-            segment_bytes: None,
+            ..Plan::of_equals(validators, free_base_port(validators)?)
         })
     }
 
@@ -352,13 +338,9 @@ impl Options {
     fn load_plan(&self, flow: Flow, rate: u64, clients: u32, seed: u64) -> LoadPlan {
         LoadPlan {
             flow,
-            rate: NonZeroU64::new(rate).unwrap_or(NonZeroU64::MIN),
-            seconds: self.seconds,
             clients,
             seed,
-            keeps_acknowledged: false,
-            routing: Routing::Flow,
-            keeps_trips: false,
+            ..LoadPlan::opaque(self.size as usize, rate, self.seconds)
         }
     }
 }

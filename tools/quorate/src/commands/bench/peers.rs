@@ -9,13 +9,12 @@ mod contestant;
 mod table;
 mod workspace;
 
-use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use quorate_bench::histogram::{Percentiles, median};
-use quorate_bench::load::{Flow, LoadPlan, Outcome, Routing};
+use quorate_bench::load::{LoadPlan, Outcome, Routing};
 use quorate_bench::report::per_second;
 use serde::Serialize;
 
@@ -202,16 +201,10 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
 impl Options {
     fn load_plan(&self, rate: u64, seconds: u64, seed: u64) -> LoadPlan {
         LoadPlan {
-            flow: Flow::Opaque {
-                size: self.size as usize,
-            },
-            rate: NonZeroU64::new(rate).unwrap_or(NonZeroU64::MIN),
-            seconds,
             clients: contestant::VALIDATORS,
             seed,
-            keeps_acknowledged: false,
             routing: Routing::Leader { aside_every: 0 },
-            keeps_trips: false,
+            ..LoadPlan::opaque(self.size as usize, rate, seconds)
         }
     }
 

@@ -6,13 +6,12 @@
 //! held against what clients were told, as after any series of kills. Never: judges a time.
 
 use std::fs;
-use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use quorate_bench::gaps::{Phase, interruption, longest_wait};
-use quorate_bench::load::{Flow, LoadPlan, Outcome, Routing, machine_ns};
+use quorate_bench::load::{LoadPlan, Outcome, machine_ns};
 use serde::Serialize;
 
 use super::crash::{Heard, Series, Setting, over_validators};
@@ -422,14 +421,10 @@ impl Options {
 
     fn plan(&self, size: usize, rate: u64, keeps_trips: bool) -> LoadPlan {
         LoadPlan {
-            flow: Flow::Opaque { size },
-            rate: NonZeroU64::new(rate).unwrap_or(NonZeroU64::MIN),
-            seconds: LOAD_SECONDS,
             clients: CLIENTS,
-            seed: 1,
             keeps_acknowledged: true,
-            routing: Routing::Flow,
             keeps_trips,
+            ..LoadPlan::opaque(size, rate, LOAD_SECONDS)
         }
     }
 }

@@ -5,14 +5,13 @@
 //! the validators' folders; how long the application stood is joined of the validators' stamps.
 //! Never: judges a time.
 
-use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use quorate::config::SnapshotConfig;
 use quorate::trace::{Dump, STAMPS_MAX};
-use quorate_bench::load::{Flow, LoadPlan, Outcome, Routing, machine_ns};
+use quorate_bench::load::{LoadPlan, Outcome, machine_ns};
 use quorate_bench::snapshots::{Pause, Span, Watch, between, is_in, pauses, unstamped};
 use quorate_bench::testnet::{Workload, free_base_port};
 use serde::Serialize;
@@ -448,16 +447,9 @@ impl Options {
 
     fn load_plan(&self) -> LoadPlan {
         LoadPlan {
-            flow: Flow::Opaque {
-                size: COMMAND_BYTES,
-            },
-            rate: NonZeroU64::new(u64::from(self.rate)).unwrap_or(NonZeroU64::MIN),
-            seconds: self.seconds,
             clients: CLIENTS,
-            seed: 1,
-            keeps_acknowledged: false,
-            routing: Routing::Flow,
             keeps_trips: true,
+            ..LoadPlan::opaque(COMMAND_BYTES, self.rate.into(), self.seconds)
         }
     }
 }

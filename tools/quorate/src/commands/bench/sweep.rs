@@ -4,14 +4,13 @@
 //! Owns the steps. What is full load is told, such as the rate that `bench throughput` found, and
 //! not looked for. Never: judges whether cost grows.
 
-use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use quorate_bench::load::{Flow, LoadPlan, Outcome, Routing};
+use quorate_bench::load::{LoadPlan, Outcome, Routing};
 use quorate_bench::report::per_second;
-use quorate_bench::testnet::{Plan, Workload, free_base_port};
+use quorate_bench::testnet::{Plan, free_base_port};
 use serde::Serialize;
 
 use super::bed::Bed;
@@ -240,36 +239,19 @@ impl Options {
     fn cluster_plan(&self) -> Result<Plan, Failure> {
         let validators = usize::from(self.validators);
         Ok(Plan {
-            weights: vec![1; validators],
-            fault_weight: None,
-            fast_slack: None,
-            crash_only: self.validators < 4,
-            workload: Workload::Opaque,
             auth: self.auth.into(),
-            base_port: free_base_port(validators)?,
             durability: self.durability.into(),
-            profile: quorate::profiles::Profile::Laptop,
-            threads: None,
-            idle: None,
-            trace_stamps: 0,
-            window_slots: None,
-            segment_bytes: None,
+            ..Plan::of_equals(validators, free_base_port(validators)?)
         })
     }
 
     fn load_plan(&self, percent: u64, seconds: u64) -> LoadPlan {
         let rate = self.rate.saturating_mul(percent) / 100;
         LoadPlan {
-            flow: Flow::Opaque {
-                size: self.size as usize,
-            },
-            rate: NonZeroU64::new(rate).unwrap_or(NonZeroU64::MIN),
-            seconds,
             clients: self.clients,
             seed: percent,
-            keeps_acknowledged: false,
             routing: Routing::Leader { aside_every: 0 },
-            keeps_trips: false,
+            ..LoadPlan::opaque(self.size as usize, rate, seconds)
         }
     }
 }

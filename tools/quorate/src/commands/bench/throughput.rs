@@ -7,7 +7,6 @@
 //! Beside each load a bare batch verifier is measured on the same cores. Never: compares figures of
 //! different invocations.
 
-use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,9 +14,9 @@ use clap::Args;
 use quorate::genesis::Auth;
 use quorate::profiles::Durability;
 use quorate_bench::histogram::median;
-use quorate_bench::load::{Flow, LoadPlan, Outcome, Routing};
+use quorate_bench::load::{LoadPlan, Outcome, Routing};
 use quorate_bench::report::{Agreement, per_second};
-use quorate_bench::testnet::{Plan, Workload, free_base_port};
+use quorate_bench::testnet::{Plan, free_base_port};
 use quorate_bench::verifier::{VerifierError, VerifierPlan, measure};
 use serde::Serialize;
 
@@ -455,20 +454,9 @@ impl Options {
     fn cluster_plan(&self, durability: Durability) -> Result<Plan, Failure> {
         let validators = usize::from(self.validators);
         Ok(Plan {
-            weights: vec![1; validators],
-            fault_weight: None,
-            fast_slack: None,
-            crash_only: self.validators < 4,
-            workload: Workload::Opaque,
             auth: self.auth.into(),
-            base_port: free_base_port(validators)?,
             durability,
-            profile: quorate::profiles::Profile::Laptop,
-            threads: None,
-            idle: None,
-            trace_stamps: 0,
-            window_slots: None,
-            segment_bytes: None,
+            ..Plan::of_equals(validators, free_base_port(validators)?)
         })
     }
 
@@ -480,16 +468,10 @@ impl Options {
 
     fn load_plan(&self, rate: u64, seed: u64) -> LoadPlan {
         LoadPlan {
-            flow: Flow::Opaque {
-                size: self.size as usize,
-            },
-            rate: NonZeroU64::new(rate).unwrap_or(NonZeroU64::MIN),
-            seconds: self.seconds,
             clients: self.clients,
             seed,
-            keeps_acknowledged: false,
             routing: Routing::Leader { aside_every: 0 },
-            keeps_trips: false,
+            ..LoadPlan::opaque(self.size as usize, rate, self.seconds)
         }
     }
 }

@@ -9,13 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quorate::genesis::Auth;
-use quorate::profiles::{Durability, Profile};
+use quorate::profiles::Durability;
 use quorate_bench::cluster::{Cluster, Launch};
 use quorate_bench::load::peer::{self, Nodes, Routing};
 use quorate_bench::load::{LoadPlan, Outcome};
 use quorate_bench::machine::Folder;
-use quorate_bench::testnet::{Plan, Workload, free_base_port};
+use quorate_bench::testnet::{Plan, free_base_port};
 use serde::Serialize;
 use serde_json::json;
 
@@ -217,20 +216,8 @@ fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
 fn quorate_plan(durability: Durability) -> Result<Plan, Failure> {
     let validators = VALIDATORS as usize;
     Ok(Plan {
-        weights: vec![1; validators],
-        fault_weight: None,
-        fast_slack: None,
-        crash_only: false,
-        workload: Workload::Opaque,
-        auth: Auth::Session,
-        base_port: free_base_port(validators)?,
         durability,
-        profile: Profile::Laptop,
-        threads: None,
-        idle: None,
-        trace_stamps: 0,
-        window_slots: None,
-        segment_bytes: None,
+        ..Plan::of_equals(validators, free_base_port(validators)?)
     })
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// How long a thread that lingers looks before it sleeps: about as long as a proposal and a vote
 /// are on their way between validators that share a machine. Longer looks brought nothing at the
-/// median and cost the tail (docs/performance.md).
+/// median and cost the tail (docs/performance-history.md).
 pub const LINGER: Duration = Duration::from_micros(80);
 
 /// When the core was given up for longer than another validator's turn takes, others than

@@ -34,6 +34,10 @@ tasks:
           of N slices the K-th alone
   mutants --sum FILE.. [--json]
           add up what --json printed of slices, and ask it for every mutant
+  mutants --note FILE..
+          write into the patches which test noticed each, as those reports have it
+  mutants --list [PART..] [--json]
+          tell what each mutant breaks, and the test that noticed it last
 ";
 
 fn main() -> ExitCode {

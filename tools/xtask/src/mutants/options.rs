@@ -6,16 +6,27 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::catalog::Mutant;
 
+/// What is done with the mutants that are named, or with reports of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// Each is put to the tests.
+    #[default]
+    Run,
+    /// They are told, and nothing is run.
+    List,
+    /// Reports are added up.
+    Sum,
+    /// What reports say is written into the patches.
+    Note,
+}
+
 /// What the words after `mutants` say.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Options<'a> {
     /// Parts of names, paths of patch files, or the reports to be added up.
     pub(crate) parts: Vec<&'a str>,
     pub(crate) as_json: bool,
-    /// Whether reports are added up and nothing is run.
-    pub(crate) is_sum: bool,
-    /// Whether what reports say is written into the patches, and nothing is run.
-    pub(crate) is_note: bool,
+    pub(crate) task: Task,
     /// Which of how many slices, the first being 1.
     slice: Option<(usize, usize)>,
 }
@@ -29,8 +40,9 @@ impl<'a> Options<'a> {
         while let Some(word) = words.next() {
             match word {
                 "--json" => options.as_json = true,
-                "--sum" => options.is_sum = true,
-                "--note" => options.is_note = true,
+                "--list" => options.ask(Task::List)?,
+                "--sum" => options.ask(Task::Sum)?,
+                "--note" => options.ask(Task::Note)?,
                 "--slice" => {
                     let slice = words.next().context("--slice K/N: which of how many?")?;
                     let numbers = slice_from(slice);
@@ -42,20 +54,19 @@ impl<'a> Options<'a> {
                 part => options.parts.push(part),
             }
         }
-        let (is_sum, is_note) = (options.is_sum, options.is_note);
-        ensure!(
-            !(is_sum && is_note),
-            "either --sum or --note, one after the other"
-        );
-        if is_sum || is_note {
-            let word = if is_sum { "--sum" } else { "--note" };
-            ensure!(
-                options.slice.is_none(),
-                "{word} takes reports, and runs no --slice"
-            );
-            ensure!(!options.parts.is_empty(), "{word} FILE..: which reports?");
+        if let Task::Sum | Task::Note = options.task {
+            let none = options.slice.is_none();
+            ensure!(none, "reports are asked for, and no --slice is run");
+            ensure!(!options.parts.is_empty(), "--sum or --note: which reports?");
         }
         Ok(options)
+    }
+
+    fn ask(&mut self, task: Task) -> Result<()> {
+        let is_first = self.task == Task::Run;
+        ensure!(is_first, "one of --list, --sum and --note at a time");
+        self.task = task;
+        Ok(())
     }
 
     /// What is to be run of what was chosen. Mutants that are put to the same tests stand together,
@@ -125,6 +136,7 @@ mod tests {
             &["--sum", "--slice", "1/2", "x.json"],
             &["--note"],
             &["--note", "--sum", "x.json"],
+            &["--list", "--note", "x.json"],
         ] {
             assert!(Options::parse(words).is_err(), "{words:?}");
         }

@@ -35,6 +35,9 @@ const TEXT_ENDINGS: &[&str] = &[
     ".rs", ".md", ".toml", ".sh", ".yml", ".txt", ".ci/run", ".patch", ".script", ".trace",
 ];
 
+/// Endings of the files that tools leave beside the one they change.
+const LEFTOVER_ENDINGS: &[&str] = &[".orig", ".rej", ".bak", ".swp", "~"];
+
 /// A file of the repository, read.
 struct TextFile {
     path: String,
@@ -46,11 +49,16 @@ struct TextFile {
 /// # Errors
 /// When a file cannot be read or `cargo` cannot be run.
 pub(crate) fn run(root: &Path) -> Result<bool> {
-    let mut files = Vec::new();
-    collect(root, "", &mut files)?;
+    let mut walk = Walk::default();
+    walk.collect(root, "")?;
+    let Walk {
+        mut files,
+        leftovers,
+    } = walk;
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let sources = sources_of(&files);
     let mut found = check_files(root, &files, &sources);
+    found.extend(leftovers);
     deps::check(root, &sources, &mut found)?;
     found.sort();
     found.dedup();
@@ -70,8 +78,9 @@ pub(crate) fn run(root: &Path) -> Result<bool> {
 /// # Errors
 /// When a file cannot be read or written, or the document lacks the marks of the table.
 pub(crate) fn write_rules(root: &Path) -> Result<bool> {
-    let mut files = Vec::new();
-    collect(root, "", &mut files)?;
+    let mut walk = Walk::default();
+    walk.collect(root, "")?;
+    let files = walk.files;
     let path = root.join(rules::DOCUMENT);
     let document =
         fs::read_to_string(&path).with_context(|| format!("reading {}", rules::DOCUMENT))?;
@@ -134,32 +143,56 @@ fn check_files(root: &Path, files: &[TextFile], sources: &[Source]) -> Vec<Findi
     found
 }
 
-/// Reads every text file below `root`/`folder` into `files`.
-fn collect(root: &Path, folder: &str, files: &mut Vec<TextFile>) -> Result<()> {
-    let place = root.join(folder);
-    for entry in fs::read_dir(&place).with_context(|| format!("reading {}", place.display()))? {
-        let entry = entry.with_context(|| format!("reading {}", place.display()))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let path = if folder.is_empty() {
-            name.clone()
-        } else {
-            format!("{folder}/{name}")
-        };
-        let kind = entry
-            .file_type()
-            .with_context(|| format!("looking at {path}"))?;
-        if kind.is_dir() {
-            if !SKIPPED_FOLDERS.contains(&name.as_str()) {
-                collect(root, &path, files)?;
+/// What was found below the root.
+#[derive(Default)]
+struct Walk {
+    files: Vec<TextFile>,
+    /// A complaint about each file that a tool has left behind.
+    leftovers: Vec<Finding>,
+}
+
+impl Walk {
+    /// Reads every text file below `root`/`folder`.
+    fn collect(&mut self, root: &Path, folder: &str) -> Result<()> {
+        let place = root.join(folder);
+        for entry in fs::read_dir(&place).with_context(|| format!("reading {}", place.display()))? {
+            let entry = entry.with_context(|| format!("reading {}", place.display()))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let path = if folder.is_empty() {
+                name.clone()
+            } else {
+                format!("{folder}/{name}")
+            };
+            let kind = entry
+                .file_type()
+                .with_context(|| format!("looking at {path}"))?;
+            if kind.is_dir() {
+                if !SKIPPED_FOLDERS.contains(&name.as_str()) {
+                    self.collect(root, &path)?;
+                }
+            } else if kind.is_file() {
+                self.take(&entry.path(), path)?;
             }
-        } else if kind.is_file() && TEXT_ENDINGS.iter().any(|ending| path.ends_with(ending)) {
-            let bytes = fs::read(entry.path()).with_context(|| format!("reading {path}"))?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, place: &Path, path: String) -> Result<()> {
+        self.leftovers.extend(leftover(&path));
+        if TEXT_ENDINGS.iter().any(|ending| path.ends_with(ending)) {
+            let bytes = fs::read(place).with_context(|| format!("reading {path}"))?;
             // A file that is not UTF-8 is still walked: the shape check reports the characters.
             let text = String::from_utf8_lossy(&bytes).into_owned();
-            files.push(TextFile { path, text });
+            self.files.push(TextFile { path, text });
         }
+        Ok(())
     }
-    Ok(())
+}
+
+fn leftover(path: &str) -> Option<Finding> {
+    let is_left = LEFTOVER_ENDINGS.iter().any(|ending| path.ends_with(ending));
+    let what = "a file that a tool has left behind";
+    is_left.then(|| Finding::new(path, 0, what, "take it away"))
 }
 
 #[cfg(test)]
@@ -213,13 +246,25 @@ mod tests {
 
     #[test]
     fn the_walk_reads_this_very_file() {
-        let mut files = Vec::new();
-        collect(&crate::repository_root(), "", &mut files).expect("the repository can be read");
+        let mut walk = Walk::default();
+        walk.collect(&crate::repository_root(), "")
+            .expect("the repository can be read");
         assert!(
-            files
+            walk.files
                 .iter()
                 .any(|file| file.path == "tools/xtask/src/tidy/mod.rs")
         );
-        assert!(files.iter().all(|file| !file.path.starts_with("target/")));
+        let mut paths = walk.files.iter().map(|file| &file.path);
+        assert!(paths.all(|path| !path.starts_with("target/")));
+    }
+
+    #[test]
+    fn what_a_tool_leaves_behind_is_found() {
+        for path in ["a.rs.orig", "net/b.toml.rej", "c.md~"] {
+            assert!(leftover(path).is_some(), "{path}");
+        }
+        for path in ["a.rs", "origin.rs", "Cargo.lock", ".gitignore"] {
+            assert!(leftover(path).is_none(), "{path}");
+        }
     }
 }

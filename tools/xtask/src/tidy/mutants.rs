@@ -8,7 +8,8 @@ use super::TextFile;
 use super::finding::Finding;
 use crate::mutants::catalog;
 
-/// Complains about every mutant that no longer applies, or names a test that is gone.
+/// Complains about every mutant that no longer applies, that was never seen to be noticed, or whose
+/// test is gone.
 pub(crate) fn check(files: &[TextFile], found: &mut Vec<Finding>) {
     let text_of = |path: &str| {
         let file = files.iter().find(|file| file.path == path);
@@ -27,13 +28,13 @@ pub(crate) fn check(files: &[TextFile], found: &mut Vec<Finding>) {
         let caught_by = catalog::parse(path, text)
             .ok()
             .and_then(|one| one.caught_by);
-        if let Some(test) = caught_by
-            && !functions.contains(function_of(&test))
-        {
-            let what = format!("there is no test \"{test}\" that could have caught it");
-            let remedy = "run the mutant and note what catches it (cargo xtask mutants --note)";
-            found.push(Finding::new(path, 0, what, remedy));
-        }
+        let what = match caught_by {
+            Some(test) if functions.contains(function_of(&test)) => continue,
+            Some(test) => format!("there is no test \"{test}\" that could have caught it"),
+            None => "it does not say which test has caught it".to_owned(),
+        };
+        let remedy = "run the mutant and note what catches it (cargo xtask mutants --note)";
+        found.push(Finding::new(path, 0, what, remedy));
     }
 }
 
@@ -81,7 +82,6 @@ mod tests {
             found.pop().map(|one| one.what)
         };
         for sound in [
-            "",
             "# caught by: p t a::it_holds\n",
             "# caught by: p t it_holds\n",
         ] {
@@ -89,6 +89,8 @@ mod tests {
         }
         let gone = complaint("# caught by: p t a::it_hold\n", "x > 1\n");
         assert!(gone.expect("no such test").contains("a::it_hold"));
+        let unseen = complaint("", "x > 1\n");
+        assert!(unseen.expect("never caught").contains("does not say"));
         let misfit = complaint("", "x > 3\n");
         assert!(misfit.expect("other code").contains("not apply"));
     }
